@@ -1,0 +1,159 @@
+"""What the limiter answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from ratelimit.limit import Limit
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_datetime(instant_us: int) -> datetime:
+    """Microseconds since the epoch as an aware datetime in UTC, exactly."""
+    return _EPOCH + timedelta(microseconds=instant_us)
+
+
+def to_us(instant: datetime) -> int:
+    """An aware datetime as microseconds since the epoch, exactly.
+
+    Raises:
+        ValueError: the datetime is naive.
+    """
+    if instant.tzinfo is None:
+        raise ValueError("a naive datetime is not accepted: say which time zone is meant")
+    return (instant - _EPOCH) // _MICROSECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How one limit stands, for pages and headers.
+
+    Attributes:
+        capacity: units that can be used at once when nothing is used.
+        used: units in use now; after a limit was lowered it may exceed `capacity`.
+        remaining: units that can be used now.
+        next_at: the instant from which one more unit fits this limit; None when it fits now.
+    """
+
+    limit: Limit
+    capacity: int
+    used: int
+    remaining: int
+    next_at: datetime | None
+
+
+class Charge(NamedTuple):
+    """The terms on which a call charged: what one unit cost, who the units are for, the caller's permit."""
+
+    cost: int = 1
+    members: tuple[str, ...] = ()
+    permit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Proof of a charge, good for one `Limiter.refund`. Plain values: it can be pickled.
+
+    Attributes:
+        charged_us: when, in microseconds since the epoch.
+        levels: what the charge left in each limit; the undo compares with it.
+        undo: what stood there before, where the level does not say it.
+    """
+
+    limits: tuple[Limit, ...]
+    granted: int
+    charge: Charge
+    charged_us: int
+    levels: tuple[int, ...]
+    undo: tuple[int, ...]
+
+
+class Decision:
+    """The answer to one `Limiter.acquire` or `Limiter.peek`.
+
+    Only `granted` is there at once; the rest is worked out from the reply of Redis when it is asked for.
+
+    Attributes:
+        granted: units that may be used; 0 is a refusal.
+        limits: the limits of the call.
+        reply: the reply of Redis, as `lua/acquire.lua` describes it.
+    """
+
+    __slots__ = ("_charge", "granted", "limits", "reply")
+
+    def __init__(self, limits: tuple[Limit, ...], reply: list[int], charge: Charge | Receipt | None) -> None:
+        self.granted: int = reply[0]
+        self.limits = limits
+        self.reply = reply
+        self._charge = charge
+
+    @property
+    def now(self) -> datetime:
+        """The time of the decision by the clock of Redis."""
+        return to_datetime(self.reply[1])
+
+    @property
+    def retry_at(self) -> datetime | None:
+        """After a refusal: not before this instant, to the microsecond; no reservation. None when granted."""
+        return None if self.granted else to_datetime(max(self._openings()))
+
+    @property
+    def next_at(self) -> datetime | None:
+        """Granted or not: the instant from which one more unit fits every limit; None when it fits now.
+
+        A caller with more to do that sleeps until then, rather than asking again at once, is not refused by
+        its own use.
+        """
+        opening = max(self._openings(), default=0)
+        return to_datetime(opening) if opening else None
+
+    @property
+    def blocked_by(self) -> str | None:
+        """After a refusal: the name of the limit that is the reason, the one that takes longest."""
+        if self.granted:
+            return None
+        openings = self._openings()
+        return self.limits[openings.index(max(openings))].name
+
+    @property
+    def usage(self) -> tuple[Usage, ...]:
+        """How each limit stands after the decision, in the order of the call."""
+        return tuple(
+            Usage(
+                limit=limit,
+                capacity=limit.plan.capacity,
+                used=limit.strategy.used(limit.plan, level),
+                remaining=limit.strategy.remaining(limit.plan, level),
+                next_at=to_datetime(opening) if opening else None,
+            )
+            for limit, level, opening in zip(self.limits, self._levels(), self._openings(), strict=True)
+        )
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """What `Limiter.refund` needs to undo the charge; None when nothing was charged."""
+        if not self.granted or not isinstance(self._charge, Charge):
+            return self._charge if isinstance(self._charge, Receipt) else None
+        return Receipt(
+            limits=self.limits,
+            granted=self.granted,
+            charge=self._charge,
+            charged_us=self.reply[1],
+            levels=tuple(self._levels()),
+            undo=tuple(self.reply[2 + 2 * len(self.limits) :]),
+        )
+
+    def _levels(self) -> list[int]:
+        return self.reply[2 : 2 + 2 * len(self.limits) : 2]
+
+    def _openings(self) -> list[int]:
+        return self.reply[3 : 2 + 2 * len(self.limits) : 2]
+
+    def __repr__(self) -> str:
+        if self.granted:
+            return f"<Decision granted={self.granted} now={self.now.isoformat()}>"
+        return f"<Decision granted=0 blocked_by={self.blocked_by!r} retry_at={self.retry_at}>"

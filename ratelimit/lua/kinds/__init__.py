@@ -1,0 +1,1 @@
+"""The Lua of the kinds, one file for each letter."""

@@ -1,0 +1,1 @@
+"""How a script reads the arguments of its call."""
