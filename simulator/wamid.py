@@ -1,0 +1,19 @@
+"""Message ids in the form of Meta's: opaque, unique, and with the recipient inside."""
+
+import os
+from base64 import b64encode
+from itertools import count
+
+
+class Wamids:
+    """Makes ids that no other run of the simulator makes either."""
+
+    def __init__(self) -> None:
+        self._run = os.urandom(5).hex().upper()
+        self._order = count(1)
+
+    def next_for(self, recipient: str) -> str:
+        unique = f"{self._run}{next(self._order):08X}".encode()
+        digits = recipient.encode("ascii", "replace")
+        raw = b"\x1d\x0d%c%b\x15\x02\x00\x11\x18\x12%b\x00" % (len(digits) & 0xFF, digits, unique)
+        return "wamid." + b64encode(raw).decode()
