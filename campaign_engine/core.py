@@ -1,0 +1,59 @@
+"""The application without routes: what jobs, commands and the web have in common.
+
+Building it opens no connection, so that a parent process can build it once and fork.
+"""
+
+from dataclasses import dataclass
+
+from flask import Flask, current_app
+
+from campaign_engine.config import Config, ConfigError
+from campaign_engine.db import database_url_for_sqlalchemy, db
+from campaign_engine.vault import Vault
+
+_KEY = "campaign_engine"
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What belongs to the process and not to a request: its configuration and its keys."""
+
+    config: Config
+    vault: Vault
+
+
+def create_core(config: Config) -> Flask:
+    """Return a Flask application with the database bound and no routes.
+
+    Raises:
+        ConfigError: an address or a secret that every process needs is missing.
+    """
+    missing = [
+        f"{name.upper()}: not set, and no embedded server is running; start `campaign-engine up` or set it."
+        for name in ("database_url", "redis_url", "encryption_key")
+        if not getattr(config, name)
+    ]
+    if missing:
+        raise ConfigError(missing)
+    app = Flask("campaign_engine", static_folder=None)
+    app.config["SQLALCHEMY_DATABASE_URI"] = database_url_for_sqlalchemy(config.database_url or "")
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {
+        "pool_pre_ping": True,
+        "pool_size": 4,
+        "max_overflow": config.web_threads,
+        "hide_parameters": True,  # in the text of errors, which is logged: they are names, numbers and messages
+        "connect_args": {
+            "connect_timeout": 5,
+            "application_name": "campaign-engine",
+            "options": "-c timezone=UTC",
+        },
+    }
+    app.extensions[_KEY] = Engine(config=config, vault=Vault(config.encryption_key))
+    db.init_app(app)
+    return app
+
+
+def engine() -> Engine:
+    """Return the engine of the current application context."""
+    found: Engine = current_app.extensions[_KEY]
+    return found

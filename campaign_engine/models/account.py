@@ -1,0 +1,75 @@
+"""A WhatsApp account: one number at one provider, with its own limits, pacing and health."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from campaign_engine.models.base import Base, Identified, Timestamped
+
+
+class AccountStatus(StrEnum):
+    """Whether the engine sends from this account."""
+
+    ACTIVE = "active"
+    DEACTIVATED = "deactivated"  # by consecutive account-class failures, or by a person; `status_reason` says why
+    DELETED = "deleted"  # kept for the history of its messages
+
+
+class Account(Identified, Timestamped, Base):
+    """A sender. Limits and pacing that are null fall back to the company's, then to the environment's.
+
+    `paced_until` and `series_count` are the state of the pacing: the next message may not leave before the former,
+    and the latter counts messages since the last long pause. They live here, not in Redis, because a number must
+    not be hurried when Redis loses its data. `throttle_step` says how often its rate is halved since `throttled_at`,
+    when the provider last complained.
+
+    `daily_recipient_limit` is Meta's tier: unique recipients in any 24 hours over all numbers of one `portfolio`
+    (null: the company has only one). `warm_up` is `{"started_at", "ladder", "ends_on_day"}` (see `rules.warm_up`).
+    """
+
+    __tablename__ = "accounts"
+    __table_args__ = (
+        CheckConstraint("provider IN ('cloud_api', 'evolution')", name="provider"),
+        CheckConstraint("status IN ('active', 'deactivated', 'deleted')", name="status"),
+        Index(
+            "uq_accounts_name",
+            "company_id",
+            "name",
+            unique=True,
+            postgresql_where=text("status <> 'deleted'"),
+        ),
+        Index("ix_accounts_phone_number_id", "phone_number_id"),
+    )
+
+    company_id: Mapped[int] = mapped_column(ForeignKey("companies.id"), index=True)
+    name: Mapped[str]
+    provider: Mapped[str]
+    base_url: Mapped[str | None]
+    phone_number_id: Mapped[str | None]
+    instance: Mapped[str | None]
+    access_token_encrypted: Mapped[bytes]
+    app_secret_encrypted: Mapped[bytes | None]
+    verify_token_encrypted: Mapped[bytes | None]
+
+    rate_limit: Mapped[str | None]
+    burst: Mapped[int] = mapped_column(server_default="1")
+    max_in_flight: Mapped[int] = mapped_column(server_default="16")
+    message_interval_s: Mapped[float | None]
+    longer_interval_after: Mapped[int | None]
+    greater_interval_s: Mapped[float | None]
+
+    status: Mapped[str] = mapped_column(server_default=AccountStatus.ACTIVE)
+    status_reason: Mapped[str | None]
+    consecutive_failures: Mapped[int] = mapped_column(server_default="0")
+    paced_until: Mapped[datetime | None]
+    series_count: Mapped[int] = mapped_column(server_default="0")
+    throttle_step: Mapped[int] = mapped_column(server_default="0")
+    throttled_at: Mapped[datetime | None]
+    portfolio: Mapped[str | None]
+    daily_recipient_limit: Mapped[int | None]
+    warm_up: Mapped[dict[str, Any] | None]
+    health: Mapped[dict[str, Any] | None]
+    health_checked_at: Mapped[datetime | None]

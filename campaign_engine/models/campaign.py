@@ -1,0 +1,92 @@
+"""A campaign: who gets what, from which accounts, when, at what pace; and how far it is."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from campaign_engine.models.base import Base, Identified, Timestamped
+from campaign_engine.rules.states import CampaignStatus
+
+
+class Campaign(Identified, Timestamped, Base):
+    """One campaign.
+
+    The `*_count` columns count its messages by current state, the `funnel_*_count` columns cumulatively. Triggers of
+    the first migration move them with the message rows, in the same transaction, whoever writes; nothing else may.
+    `version` grows with every change of the row. Contacts after `frozen_through` came too late to be
+    of the audience. `prepared_through` is the last contact whose message row is written; sending starts with the
+    first rows, and `prepared_at` is set when all are there.
+    """
+
+    __tablename__ = "campaigns"
+    __table_args__ = (
+        CheckConstraint("status IN ({})".format(", ".join(f"'{status}'" for status in CampaignStatus)), name="status"),
+        Index("ix_campaigns_company", "company_id", "id"),
+        Index(
+            "ix_campaigns_live",
+            "status",
+            postgresql_where=text("status IN ('scheduled', 'preparing', 'running')"),
+        ),
+    )
+
+    company_id: Mapped[int] = mapped_column(ForeignKey("companies.id"))
+    owner_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    name: Mapped[str]
+    status: Mapped[str] = mapped_column(server_default=CampaignStatus.DRAFT)
+    status_reason: Mapped[str | None]
+    audience: Mapped[dict[str, Any]]
+    content: Mapped[dict[str, Any]]
+    pacing: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    working_hours: Mapped[dict[str, Any] | None]
+    timezone: Mapped[str]
+    scheduled_at: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    prepared_at: Mapped[datetime | None]
+    frozen_through: Mapped[int] = mapped_column(server_default="0")
+    prepared_through: Mapped[int] = mapped_column(server_default="0")
+    finished_at: Mapped[datetime | None]
+
+    version: Mapped[int] = mapped_column(server_default="1")
+    total_count: Mapped[int] = mapped_column(server_default="0")
+    pending_count: Mapped[int] = mapped_column(server_default="0")
+    sending_count: Mapped[int] = mapped_column(server_default="0")
+    sent_count: Mapped[int] = mapped_column(server_default="0")
+    delivered_count: Mapped[int] = mapped_column(server_default="0")
+    read_count: Mapped[int] = mapped_column(server_default="0")
+    failed_count: Mapped[int] = mapped_column(server_default="0")
+    unknown_count: Mapped[int] = mapped_column(server_default="0")
+    skipped_count: Mapped[int] = mapped_column(server_default="0")
+    funnel_sent_count: Mapped[int] = mapped_column(server_default="0")
+    funnel_delivered_count: Mapped[int] = mapped_column(server_default="0")
+    funnel_read_count: Mapped[int] = mapped_column(server_default="0")
+    # Acceptances of the running minute and of the one before it: enough for a rate over the last minute that is
+    # read in constant time (a sliding-window counter).
+    rate_minute: Mapped[datetime | None]
+    rate_count: Mapped[int] = mapped_column(server_default="0")
+    rate_previous_count: Mapped[int] = mapped_column(server_default="0")
+
+
+class CampaignAccount(Base):
+    """A campaign's use of an account: whose turn it is next, and the campaign's own delay on it."""
+
+    __tablename__ = "campaign_accounts"
+
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id", ondelete="CASCADE"), primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), primary_key=True, index=True)
+    served_at: Mapped[datetime | None]
+    delayed_until: Mapped[datetime | None]
+
+
+class CampaignRecipient(Base):
+    """A recipient given inline with the campaign, in the order given."""
+
+    __tablename__ = "campaign_recipients"
+
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    phone: Mapped[str]
+    phone_key: Mapped[str]
+    name: Mapped[str | None]
+    variables: Mapped[dict[str, str]] = mapped_column(server_default="{}")

@@ -1,0 +1,17 @@
+"""A company: the tenant. Nothing of one company is ever visible to another."""
+
+from typing import Any
+
+from sqlalchemy.orm import Mapped, mapped_column
+
+from campaign_engine.models.base import Base, Identified, Timestamped
+
+
+class Company(Identified, Timestamped, Base):
+    """A tenant; `settings` overrides limits and pacing of the environment (keys: `rules.defaults`)."""
+
+    __tablename__ = "companies"
+
+    name: Mapped[str]
+    timezone: Mapped[str]
+    settings: Mapped[dict[str, Any]] = mapped_column(server_default="{}")

@@ -1,0 +1,22 @@
+"""An approved message template of the Cloud API, as known to us."""
+
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index
+from sqlalchemy.orm import Mapped, mapped_column
+
+from campaign_engine.models.base import Base, Identified, Timestamped
+
+
+class Template(Identified, Timestamped, Base):
+    """A template by name and language; `components` are Meta's, as submitted."""
+
+    __tablename__ = "templates"
+    __table_args__ = (Index("uq_templates_name", "company_id", "name", "language", unique=True),)
+
+    company_id: Mapped[int] = mapped_column(ForeignKey("companies.id"))
+    name: Mapped[str]
+    language: Mapped[str]
+    category: Mapped[str | None]
+    status: Mapped[str] = mapped_column(server_default="unknown")
+    components: Mapped[list[dict[str, Any]]] = mapped_column(server_default="[]")

@@ -1,0 +1,132 @@
+"""What every provider offers, and the four things that can become of a send.
+
+Accepted   the provider took the message (not yet: delivered)
+Refused    the provider answered with an error; classified once, by its code
+NotSent    the request certainly did not leave this machine
+Lost       the request may have left and the answer did not arrive: nobody may resend it by himself
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from campaign_engine.rules.states import MessageStatus
+
+
+class ErrorClass(StrEnum):
+    """What a failure means for the message, its campaign and its account."""
+
+    THROTTLED = "throttled"  # the account must slow down; the attempt does not count
+    TEMPORARY = "temporary"  # the same message may be tried again later
+    RECIPIENT = "recipient"  # final for this recipient
+    CAMPAIGN = "campaign"  # the content is wrong: every further recipient would fail too
+    ACCOUNT = "account"  # the number, its token or its permissions: counts towards deactivation
+    UNKNOWN = "unknown"  # the outcome cannot be known
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A classified refusal; `code` is the provider's, or `http_<status>` where it gave none."""
+
+    error_class: ErrorClass
+    code: str
+    detail: str
+    retry_after_s: float | None = None
+    may_have_left: bool = False  # the provider faulted after it may have passed the message on
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The provider took the message; `wa_id` is how it spells the recipient."""
+
+    provider_message_id: str
+    wa_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The provider said no."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """Nothing left: the connection could not be made."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The answer was lost after the request may have left."""
+
+    reason: str
+
+
+Outcome = Accepted | Refused | NotSent | Lost
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """An account, as far as a provider needs to know it. `secret` never goes into a log."""
+
+    account_id: int
+    base_url: str
+    number: str  # phone number id (Cloud API) or instance (Evolution)
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A rendered message; `callback_data` comes back in every status webhook."""
+
+    to: str  # E.164 with the plus sign: without it Meta may put the sender's country code in front
+    content: Mapping[str, Any]  # {"type": "text", "text": {"body": ...}}: the part under the type's own key
+    callback_data: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatusUpdate:
+    """One status out of a webhook."""
+
+    status: MessageStatus
+    at: datetime
+    number: str  # which of our numbers it speaks of
+    provider_message_id: str | None
+    callback_data: str | None
+    recipient: str | None
+    error_class: ErrorClass | None = None
+    error_code: str | None = None
+    error_detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What the provider says of an account. Informational: it never gates a send.
+
+    `refused` is set when the provider answered that the credentials or the number are wrong, with the field at fault.
+    """
+
+    reachable: bool
+    summary: str
+    details: Mapping[str, Any]
+    refused_field: str | None = None
+
+
+class Provider(Protocol):
+    """One way to WhatsApp."""
+
+    def send(self, sender: Sender, message: Outgoing) -> Outcome:
+        """Send one message; never raises for what a network or a provider can do."""
+        ...
+
+    def check_health(self, sender: Sender) -> Health:
+        """Ask the provider about the account; never raises for what a network can do."""
+        ...
+
+    def parse_statuses(self, payload: Mapping[str, Any]) -> Sequence[StatusUpdate]:
+        """Return every status in a webhook body, over all its entries; ignores what it does not know."""
+        ...

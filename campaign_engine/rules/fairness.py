@@ -1,0 +1,28 @@
+"""How campaigns that share an account take turns."""
+
+from collections.abc import Mapping, Sequence
+
+
+def interleave(waiting: Mapping[int, int], *, order: Sequence[int], quantum: int, room: int) -> list[int]:
+    """Return whose message goes next, `room` times at most: quanta of `quantum`, round and round in `order`.
+
+    Args:
+        waiting: how many messages each campaign could send now.
+        order: the campaigns, least recently served first; one that is left out gets no turn.
+        quantum: messages of one campaign before the next one's turn.
+        room: how many messages may be sent in all.
+    """
+    left = {campaign: waiting[campaign] for campaign in order if waiting.get(campaign, 0) > 0}
+    sequence: list[int] = []
+    while left and len(sequence) < room:
+        for campaign in order:
+            if campaign not in left:
+                continue
+            share = min(quantum, left[campaign], room - len(sequence))
+            sequence.extend([campaign] * share)
+            left[campaign] -= share
+            if left[campaign] == 0:
+                del left[campaign]
+            if len(sequence) >= room:
+                break
+    return sequence

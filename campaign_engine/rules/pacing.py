@@ -1,0 +1,72 @@
+"""The pace of an account and of a campaign on it: intervals that are floors; jitter only adds.
+
+Defaults (20 s, 60 s after each 20, 1 s between messages of one campaign) are those of the systems our users come
+from; theirs were random from zero, ours are kept.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Pacing:
+    """How long to wait between messages. Zero switches an interval off."""
+
+    message_interval_s: float
+    longer_interval_after: int  # messages
+    greater_interval_s: float
+    message_delay_s: float  # of one campaign on one account
+    jitter_s: float = 0.0
+
+    @property
+    def account_is_paced(self) -> bool:
+        """Whether the account itself waits between messages."""
+        return self.message_interval_s > 0 or (self.longer_interval_after > 0 and self.greater_interval_s > 0)
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """Whether a wait follows every message, so that only one may be claimed at once."""
+        return self.message_interval_s > 0 or self.message_delay_s > 0 or self.jitter_s > 0
+
+    @property
+    def messages_per_s(self) -> float:
+        """The most this pace lets through on one account for one campaign, in the long run; inf when unpaced."""
+        per_message = max(self.message_interval_s + self.jitter_s / 2, self.message_delay_s)
+        if self.longer_interval_after > 0 and self.greater_interval_s > per_message:
+            series = self.longer_interval_after
+            per_message = (per_message * (series - 1) + self.greater_interval_s) / series
+        return 1 / per_message if per_message > 0 else float("inf")
+
+
+PACING_FIELDS = (
+    "message_interval_s",
+    "longer_interval_after",
+    "greater_interval_s",
+    "message_delay_s",
+    "jitter_s",
+)
+
+
+def resolve(*layers: Mapping[str, Any]) -> Pacing:
+    """Make the pacing in force out of layers, the strongest first; a null or absent value falls through."""
+    values = {name: next((layer[name] for layer in layers if layer.get(name) is not None), 0) for name in PACING_FIELDS}
+    return Pacing(**values)
+
+
+def next_after(pacing: Pacing, *, series_count: int, sent_at: datetime, chance: float) -> tuple[datetime, int]:
+    """Return when the account may send again, and the new count of messages since its last long pause.
+
+    Args:
+        pacing: the pacing in force.
+        series_count: messages since the last long pause, before this one.
+        sent_at: when this message left.
+        chance: a random number in [0, 1), for the jitter.
+    """
+    series_count += 1
+    wait_s = pacing.message_interval_s
+    if pacing.longer_interval_after > 0 and series_count >= pacing.longer_interval_after:
+        wait_s = max(wait_s, pacing.greater_interval_s)
+        series_count = 0
+    return sent_at + timedelta(seconds=wait_s + pacing.jitter_s * chance), series_count

@@ -1,0 +1,67 @@
+"""The states of a campaign and of a message, and the one table of what may follow what."""
+
+from enum import StrEnum
+
+
+class CampaignStatus(StrEnum):
+    """Where a campaign is in its life."""
+
+    DRAFT = "draft"
+    SCHEDULED = "scheduled"  # starts by itself at `scheduled_at`
+    PREPARING = "preparing"  # its audience is being frozen into message rows
+    RUNNING = "running"
+    PAUSED = "paused"  # by a person or by a failure; `status_reason` says which
+    COMPLETED = "completed"  # no row is pending or sending
+    CANCELLED = "cancelled"
+    FAILED = "failed"  # could not be prepared
+
+
+class MessageStatus(StrEnum):
+    """What is known about one message."""
+
+    PENDING = "pending"  # not sent; waits for its turn, its retry or its limit
+    SENDING = "sending"  # claimed by a turn; the call may be under way
+    SENT = "sent"  # the provider accepted it
+    DELIVERED = "delivered"
+    READ = "read"
+    FAILED = "failed"  # certainly not delivered
+    UNKNOWN = "unknown"  # the call's outcome was lost; a webhook or a person settles it, never a blind resend
+    SKIPPED = "skipped"  # left out on purpose; `status_reason` says why
+
+
+CAMPAIGN_TRANSITIONS: dict[str, tuple[frozenset[CampaignStatus], CampaignStatus]] = {
+    # verb: (states it starts from, state it leads to)
+    "schedule": (frozenset({CampaignStatus.DRAFT, CampaignStatus.SCHEDULED}), CampaignStatus.SCHEDULED),
+    "start": (frozenset({CampaignStatus.DRAFT, CampaignStatus.SCHEDULED}), CampaignStatus.PREPARING),
+    "run": (frozenset({CampaignStatus.PREPARING}), CampaignStatus.RUNNING),
+    "fail": (frozenset({CampaignStatus.PREPARING}), CampaignStatus.FAILED),
+    "pause": (frozenset({CampaignStatus.RUNNING}), CampaignStatus.PAUSED),
+    "resume": (frozenset({CampaignStatus.PAUSED}), CampaignStatus.RUNNING),
+    "complete": (frozenset({CampaignStatus.RUNNING}), CampaignStatus.COMPLETED),
+    "cancel": (
+        frozenset(
+            {
+                CampaignStatus.DRAFT,
+                CampaignStatus.SCHEDULED,
+                CampaignStatus.PREPARING,
+                CampaignStatus.RUNNING,
+                CampaignStatus.PAUSED,
+            }
+        ),
+        CampaignStatus.CANCELLED,
+    ),
+}
+
+CAMPAIGN_IS_OVER = frozenset({CampaignStatus.COMPLETED, CampaignStatus.CANCELLED, CampaignStatus.FAILED})
+
+# What a provider's status means for a row, and over which states it may win. A status only moves forward
+# (accepted < sent < delivered < read); `failed` is final but loses against a later `delivered` or `read` of the same
+# message (wire reference 6.3). A row may wait for a retry after a fault of the provider's own and have been sent all
+# the same: any proof of that wins over `pending` too.
+_NOT_YET_SENT = {MessageStatus.PENDING, MessageStatus.SENDING, MessageStatus.UNKNOWN}
+STATUS_MAY_REPLACE: dict[MessageStatus, frozenset[MessageStatus]] = {
+    MessageStatus.READ: frozenset({*_NOT_YET_SENT, MessageStatus.SENT, MessageStatus.DELIVERED, MessageStatus.FAILED}),
+    MessageStatus.DELIVERED: frozenset({*_NOT_YET_SENT, MessageStatus.SENT, MessageStatus.FAILED}),
+    MessageStatus.FAILED: frozenset({*_NOT_YET_SENT, MessageStatus.SENT}),
+    MessageStatus.SENT: frozenset(_NOT_YET_SENT),
+}

@@ -1,0 +1,28 @@
+"""The warm-up ladder of a new number: a few messages a day at first, more as it ages.
+
+The default ladder (20, 50, 100 and 200 a day from days 0, 4, 8 and 15) is what operators of this field use; a number
+that follows none has no such limit.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+DEFAULT_LADDER: tuple[tuple[int, int], ...] = ((0, 20), (4, 50), (8, 100), (15, 200))
+"""(from day, messages in any 24 hours), in the order of days."""
+
+
+def messages_per_day(
+    ladder: Sequence[Sequence[int]], *, started_at: datetime, ends_on_day: int, now: datetime
+) -> int | None:
+    """Return how many messages the number may send in any 24 hours, or None when its warm-up is over.
+
+    Args:
+        ladder: (from day, messages) in the order of days, beginning with day 0.
+        started_at: when the warm-up began.
+        ends_on_day: the day from which there is no limit any more.
+        now: the present.
+    """
+    day = (now - started_at).days
+    if day >= ends_on_day:
+        return None
+    return next((count for from_day, count in reversed(ladder) if from_day <= day), ladder[0][1])

@@ -1,0 +1,141 @@
+"""The policies: which limits a send is charged to. What a limit is, `ratelimit` knows; whom it binds, this module.
+
+All limits of one call carry the company's hash tag, so that a Redis Cluster keeps them in one slot.
+"""
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from campaign_engine.config import Config
+from campaign_engine.models import Account, Company
+from campaign_engine.rules.throttling import Throttle, slowed
+from campaign_engine.rules.warm_up import messages_per_day
+from ratelimit import Limit, Rate
+
+# A share of the rate that is ours to spend on arrival jitter and late wake-ups, so that the promise holds as the
+# provider sees it (contract: at most 0.5 %).
+MARGIN = 0.005
+
+ACCOUNT_LIMIT = "whatsapp account"
+OWNER_LIMIT = "campaigns of the user"
+RETRY_LIMIT = "retries of the message"
+WARM_UP_LIMIT = "warm-up of the number"
+PORTFOLIO_LIMIT = "recipients a day of the portfolio"
+PAIR_LIMIT = "messages to one recipient"
+
+LONGEST_WINDOW = 10_000
+"""A window remembers every send; the strategy `window` keeps larger limits by token bucket, with the same promise."""
+
+DAY_US = 86_400_000_000
+PAIR_RATE = Rate.parse("1/6 s")  # wire reference 4: more is refused with 131056
+PAIR_BURST = 40
+PAIR_FULL_AFTER = timedelta(seconds=6 * 45)
+
+
+def prefix_of(company_id: int) -> str:
+    """Return the key prefix of a company's limits; the braces are Redis Cluster's hash tag."""
+    return f"rl:{{company:{company_id}}}"
+
+
+def account_rate(account: Account, company: Company, config: Config) -> Rate:
+    """Return the account's rate: its own, else the company's, else the environment's."""
+    own = account.rate_limit or company.settings.get("whatsapp_rate_limit")
+    return Rate.parse(own) if own else config.whatsapp_rate_limit
+
+
+def owner_rate(company: Company, config: Config) -> Rate:
+    """Return the rate of one user's campaigns: the company's, else the environment's."""
+    own = company.settings.get("campaign_rate_limit")
+    return Rate.parse(own) if own else config.campaign_rate_limit
+
+
+def of_send(account: Account, owner_id: int, company: Company, config: Config, *, now: datetime) -> list[Limit]:
+    """Return the limits that every send from the account for the owner is charged to, together.
+
+    The owner's comes last; all others bind the account. Changes of any of them take effect at the next call.
+    """
+    found = [of_account(account, company, config, now=now)]
+    if account.warm_up is not None:
+        found += _of_warm_up(account, account.warm_up, now)
+    if account.daily_recipient_limit is not None:
+        found.append(_of_portfolio(account, account.daily_recipient_limit))
+    return [*found, of_owner(owner_id, company, config)]
+
+
+def of_account(account: Account, company: Company, config: Config, *, now: datetime) -> Limit:
+    """Return the limit of a WhatsApp account; slowed down for a while after its provider complained."""
+    rate = account_rate(account, company, config)
+    step = Throttle(account.throttle_step, account.throttled_at).step_at(now)
+    return _by_strategy(ACCOUNT_LIMIT, f"account:{account.id}", slowed(rate, step), account.burst, config)
+
+
+def of_owner(owner_id: int, company: Company, config: Config) -> Limit:
+    """Return the limit of all campaigns of one user together."""
+    return _by_strategy(OWNER_LIMIT, f"user:{owner_id}", owner_rate(company, config), 1, config)
+
+
+@lru_cache(maxsize=10_000)
+def _limit(name: str, key: str, rate: Rate, burst: int, kind: str, margin: float) -> Limit:
+    # A limit works out what Redis gets when it is made; the same few are asked for again and again.
+    return Limit(name=name, key=key, rate=rate, burst=burst, kind=kind, margin=margin)
+
+
+def _by_strategy(name: str, key: str, rate: Rate, burst: int, config: Config) -> Limit:
+    too_long_a_log = config.rate_limit_strategy == "window" and rate.count > LONGEST_WINDOW
+    if config.rate_limit_strategy == "token-bucket" or too_long_a_log:
+        # The rate may have been lowered since the burst was chosen, by the company or by a complaint of the provider;
+        # a limit that cannot be made would stop the account.
+        return _limit(name, key, rate, min(burst, rate.count), "token-bucket", MARGIN)
+    return _limit(name, key, rate, 1, config.rate_limit_strategy, 0.0)
+
+
+def _of_warm_up(account: Account, warm_up: Mapping[str, Any], now: datetime) -> list[Limit]:
+    count = messages_per_day(
+        warm_up["ladder"],
+        started_at=datetime.fromisoformat(warm_up["started_at"]),
+        ends_on_day=warm_up["ends_on_day"],
+        now=now,
+    )
+    if count is None:
+        return []
+    return [_limit(WARM_UP_LIMIT, f"warm-up:{account.id}", Rate(count, DAY_US), 1, "window", 0.0)]
+
+
+def _of_portfolio(account: Account, count: int) -> Limit:
+    key = f"portfolio:{account.portfolio or 'default'}"
+    return _limit(PORTFOLIO_LIMIT, key, Rate(count, DAY_US), 1, "distinct", 0.0)
+
+
+def of_pair(account: Account, phone_key: str) -> Limit:
+    """Return the limit of one account's messages to one recipient: Meta's one in 6 s, 45 borrowed from the future.
+
+    A message to somebody who got none in `PAIR_FULL_AFTER` is not charged, because the bucket is full then; ours is a
+    little smaller than Meta's to make up for it.
+    """
+    return Limit(name=PAIR_LIMIT, key=f"pair:{account.id}:{phone_key}", rate=PAIR_RATE, burst=PAIR_BURST, kind="bucket")
+
+
+def of_retry(message_id: uuid.UUID, config: Config) -> Limit:
+    """Return the limit of one message's retries: exact, never more than COUNT in any PERIOD."""
+    return Limit(name=RETRY_LIMIT, key=f"retry:{message_id}", rate=config.retry_rate_limit, kind="window")
+
+
+def of_api(user_id: int, config: Config) -> Limit:
+    """Return the limit of a user's calls of the HTTP API; the engine's own sends never count."""
+    rate = config.api_rate_limit
+    return Limit(name="api", key=f"api:{user_id}", rate=rate, burst=rate.count, kind="bucket")
+
+
+def settings_faults(settings: dict[str, Any]) -> dict[str, list[str]]:
+    """Return what is wrong with a company's limit overrides, per field."""
+    faults: dict[str, list[str]] = {}
+    for name in ("whatsapp_rate_limit", "campaign_rate_limit"):
+        if settings.get(name):
+            try:
+                Rate.parse(settings[name])
+            except ValueError as error:
+                faults[name] = [str(error)]
+    return faults

@@ -1,0 +1,33 @@
+"""One database for all tests of a module: each test has a company of its own, and what it does not commit is undone."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from campaign_engine.models import Base
+from cli.embedded.postgres import EmbeddedPostgres
+
+
+@contextmanager
+def cloned(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
+    """Yield the address of a migrated database that is dropped afterwards."""
+    name = f"module_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres.admin_url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(*map(sql.Identifier, (name, template)))
+        )
+    yield postgres.url_of(name)
+    with psycopg.connect(postgres.admin_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def row_counts(session: Session) -> dict[str, int]:
+    """Return how many rows every table has: what stays behind."""
+    tables = Base.metadata.tables
+    counts = [select(func.count()).select_from(table).scalar_subquery() for table in tables.values()]
+    return dict(zip(tables, session.execute(select(*counts)).one(), strict=True))

@@ -1,0 +1,87 @@
+"""Campaigns to numbered people, for tests that look at the order and the fate of single rows.
+
+Person 7 has the number `phone(7)`. Accounts are unpaced and campaigns have no delay, unless a test says otherwise.
+"""
+
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from campaign_engine.models import Account, Campaign, Company, ContactList, User
+from campaign_engine.services import campaigns, contacts, preparing, sending
+from campaign_engine.services.contacts import NewContact
+from campaign_engine.services.sending import Waiting
+from tests import factories
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+
+
+def phone(number: int) -> str:
+    """Return the number of a person."""
+    return f"+55119{90000000 + number}"
+
+
+def phone_key(number: int) -> str:
+    """Return the equivalence key of a person's number."""
+    return f"5511{90000000 + number}"
+
+
+def account(session: Session, of: Company, **columns: Any) -> Account:
+    """Return an account without pacing, whose app secret is `app-secret`."""
+    fields = {"message_interval_s": 0, "longer_interval_after": 0, "app_secret": "app-secret", **columns}
+    made = factories.account(session, of, **fields)
+    session.refresh(made)
+    return made
+
+
+def people(session: Session, of: Company, *, count: int, first: int = 0) -> ContactList:
+    """Return a list of `count` people, numbered from `first`, each with the variable `n`."""
+    made = factories.contact_list(session, of)
+    written = contacts.upsert_many(
+        session,
+        company_id=of.id,
+        contacts=[
+            NewContact(phone=phone(at), phone_key=phone_key(at), name=f"Person {at}", variables={"n": str(at)}, tags=[])
+            for at in range(first, first + count)
+        ],
+    )
+    contacts.add_to_list(session, made, list(written.ids.values()))
+    return made
+
+
+def draft(
+    session: Session, owner: User, *, accounts: Sequence[Account], lists: Sequence[ContactList] = (), **values: Any
+) -> Campaign:
+    """Return a draft without a delay of its own."""
+    fields = {
+        "audience": {"list_ids": [each.id for each in lists]},
+        "pacing": {"message_delay_s": 0},
+        "text": "Hello {{name}}",
+        "now": NOW,
+        **values,
+    }
+    return factories.campaign(session, owner, accounts=accounts, **fields)
+
+
+def running(
+    session: Session, owner: User, *, accounts: Sequence[Account], count: int = 3, first: int = 0, now: datetime = NOW
+) -> Campaign:
+    """Return a started and prepared campaign to `count` people of its own."""
+    members = people(session, session.get_one(Company, owner.company_id), count=count, first=first)
+    made = draft(session, owner, accounts=accounts, lists=[members])
+    campaigns.start(session, made, now=now)
+    preparing.prepare_chunk(session, made.id, now=now)
+    session.refresh(made)
+    return made
+
+
+def claim_next(
+    session: Session, *, account: Account, token: uuid.UUID, sequence: Sequence[int], now: datetime
+) -> list[Waiting]:
+    """Claim a row for each campaign id of `sequence`, without asking any limit; return the rows."""
+    rows = sending.next_rows(session, account=account, sequence=sequence, now=now)
+    sending.claim(session, account=account, token=token, rows=rows, now=now)
+    return rows

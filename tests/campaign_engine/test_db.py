@@ -1,0 +1,153 @@
+"""One transaction around a use case; what must wait for its commit waits for it, and happens once."""
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from campaign_engine.db import after_commit, database_url_for_sqlalchemy, db, transaction
+from tests import factories
+
+
+class Refusal(Exception):
+    pass
+
+
+@pytest.fixture
+def happened() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def names(other_session: Callable[[], Session]) -> Callable[[], list[str]]:
+    """The companies that another connection can see: those that are committed."""
+
+    def committed() -> list[str]:
+        with other_session() as session:
+            return list(session.scalars(text("SELECT name FROM companies ORDER BY id")))
+
+    return committed
+
+
+def test_a_use_case_is_committed_and_then_its_actions_run_once_in_order(
+    session: Session, names: Callable[[], list[str]], happened: list[str]
+) -> None:
+    with transaction() as own:
+        factories.company(own, name="one")
+        after_commit(own, lambda: happened.append(f"first saw {names()}"))
+        after_commit(own, lambda: happened.append("second"))
+        assert happened == []
+        assert names() == []
+    assert happened == ["first saw ['one']", "second"]
+
+    with transaction() as own:
+        factories.company(own, name="two")
+    session.commit()
+    assert names() == ["one", "two"]
+    assert happened == ["first saw ['one']", "second"]
+
+
+def test_an_error_undoes_everything_and_its_actions_never_happen(
+    session: Session, names: Callable[[], list[str]], happened: list[str]
+) -> None:
+    for error in (Refusal(), KeyboardInterrupt(), SystemExit(1)):
+        with pytest.raises(type(error)), transaction() as own:
+            factories.company(own)
+            own.flush()
+            after_commit(own, lambda: happened.append("dropped"))
+            raise error
+    with transaction() as own:
+        factories.company(own, name="after")
+        after_commit(own, lambda: happened.append("kept"))
+    assert names() == ["after"]
+    assert happened == ["kept"]
+
+
+def test_a_commit_that_the_database_refuses_drops_the_actions_too(
+    session: Session, names: Callable[[], list[str]], happened: list[str]
+) -> None:
+    with transaction() as own:
+        factories.user(own, factories.company(own, name="one"), email="ana@example.com")
+    with pytest.raises(IntegrityError), transaction() as own:
+        of = factories.company(own, name="two")
+        after_commit(own, lambda: happened.append("dropped"))
+        # Deferred to the commit itself, which is then what fails.
+        own.execute(text("ALTER TABLE contact_lists ALTER CONSTRAINT fk_contact_lists_company_id_companies DEFERRABLE"))
+        own.execute(text("SET CONSTRAINTS ALL DEFERRED"))
+        own.execute(text("INSERT INTO contact_lists (company_id, name) VALUES (:id, 'x')"), {"id": of.id + 999})
+    with transaction():
+        pass
+    assert names() == ["one"]
+    assert happened == []
+
+
+def test_a_rollback_inside_the_use_case_drops_what_was_registered_before_it(
+    session: Session, names: Callable[[], list[str]], happened: list[str]
+) -> None:
+    with transaction() as own:
+        factories.company(own, name="given up")
+        after_commit(own, lambda: happened.append("dropped"))
+        own.rollback()
+        factories.company(own, name="second try")
+        after_commit(own, lambda: happened.append("kept"))
+    assert names() == ["second try"]
+    assert happened == ["kept"]
+
+
+def test_an_action_that_fails_undoes_nothing_and_comes_only_once(
+    session: Session, names: Callable[[], list[str]], happened: list[str]
+) -> None:
+    def fail() -> None:
+        happened.append("tried")
+        raise Refusal
+
+    with pytest.raises(Refusal), transaction() as own:
+        factories.company(own, name="one")
+        after_commit(own, fail)
+    with transaction() as own:
+        factories.company(own, name="two")
+    assert names() == ["one", "two"]
+    assert happened == ["tried"]
+
+
+def test_an_action_may_open_a_transaction_of_its_own(
+    session: Session, names: Callable[[], list[str]], happened: list[str]
+) -> None:
+    def go_on() -> None:
+        with transaction() as own:
+            factories.company(own, name="two")
+            after_commit(own, lambda: happened.append(f"saw {names()}"))
+
+    with transaction() as own:
+        factories.company(own, name="one")
+        after_commit(own, go_on)
+    assert happened == ["saw ['one', 'two']"]
+
+
+def test_the_session_knows_what_was_committed_without_asking_again(session: Session) -> None:
+    with transaction() as own:
+        made = factories.company(own, name="one")
+    db.session.remove()
+    assert made.name == "one"
+
+
+def test_parameters_stay_out_of_the_text_of_an_error(session: Session) -> None:
+    # It reaches the log with the traceback, and parameters are names, numbers and messages.
+    with pytest.raises(IntegrityError) as refusal, transaction() as own:
+        own.execute(text("INSERT INTO contact_lists (company_id, name) VALUES (:id, :name)"), {"id": 1, "name": "Ana"})
+    assert "Ana" not in str(refusal.value).partition("DETAIL")[0]
+    assert "hidden" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("postgresql://u:p@h/d", "postgresql+psycopg://u:p@h/d"),
+        ("postgres://u:p@h/d?sslmode=require", "postgresql+psycopg://u:p@h/d?sslmode=require"),
+        ("postgresql+psycopg://h/d", "postgresql+psycopg://h/d"),
+    ],
+)
+def test_the_driver_is_named_in_the_address(given: str, used: str) -> None:
+    assert database_url_for_sqlalchemy(given) == used
