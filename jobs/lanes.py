@@ -1,0 +1,392 @@
+"""A lane is one WhatsApp account at work; its unit of work is a turn.
+
+A turn chooses whose message goes next, charges every limit in one call, claims that many rows, sends them and settles
+them, again and again until its time budget is spent or nothing can be sent now. What is blocked is deferred to its
+exact time and the worker takes other work; nothing is booked ahead, so a pause, a changed rate or a new campaign takes
+effect at the next message.
+"""
+
+import random
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from rq import get_current_job
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from campaign_engine.clock import utc_now
+from campaign_engine.db import transaction
+from campaign_engine.logs import bound, get_logger
+from campaign_engine.providers.base import Accepted, ErrorClass, NotSent, Outcome, Refused
+from campaign_engine.rules import fairness, pacing
+from campaign_engine.rules.throttling import Throttle
+from campaign_engine.services import accounts, campaigns, limits, sending
+from campaign_engine.services.sending import Candidate, Plan, Waiting
+from jobs import waking
+from jobs.journal import Journal
+from jobs.runtime import Runtime, runtime
+from jobs.sending import Window
+from ratelimit import CapabilityMissing, Decision, Limit, LimiterUnavailable
+
+log = get_logger(__name__)
+
+UNREACHABLE_PAUSE_S = 5.0
+"""How long a lane rests after its provider could not be reached: nothing left, nothing is counted."""
+
+CROWDED_PAUSE_S = 0.1
+"""How long a lane rests when other lanes hold all the rows it could send."""
+
+LIMITER_PAUSE_S = 2.0
+"""How long a lane rests while the limiter's Redis is away."""
+
+SETTLE_PATIENCE_S = 60.0
+"""How long a turn tries to write what it knows while PostgreSQL is away."""
+
+
+def run_turn(account_id: int) -> None:
+    """RQ job: one turn of an account's lane. Harmless when run twice or at the same time as another."""
+    current = runtime()
+    job = get_current_job()
+    with current.app.app_context(), bound(account_id=account_id):
+        if job is not None:
+            waking.turn_began(current.redis, account_id, job.id)
+        token = uuid.uuid4()
+        lease = waking.Lease.take(current.redis, account_id, token)
+        if lease is None:
+            return
+        with lease:
+            again = Turn(current, account_id=account_id, token=token, lease=lease).run()
+        # The lease is free again: whoever takes the next turn finds the lane open.
+        if again is not None:
+            again.defer(current, account_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Deferral:
+    """Why a lane stops now and when its next turn is."""
+
+    reason: str
+    until: datetime
+    campaign_ids: Sequence[int]
+
+    def defer(self, current: Runtime, account_id: int) -> None:
+        """Schedule the next turn, and tell the log and whoever looks at the progress."""
+        waking.note_wait(current.redis, account_id, reason=self.reason, until=self.until)
+        waking.arm(current.redis, account_id, at=self.until)
+        log.info(
+            "lane.deferred",
+            reason=self.reason,
+            until=self.until.isoformat(),
+            campaign_ids=list(self.campaign_ids),
+        )
+
+
+@dataclass(slots=True)
+class Blocked:
+    """What has been found blocked in this turn, and until when, so that it is not asked for again."""
+
+    account: datetime | None = None
+    account_reason: str = ""
+    owners: dict[int, datetime] = field(default_factory=dict)
+
+
+class Turn:
+    """One turn. `run` returns when the lane wants to go on, or None when it has nothing left to do."""
+
+    def __init__(self, current: Runtime, *, account_id: int, token: uuid.UUID, lease: waking.Lease) -> None:
+        self._current = current
+        self._config = current.config
+        self._account_id = account_id
+        self._token = token
+        self._lease = lease
+        self._blocked = Blocked()
+        self._deadline = time.monotonic() + self._config.turn_budget_s
+
+    def run(self) -> Deferral | None:
+        """Send until nothing can be sent now or the budget is spent."""
+        journal = worker_journal(self._current)
+        journal.begin(self._token, self._account_id)
+        try:
+            again = self._send_while_possible(journal)
+        except LimiterUnavailable:
+            # Fail closed: without its limits nothing is sent. Nothing was claimed either.
+            again = Deferral("the limiter is away", utc_now() + timedelta(seconds=LIMITER_PAUSE_S), [])
+        except BaseException:
+            self._abandon(journal)
+            raise
+        journal.end()
+        return again
+
+    def _send_while_possible(self, journal: Journal) -> Deferral | None:
+        while not self._lease.lost:
+            with transaction() as session:
+                plan = sending.plan(session, self._account_id, config=self._config)
+            if plan is None or not plan.candidates:
+                return None
+            now = utc_now()
+            if self._stop_what_closes(plan, now):
+                continue
+            choice = self._choose(plan, now)
+            if isinstance(choice, Deferral):
+                return choice
+            if time.monotonic() >= self._deadline or self._current.stopping.is_set():
+                return Deferral("its time budget is spent", now, [item.campaign_id for item in plan.candidates])
+            self._send_some(plan, choice, journal, now)
+        return None
+
+    def _abandon(self, journal: Journal) -> None:
+        """Settle what this turn leaves behind when it breaks: begun calls are unknown, the others wait again."""
+        try:
+            with transaction() as session:
+                sending.abandon(session, token=self._token, dispatched=journal.dispatched())
+        except SQLAlchemyError:
+            log.exception("lane.abandon_failed")  # The verification declares the claims unknown.
+        else:
+            journal.end()
+
+    def _stop_what_closes(self, plan: Plan, now: datetime) -> bool:
+        """Pause the campaigns whose hours are over and that are not to go on by themselves; say whether any was."""
+        closing = [candidate.campaign_id for candidate in plan.candidates if candidate.stops_now(now)]
+        for campaign_id in closing:
+            with transaction() as session:
+                campaigns.pause_at_close(session, campaign_id)
+        return bool(closing)
+
+    def _choose(self, plan: Plan, now: datetime) -> list[Candidate] | Deferral:
+        """Return the campaigns to serve now, all of one owner; or why nothing can be sent, and until when."""
+        everyone = [candidate.campaign_id for candidate in plan.candidates]
+        if plan.account.paced_until is not None and plan.account.paced_until > now:
+            return Deferral(_why_paced(plan, now), plan.account.paced_until, everyone)
+        if self._blocked.account is not None and self._blocked.account > now:
+            return Deferral(self._blocked.account_reason, self._blocked.account, everyone)
+        ready: list[Candidate] = []
+        waits: list[tuple[datetime, str]] = []
+        for candidate in plan.candidates:
+            ready_at, waits_for = candidate.ready(now)
+            owner_until = self._blocked.owners.get(candidate.owner_id)
+            if ready_at > now:
+                waits.append((ready_at, waits_for))
+            elif owner_until is not None and owner_until > now:
+                waits.append((owner_until, f"limit: {limits.OWNER_LIMIT}"))
+            elif not ready or candidate.owner_id == ready[0].owner_id:
+                ready.append(candidate)
+        if ready:
+            return ready
+        until, reason = min(waits)
+        return Deferral(reason, until, everyone)
+
+    def _send_some(self, plan: Plan, ready: Sequence[Candidate], journal: Journal, now: datetime) -> None:
+        """Choose, charge, claim, send, settle one window of messages."""
+        by_id = {candidate.campaign_id: candidate for candidate in ready}
+        rows = self._claim_next(plan, by_id, now)
+        if not rows:
+            return
+        window = Window(
+            provider=self._current.providers[plan.account.provider],
+            sender=accounts.sender_of(plan.account, vault=self._current.vault, config=self._config),
+            journal=journal,
+            threads=self._current.threads(),
+        )
+        window.send(rows, contents={candidate.campaign_id: candidate.content for candidate in ready})
+        self._settle(plan, by_id, rows, window)
+        journal.settled()
+
+    def _claim_next(self, plan: Plan, by_id: Mapping[int, Candidate], now: datetime) -> list[Waiting]:
+        """Lock the rows that are next, charge every limit for them, and claim as many as all limits allow.
+
+        The rows stay locked while the limiter is asked (a fraction of a millisecond), so that exactly what is charged
+        is claimed. No transaction is open when the calls begin.
+        """
+        ready = list(by_id.values())
+        paced = any(candidate.pacing.account_is_paced for candidate in ready)
+        waiting = {
+            candidate.campaign_id: 1 if candidate.pacing.one_at_a_time else candidate.pending_count
+            for candidate in ready
+        }
+        sequence = fairness.interleave(
+            waiting,
+            order=list(by_id),
+            quantum=self._config.campaign_batch,
+            room=1 if paced else plan.account.max_in_flight,
+        )
+        with transaction() as session:
+            rows = sending.next_rows(session, account=plan.account, sequence=sequence, now=now)
+            if not rows:
+                # Other accounts of the same campaigns have locked what is left; they will have sent it in a moment.
+                self._block_account(now + timedelta(seconds=CROWDED_PAUSE_S), "other accounts of the campaign")
+                return []
+            opted_out = [row for row in rows if row.opted_out]
+            sending.skip(session, opted_out, reason="opted_out")
+            campaigns.complete_finished(session, {row.campaign_id for row in opted_out}, now=now)
+            granted = self._charge(session, plan, ready[0].owner_id, [row for row in rows if not row.opted_out])
+            if paced and granted and not self._take_pace(session, plan, by_id[granted[0].campaign_id].pacing, now):
+                return []  # Another turn was faster. Its permits are lost to us; the promise is kept all the same.
+            sending.claim(session, account=plan.account, token=self._token, rows=granted, now=now)
+        return granted
+
+    def _charge(self, session: Session, plan: Plan, owner_id: int, rows: Sequence[Waiting]) -> list[Waiting]:
+        """Charge the limits for the rows, in order; return those that may go.
+
+        Rows with a limit of their own (a retry, a recipient met lately) are charged one by one, all others in one call.
+        """
+        granted: list[Waiting] = []
+        plain: list[Waiting] = []
+        for row in rows:
+            own = self._own_limits(plan, row)
+            if not own:
+                plain.append(row)
+                continue
+            decision = self._acquire(plan, owner_id, [row], own)
+            if decision.granted:
+                granted.append(row)
+            elif decision.retry_at is not None and decision.blocked_by in {limit.name for limit in own}:
+                sending.postpone(session, row, until=decision.retry_at)
+            else:
+                return granted
+        if plain:
+            granted += plain[: self._acquire(plan, owner_id, plain, []).granted]
+        return granted
+
+    def _own_limits(self, plan: Plan, row: Waiting) -> list[Limit]:
+        own = []
+        if row.is_retry:
+            own.append(limits.of_retry(row.message_id, self._config))
+        if row.met_lately and plan.account.provider == "cloud_api":
+            own.append(limits.of_pair(plan.account, row.phone_key))
+        return own
+
+    def _acquire(self, plan: Plan, owner_id: int, rows: Sequence[Waiting], own: Sequence[Limit]) -> Decision:
+        """Charge every limit for the rows, in one call; remember when each shared one lets the next through."""
+        shared = limits.of_send(plan.account, owner_id, plan.company, self._config, now=utc_now())
+        charged = [*own, *shared]
+        needs_members = any(limit.kind == "distinct" for limit in shared)
+        decision = self._current.limiter(plan.company.id).acquire(
+            charged, count=len(rows), member=[row.phone_key for row in rows] if needs_members else None
+        )
+        *of_account, of_owner = decision.usage[len(own) :]
+        for usage in of_account:
+            if usage.next_at is not None:
+                self._block_account(usage.next_at, f"limit: {usage.limit.name}")
+        if of_owner.next_at is not None:
+            self._blocked.owners[owner_id] = of_owner.next_at
+        return decision
+
+    def _block_account(self, until: datetime, reason: str) -> None:
+        if self._blocked.account is None or until > self._blocked.account:
+            self._blocked.account, self._blocked.account_reason = until, reason
+
+    def _take_pace(self, session: Session, plan: Plan, pace: pacing.Pacing, now: datetime) -> bool:
+        until, series = pacing.next_after(
+            pace, series_count=plan.account.series_count, sent_at=now, chance=random.random()
+        )
+        return sending.take_pace(session, account=plan.account, until=until, series_count=series, now=now)
+
+    def _settle(self, plan: Plan, by_id: Mapping[int, Candidate], rows: Sequence[Waiting], window: Window) -> None:
+        """Write what became of the rows; insist while PostgreSQL is away, for what we know is known to nobody else."""
+        give_up_at = time.monotonic() + SETTLE_PATIENCE_S
+        pause_s = 0.1
+        while True:
+            try:
+                self._settle_once(plan, by_id, rows, window)
+            except OperationalError:
+                if time.monotonic() > give_up_at:
+                    raise
+                log.warning("lane.settle_waits", rows=len(rows))
+                time.sleep(pause_s)
+                pause_s = min(pause_s * 2, 2.0)
+            else:
+                return
+
+    def _settle_once(self, plan: Plan, by_id: Mapping[int, Candidate], rows: Sequence[Waiting], window: Window) -> None:
+        now = utc_now()
+        served = {row.campaign_id for row in rows}
+        with transaction() as session:
+            sending.settle(session, token=self._token, settlements=window.settlements)
+            sending.remember_aliases(session, window.aliases)
+            pause_s = self._pause_after(by_id[rows[0].campaign_id].pacing, window.outcomes)
+            pause_s = max(pause_s, self._throttle(session, plan, window.outcomes, now))
+            if pause_s > 0:
+                sending.extend_pause(session, account_id=plan.account.id, until=now + timedelta(seconds=pause_s))
+            sending.delay_campaigns(
+                session,
+                account_id=plan.account.id,
+                until={
+                    campaign_id: now + timedelta(seconds=by_id[campaign_id].pacing.message_delay_s)
+                    for campaign_id in served
+                    if by_id[campaign_id].pacing.message_delay_s > 0
+                },
+            )
+            self._count_failures(session, plan, window.outcomes)
+            campaigns.pause_where_content_fails(session, window.campaigns_at_fault)
+            campaigns.complete_finished(session, served, now=now)
+
+    def _pause_after(self, pace: pacing.Pacing, outcomes: Iterable[Outcome]) -> float:
+        """Return how long the account rests after this window, in seconds from when the provider had it."""
+        if any(isinstance(outcome, NotSent) for outcome in outcomes):
+            return max(pace.message_interval_s, UNREACHABLE_PAUSE_S)
+        return pace.message_interval_s if pace.account_is_paced else 0.0
+
+    def _throttle(self, session: Session, plan: Plan, outcomes: Iterable[Outcome], now: datetime) -> float:
+        """After a “too fast” slow the account down; return how long it rests, in seconds.
+
+        However many calls of one window were refused, it is one complaint.
+        """
+        complaints = [
+            outcome.failure
+            for outcome in outcomes
+            if isinstance(outcome, Refused) and outcome.failure.error_class is ErrorClass.THROTTLED
+        ]
+        if not complaints:
+            return 0.0
+        throttled = Throttle(plan.account.throttle_step, plan.account.throttled_at).after_complaint(now)
+        sending.throttle(session, account_id=plan.account.id, throttled=throttled)
+        asked = [failure.retry_after_s for failure in complaints if failure.retry_after_s is not None]
+        rest_s = throttled.rest_s(max(asked) if asked else None)
+        log.warning("account.throttled", code=complaints[0].code, rest_s=rest_s, rate_halved=throttled.step)
+        # The bucket is empty when the rest is over: one message, then the plain rate.
+        with suppress(LimiterUnavailable, CapabilityMissing):
+            limit = limits.of_account(plan.account, plan.company, self._config, now=now)
+            self._current.limiter(plan.company.id).penalize(limit, until=now + timedelta(seconds=rest_s))
+        return rest_s
+
+    def _count_failures(self, session: Session, plan: Plan, outcomes: Iterable[Outcome]) -> None:
+        """Only consecutive account-class failures count; one acceptance resets."""
+        failures, reason = plan.account.consecutive_failures, None
+        for outcome in outcomes:
+            if isinstance(outcome, Accepted):
+                failures = 0
+            elif isinstance(outcome, Refused) and outcome.failure.error_class is ErrorClass.ACCOUNT:
+                failures += 1
+                reason = f"{outcome.failure.code}: {outcome.failure.detail}"
+        if failures != plan.account.consecutive_failures:
+            deactivated = accounts.record_results(
+                session,
+                account_id=plan.account.id,
+                consecutive_failures=failures,
+                reason=reason,
+                threshold=self._config.account_failure_threshold,
+            )
+            if deactivated:
+                log.error("account.deactivated", reason=reason, failures=failures)
+
+
+def _why_paced(plan: Plan, now: datetime) -> str:
+    throttled = Throttle(plan.account.throttle_step, plan.account.throttled_at)
+    if throttled.step_at(now) and not any(candidate.pacing.account_is_paced for candidate in plan.candidates):
+        return "cool-down: the provider said too fast"
+    return "pacing of the account"
+
+
+_journal: Journal | None = None
+
+
+def worker_journal(current: Runtime) -> Journal:
+    """Return the journal of this worker process, made at its first turn."""
+    global _journal
+    if _journal is None:
+        _journal = Journal(current.journal_dir)
+    return _journal

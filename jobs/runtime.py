@@ -1,0 +1,85 @@
+"""What a worker process has at hand: the application, connections, the limiter, providers. Built once, before the fork.
+
+Building it opens no connection. Jobs get it with `runtime()`.
+"""
+
+import socket
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flask import Flask
+from redis import Redis
+
+from campaign_engine.config import Config
+from campaign_engine.core import create_core
+from campaign_engine.providers import build as build_providers
+from campaign_engine.providers.base import Provider
+from campaign_engine.services import limits
+from campaign_engine.vault import Vault
+from jobs import connections
+from ratelimit import Limiter
+
+
+@dataclass(slots=True)
+class Runtime:
+    """The composition root of a process that does work.
+
+    `stopping` is set when the process was asked to end: a long job ends at the next good place.
+    """
+
+    config: Config
+    app: Flask
+    vault: Vault
+    redis: Redis
+    limiter_redis: Redis
+    providers: Mapping[str, Provider]
+    journal_dir: Path
+    host: str = field(default_factory=socket.gethostname)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    _limiters: dict[int, Limiter] = field(default_factory=dict)
+    _threads: ThreadPoolExecutor | None = None
+
+    def limiter(self, company_id: int) -> Limiter:
+        """Return the limiter of a company: all its limits live in one slot of a cluster."""
+        if company_id not in self._limiters:
+            self._limiters[company_id] = Limiter(self.limiter_redis, prefix=limits.prefix_of(company_id))
+        return self._limiters[company_id]
+
+    def threads(self) -> ThreadPoolExecutor:
+        """Return the threads that calls to providers run on; they are kept between turns with their connections."""
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(max_workers=256, thread_name_prefix="provider")
+        return self._threads
+
+
+_current: Runtime | None = None
+
+
+def build(config: Config) -> Runtime:
+    """Build the runtime of this process and make it the current one."""
+    global _current
+    app = create_core(config)
+    _current = Runtime(
+        config=config,
+        app=app,
+        vault=app.extensions["campaign_engine"].vault,
+        redis=connections.for_workers(config),
+        limiter_redis=connections.for_limits(config),
+        providers=build_providers(config),
+        journal_dir=config.var_dir / "journal",
+    )
+    return _current
+
+
+def runtime() -> Runtime:
+    """Return the runtime of this process.
+
+    Raises:
+        RuntimeError: nobody built one; jobs run in processes that `jobs.workers` made.
+    """
+    if _current is None:
+        raise RuntimeError("this process has no runtime; call jobs.runtime.build(config) first")
+    return _current

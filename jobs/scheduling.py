@@ -1,0 +1,126 @@
+"""Starting, preparing and verifying campaigns. Each job may run twice, at any time, in any order."""
+
+from datetime import timedelta
+
+from sqlalchemy import text
+
+from campaign_engine.clock import utc_now
+from campaign_engine.db import after_commit, transaction
+from campaign_engine.errors import EngineError
+from campaign_engine.logs import bound, get_logger
+from campaign_engine.models import Campaign
+from campaign_engine.services import campaigns, deliveries, imports, preparing, sending
+from jobs import enqueueing, start_times, waking
+from jobs.runtime import Runtime, runtime
+
+log = get_logger(__name__)
+
+LOOK_AHEAD = timedelta(hours=1)
+STALE_CLAIM = timedelta(seconds=waking.LEASE_TTL_S + 3)
+"""A claim this old whose turn holds no lease belongs to a dead worker: a living one renews every few seconds."""
+
+
+def start_campaign(campaign_id: int) -> None:
+    """RQ job: start a scheduled campaign if its time has come."""
+    current = runtime()
+    with current.app.app_context(), bound(campaign_id=campaign_id), transaction() as session:
+        now = utc_now()
+        campaign = session.get(Campaign, campaign_id)
+        if campaign is None or campaign.scheduled_at is None or campaign.scheduled_at > now:
+            return
+        try:
+            campaigns.start(session, campaign, now=now)
+        except EngineError as error:
+            log.warning("campaign.not_started", reason=error.detail)
+            return
+        after_commit(session, lambda: enqueueing.enqueue_prepare(current.redis, campaign_id))
+
+
+def prepare_campaign(campaign_id: int) -> None:
+    """RQ job: write the messages of a started campaign, chunk by chunk; sending starts with the first."""
+    current = runtime()
+    with current.app.app_context(), bound(campaign_id=campaign_id):
+        while True:
+            with transaction() as session:
+                campaign = preparing.prepare_chunk(session, campaign_id, now=utc_now())
+                if campaign is None:
+                    return
+                if campaign.prepared_at is not None:
+                    log.info("campaign.prepared", total=campaign.total_count, skipped=campaign.skipped_count)
+                    campaigns.complete_finished(session, [campaign_id], now=utc_now())
+                account_ids = campaigns.account_ids_of(session, [campaign_id])[campaign_id]
+            enqueueing.enqueue_lanes(current.redis, account_ids)
+            if current.stopping.is_set():
+                enqueueing.enqueue_prepare(current.redis, campaign_id)
+                return
+
+
+def verify_campaigns() -> None:
+    """RQ job, every `VERIFY_INTERVAL_S`: find what was lost or missed and put it right. Idempotent."""
+    current = runtime()
+    with current.app.app_context():
+        _start_what_is_due(current)
+        _prepare_what_is_unprepared()
+        _expire_stale_claims(current)
+        _rearm_lanes(current)
+        _resume_side_work(current)
+        with transaction() as session:
+            campaigns.complete_finished(session, None, now=utc_now())
+
+
+def _start_what_is_due(current: Runtime) -> None:
+    now = utc_now()
+    with transaction() as session:
+        due = preparing.due(session, now=now)
+        ahead = preparing.due_within(session, now=now, until=now + LOOK_AHEAD)
+    for campaign_id in due:
+        start_campaign(campaign_id)
+    start_times.ensure(current.redis, ahead)
+
+
+def _prepare_what_is_unprepared() -> None:
+    with transaction() as session:
+        unprepared = preparing.unprepared(session)
+    for campaign_id in unprepared:
+        prepare_campaign(campaign_id)
+
+
+def _expire_stale_claims(current: Runtime) -> None:
+    """Declare the claims of vanished turns unknown: their calls may have left."""
+    with transaction() as session:
+        claims = sending.claims_older_than(session, utc_now() - STALE_CLAIM)
+    holders = waking.lease_holders(current.redis, {account_id for account_id, _ in claims})
+    for account_id, token in claims:
+        if holders.get(account_id) == str(token):
+            continue
+        with transaction() as session:
+            count = sending.expire_claims(session, token)
+        log.warning("claims.expired", account_id=account_id, rows=count)
+
+
+def _rearm_lanes(current: Runtime) -> None:
+    """Give every lane that has something to send, and no turn anywhere, a turn."""
+    with transaction() as session:
+        busy = list(
+            session.scalars(
+                text(
+                    "SELECT DISTINCT ca.account_id FROM campaign_accounts ca"
+                    " JOIN campaigns c ON c.id = ca.campaign_id AND c.status = 'running' AND c.pending_count > 0"
+                    " JOIN accounts a ON a.id = ca.account_id AND a.status = 'active'"
+                )
+            )
+        )
+    missing = set(busy) - waking.lanes_with_a_turn(current.redis, busy)
+    if missing:
+        log.warning("lanes.rearmed", account_ids=sorted(missing))
+        enqueueing.enqueue_lanes(current.redis, missing)
+
+
+def _resume_side_work(current: Runtime) -> None:
+    with transaction() as session:
+        waiting = deliveries.waiting_count(session)
+        unfinished = imports.unfinished(session)
+    if waiting:
+        enqueueing.enqueue_delivery_events(current.redis)
+    for import_id in unfinished:
+        enqueueing.enqueue_import_once(current.redis, import_id)

@@ -1,0 +1,192 @@
+"""Lanes and their turns, as Redis knows them: who holds a lane, when its next turn is, why it waits.
+
+A timer belongs to a lane, never to a message: each lane has at most one waiting turn. All of this may be lost at any
+time; the periodic verification writes it again from PostgreSQL.
+"""
+
+import json
+import threading
+import uuid
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from types import TracebackType
+
+from redis import Redis
+from redis.exceptions import RedisError
+from rq.job import Job
+
+from campaign_engine.services.progress import Wait
+from jobs import queues
+from jobs.rq_extensions import script, write_scheduled
+
+LEASE_TTL_S = 15.0
+LEASE_RENEW_S = 4.0
+TURN = "jobs.lanes.run_turn"
+
+
+def _lease_key(account_id: int) -> str:
+    return f"lane:{account_id}:lease"
+
+
+def _turn_key(account_id: int) -> str:
+    return f"lane:{account_id}:turn"
+
+
+def _wait_key(account_id: int) -> str:
+    return f"lane:{account_id}:wait"
+
+
+def arm(connection: Redis, account_id: int, *, at: datetime) -> None:
+    """Make sure that the lane has a waiting turn, at `at` or earlier. One that waits for later is brought forward.
+
+    Idempotent: any number of calls leave one waiting turn.
+    """
+    queue = queues.queue(queues.CAMPAIGN_MESSAGES, connection)
+    policy = queues.POLICIES[queues.CAMPAIGN_MESSAGES]
+    job = Job.create(
+        TURN,
+        args=(account_id,),
+        id=f"turn-{account_id}-{uuid.uuid4().hex[:12]}",
+        connection=connection,
+        timeout=policy.timeout_s,
+        result_ttl=queues.RESULT_TTL_S,
+        failure_ttl=queues.FAILURE_TTL_S,
+        description=f"turn of account {account_id}",
+    )
+    with connection.pipeline() as pipeline:
+        write_scheduled(queue, job, pipeline)
+        pipeline.execute()
+    taken = script(connection, "arm")(
+        keys=[
+            _turn_key(account_id),
+            queue.scheduled_job_registry.key,
+            queue.key,
+            queue.intermediate_queue_key,
+        ],
+        args=[job.id, repr(at.timestamp())],
+    )
+    if taken != 1:
+        connection.delete(job.key)
+
+
+def turn_began(connection: Redis, account_id: int, job_id: str) -> None:
+    """Note that the waiting turn is not waiting any more, so that the next one can be armed."""
+    key = _turn_key(account_id)
+    # Not atomic, and need not be: were another turn armed in between, a second one would be armed later.
+    if connection.get(key) == job_id.encode():
+        connection.delete(key)
+
+
+def lanes_with_a_turn(connection: Redis, account_ids: Iterable[int]) -> set[int]:
+    """Return those lanes that are at work or have a turn waiting anywhere."""
+    wanted = list(account_ids)
+    if not wanted:
+        return set()
+    queue = queues.queue(queues.CAMPAIGN_MESSAGES, connection)
+    with connection.pipeline(transaction=False) as pipeline:
+        pipeline.mget([_lease_key(account_id) for account_id in wanted])
+        pipeline.mget([_turn_key(account_id) for account_id in wanted])
+        pipeline.lrange(queue.key, 0, -1)
+        pipeline.lrange(queue.intermediate_queue_key, 0, -1)
+        pipeline.zrange(queue.scheduled_job_registry.key, 0, -1)
+        leases, turns, queued, intermediate, scheduled = pipeline.execute()
+    somewhere = {*queued, *intermediate, *scheduled}
+    return {
+        account_id
+        for account_id, lease, turn in zip(wanted, leases, turns, strict=True)
+        if lease is not None or turn in somewhere
+    }
+
+
+def lease_holders(connection: Redis, account_ids: Iterable[int]) -> dict[int, str]:
+    """Return the token of the turn that holds each lane, for those that are held."""
+    wanted = list(account_ids)
+    if not wanted:
+        return {}
+    tokens = connection.mget([_lease_key(account_id) for account_id in wanted])
+    held = zip(wanted, tokens, strict=True)
+    return {account_id: token.decode() for account_id, token in held if isinstance(token, bytes)}
+
+
+def note_wait(connection: Redis, account_id: int, *, reason: str, until: datetime) -> None:
+    """Keep why a lane waits, for whoever looks at the progress."""
+    ttl_s = max(1, int((until - datetime.now(UTC)).total_seconds()) + 60)
+    value = json.dumps({"reason": reason, "until": until.isoformat()})
+    connection.set(_wait_key(account_id), value, ex=ttl_s)
+
+
+def waits_of(connection: Redis, account_ids: Iterable[int]) -> Mapping[int, Wait]:
+    """Return why lanes wait; empty when Redis does not answer, since it is only an explanation."""
+    wanted = list(account_ids)
+    if not wanted:
+        return {}
+    try:
+        values = connection.mget([_wait_key(account_id) for account_id in wanted])
+    except RedisError:
+        return {}
+    found = {}
+    for account_id, value in zip(wanted, values, strict=True):
+        if value is not None:
+            stored = json.loads(value)
+            found[account_id] = Wait(reason=stored["reason"], until=datetime.fromisoformat(stored["until"]))
+    return found
+
+
+_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+_RENEW = """
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+
+
+def release_lease(connection: Redis, account_id: int, token: uuid.UUID) -> None:
+    """Give a lane up, if this turn still holds it."""
+    connection.eval(_RELEASE, 1, _lease_key(account_id), str(token))
+
+
+class Lease:
+    """Holding a lane: taken once, renewed by a thread until the turn ends. `lost` says that somebody else has it.
+
+    Two turns at once would be harmless (claims and limits are atomic); the lease keeps them from wasting work.
+    """
+
+    def __init__(self, connection: Redis, account_id: int, token: uuid.UUID) -> None:
+        self._connection = connection
+        self._account_id = account_id
+        self._token = token
+        self._ended = threading.Event()
+        self.lost = False
+        self._thread = threading.Thread(target=self._renew, name=f"lease-{account_id}", daemon=True)
+
+    @classmethod
+    def take(cls, connection: Redis, account_id: int, token: uuid.UUID) -> "Lease | None":
+        """Take the lane, or return None when another turn holds it."""
+        key, value = _lease_key(account_id), str(token)
+        if not connection.set(key, value, nx=True, px=int(LEASE_TTL_S * 1000)):
+            return None
+        return cls(connection, account_id, token)
+
+    def __enter__(self) -> "Lease":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+        release_lease(self._connection, self._account_id, self._token)
+
+    def _renew(self) -> None:
+        while not self._ended.wait(LEASE_RENEW_S):
+            try:
+                held = self._connection.eval(
+                    _RENEW, 1, _lease_key(self._account_id), str(self._token), str(int(LEASE_TTL_S * 1000))
+                )
+            except RedisError:
+                continue  # Redis is away: nobody else can take the lane either.
+            if not held:
+                self.lost = True
+                return

@@ -1,0 +1,177 @@
+"""The worker pool of a host: one preloaded parent, one child per worker, one queue per worker.
+
+The parent builds the application once, opens no connection, and forks. Children die with it. A child that dies is
+replaced, and what it had in hand is settled at once from its journal: calls that had begun become `unknown`, the others
+wait again.
+"""
+
+import os
+import signal
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from redis.exceptions import RedisError
+from rq import Queue
+from sqlalchemy.exc import OperationalError
+
+from campaign_engine.clock import utc_now
+from campaign_engine.config import Config
+from campaign_engine.db import db, transaction
+from campaign_engine.logs import get_logger
+from campaign_engine.services import sending
+from jobs import connections, journal, queues, waking
+from jobs.rq_extensions import Worker, die_with_parent
+from jobs.runtime import Runtime, build
+
+log = get_logger(__name__)
+
+STOP_PATIENCE_S = 40.0
+"""How long calls in flight may take after SIGTERM: longer than a provider's slowest answer."""
+
+RESPAWN_PAUSE_S = 0.5
+
+
+@dataclass(slots=True)
+class Child:
+    """A worker process."""
+
+    queue: str
+    pid: int
+    started_at: float
+
+
+class Pool:
+    """All workers of this host."""
+
+    def __init__(self, config: Config, *, only: Sequence[str] = ()) -> None:
+        self._config = config
+        self._wanted = {name: config.workers_of(name) for name in (only or queues.NAMES) if config.workers_of(name) > 0}
+        self._runtime = build(config)
+        self._children: dict[int, Child] = {}
+        self._stopping = False
+        self._recover_again = True
+
+    def run(self) -> None:
+        """Run until SIGTERM or SIGINT; returns when every worker has ended.
+
+        Side effects: forks; sets the signal handlers of this process.
+        """
+        signal.signal(signal.SIGTERM, self._request_stop)
+        signal.signal(signal.SIGINT, self._request_stop)
+        log.info("workers.started", **{name.replace("-", "_"): count for name, count in self._wanted.items()})
+        while not self._stopping:
+            self._reap()
+            self._spawn_missing()
+            self._settle_the_dead()
+            time.sleep(0.2)
+        self._stop_all()
+        self._settle_the_dead()
+        log.info("workers.stopped")
+
+    def _request_stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def _spawn_missing(self) -> None:
+        for name, count in self._wanted.items():
+            alive = sum(1 for child in self._children.values() if child.queue == name)
+            for _ in range(count - alive):
+                if self._stopping:
+                    return
+                self._spawn(name)
+
+    def _spawn(self, name: str) -> None:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                die_with_parent(parent)
+                status = work(self._runtime, name)
+            except BaseException:  # noqa: BLE001 - a child must never return into the parent's loop
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        self._children[pid] = Child(queue=name, pid=pid, started_at=time.monotonic())
+
+    def _reap(self) -> None:
+        while self._children:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            child = self._children.pop(pid, None)
+            self._recover_again = True
+            if child is None or self._stopping:
+                continue
+            log.warning("worker.died", pid=pid, queue=child.queue, status=os.waitstatus_to_exitcode(status))
+            if time.monotonic() - child.started_at < 1.0:
+                time.sleep(RESPAWN_PAUSE_S)  # A child that cannot start must not become a fork bomb.
+
+    def _settle_the_dead(self) -> None:
+        """Settle what dead workers of this host had in hand; tried again while PostgreSQL is away."""
+        if not self._recover_again:
+            return
+        try:
+            settle_testaments(self._runtime)
+            self._recover_again = False
+        except (OperationalError, RedisError) as error:
+            log.warning("workers.recovery_waits", error=type(error).__name__)
+            time.sleep(0.5)
+
+    def _stop_all(self) -> None:
+        """Let calls in flight finish, bounded; then end what is left."""
+        for pid in self._children:
+            os.kill(pid, signal.SIGTERM)
+        give_up_at = time.monotonic() + STOP_PATIENCE_S
+        while self._children and time.monotonic() < give_up_at:
+            self._reap()
+            time.sleep(0.02)
+        for pid in self._children:
+            os.kill(pid, signal.SIGKILL)
+        while self._children:
+            self._reap()
+            time.sleep(0.02)
+
+
+def settle_testaments(current: Runtime) -> int:
+    """Settle the claims of this host's dead workers and wake their lanes; return how many rows were moved.
+
+    Raises:
+        OperationalError, RedisError: a server is away; nothing is forgotten, call again.
+    """
+    moved = 0
+    for path, testament in journal.testaments(current.journal_dir):
+        if testament is not None:
+            with current.app.app_context():
+                with transaction() as session:
+                    count = sending.abandon(session, token=testament.token, dispatched=testament.dispatched)
+                moved += count
+                waking.release_lease(current.redis, testament.account_id, testament.token)
+                waking.arm(current.redis, testament.account_id, at=utc_now())
+                log.warning(
+                    "claims.taken_over",
+                    account_id=testament.account_id,
+                    rows=count,
+                    unknown=len(testament.dispatched),
+                )
+                db.session.remove()
+                db.engine.dispose()
+        path.unlink(missing_ok=True)
+    return moved
+
+
+def work(current: Runtime, queue_name: str) -> int:
+    """Be a worker of one queue until told to stop; return the exit status."""
+    current.stopping.clear()
+    connection = connections.for_workers(current.config)
+    current.redis = connection
+    current.limiter_redis = connections.for_limits(current.config)
+    worker = Worker(
+        Queue(queue_name, connection=connection),
+        connection=connection,
+        name=f"{queue_name}.{current.host}.{os.getpid()}",
+        on_stop=current.stopping.set,
+    )
+    worker.work(logging_level="WARNING")
+    return 0

@@ -1,0 +1,71 @@
+"""What a killed worker leaves behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+from jobs import journal
+from jobs.journal import Journal
+
+TOKEN = uuid.UUID(int=7)
+IDS = [uuid.UUID(int=at) for at in range(1, 6)]
+
+_WORKER = """
+import sys, time, uuid
+from pathlib import Path
+from jobs.journal import Journal
+notes = Journal(Path(sys.argv[1]))
+notes.begin(uuid.UUID(int=7), 42)
+for at in range(1, 6):
+    if at == 3:
+        notes.settled()
+    notes.dispatching(uuid.UUID(int=at))
+if sys.argv[2]:
+    notes.end()
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def _kill_a_worker(folder: Path, *, turn_ended: bool) -> None:
+    command = [sys.executable, "-c", _WORKER, str(folder), "ended" if turn_ended else ""]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == b"ready\n"
+        assert journal.testaments(folder) == [], "a living worker leaves nothing"
+        os.kill(worker.pid, signal.SIGKILL)
+
+
+def test_a_worker_killed_with_sigkill_leaves_the_calls_it_had_begun(tmp_path: Path) -> None:
+    _kill_a_worker(tmp_path, turn_ended=False)
+    [(path, testament)] = journal.testaments(tmp_path)
+    assert testament is not None
+    assert (testament.token, testament.account_id) == (TOKEN, 42)
+    assert list(testament.dispatched) == IDS[2:], "what was settled before is forgotten"
+    path.unlink()
+    assert journal.testaments(tmp_path) == []
+
+
+def test_a_turn_that_ended_leaves_nothing_to_settle(tmp_path: Path) -> None:
+    _kill_a_worker(tmp_path, turn_ended=True)
+    [(_, testament)] = journal.testaments(tmp_path)
+    assert testament is None
+
+
+def test_a_file_that_was_cut_short_is_no_testament(tmp_path: Path) -> None:
+    (tmp_path / "1-x.journal").write_bytes(b"short")
+    [(_, testament)] = journal.testaments(tmp_path)
+    assert testament is None
+
+
+def test_no_folder_means_no_dead(tmp_path: Path) -> None:
+    assert journal.testaments(tmp_path / "nowhere") == []
+
+
+def test_closing_removes_the_file(tmp_path: Path) -> None:
+    notes = Journal(tmp_path)
+    notes.close()
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,176 @@
+"""Starting, preparing, verifying: each job may run twice, at any time, in any order."""
+
+import math
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import redis as redis_package
+from rq import Queue
+from sqlalchemy import text
+
+from campaign_engine.clock import utc_now
+from campaign_engine.db import transaction
+from campaign_engine.models import Campaign
+from campaign_engine.services import sending
+from jobs import enqueueing, queues, scheduling, start_times, waking
+from jobs.runtime import Runtime
+from jobs.scheduler import ExactScheduler
+from tests import factories
+from tests.campaign_engine import numbered
+
+
+def _campaign(*, scheduled_at: datetime | None = None, count: int = 3) -> tuple[int, int]:
+    """Make a campaign; return its id and its account's."""
+    with transaction() as session:
+        owner = factories.user(session, factories.company(session))
+        number = numbered.account(session, owner.company)
+        members = numbered.people(session, owner.company, count=count)
+        values = {"scheduled_at": scheduled_at} if scheduled_at else {}
+        made = numbered.draft(session, owner, accounts=[number], lists=[members], **values)
+        return made.id, number.id
+
+
+def _status(campaign_id: int) -> str:
+    with transaction() as session:
+        return session.get_one(Campaign, campaign_id, populate_existing=True).status
+
+
+def _queued(connection: redis_package.Redis, name: str) -> int:
+    return len(Queue(name, connection=connection))
+
+
+def test_a_campaign_missed_while_everything_was_down_starts(current: Runtime) -> None:
+    campaign_id, account_id = _campaign(scheduled_at=utc_now() - timedelta(hours=5))
+    scheduling.verify_campaigns()
+    assert _status(campaign_id) == "running"
+    assert waking.lanes_with_a_turn(current.redis, [account_id]) == {account_id}
+
+
+def test_a_campaign_is_not_started_before_its_time(current: Runtime) -> None:
+    campaign_id, _ = _campaign(scheduled_at=utc_now() + timedelta(seconds=30))
+    scheduling.start_campaign(campaign_id)
+    scheduling.verify_campaigns()
+    assert _status(campaign_id) == "scheduled"
+
+
+def test_the_verification_makes_sure_of_starts_within_the_hour_once(current: Runtime) -> None:
+    at = utc_now() + timedelta(minutes=30)
+    campaign_id, _ = _campaign(scheduled_at=at)
+    later_id, _ = _campaign(scheduled_at=utc_now() + timedelta(hours=3))
+    for _ in range(2):
+        scheduling.verify_campaigns()
+    jobs = current.redis.zrange("rq:scheduler:scheduled_jobs", 0, -1, withscores=True)
+    assert jobs == [(f"start-campaign-{campaign_id}".encode(), math.ceil(at.timestamp()))]
+    assert _status(later_id) == "scheduled"
+
+
+def test_a_moved_start_moves_its_job(current: Runtime) -> None:
+    at = utc_now() + timedelta(minutes=30)
+    start_times.ensure(current.redis, [(7, at)])
+    start_times.ensure(current.redis, [(7, at + timedelta(minutes=5))])
+    [(_, score)] = current.redis.zrange("rq:scheduler:scheduled_jobs", 0, -1, withscores=True)
+    assert score == math.ceil((at + timedelta(minutes=5)).timestamp())
+
+
+def test_starting_twice_prepares_once(current: Runtime) -> None:
+    campaign_id, _ = _campaign(scheduled_at=utc_now() - timedelta(seconds=1))
+    for _ in range(2):
+        scheduling.start_campaign(campaign_id)
+    assert _queued(current.redis, queues.CAMPAIGN_SCHEDULER) == 1
+    for _ in range(2):
+        scheduling.prepare_campaign(campaign_id)
+    with transaction() as session:
+        assert session.scalar(text("SELECT count(*) FROM messages")) == 3
+
+
+def test_a_lost_prepare_job_is_made_good(current: Runtime) -> None:
+    campaign_id, _ = _campaign(scheduled_at=utc_now() - timedelta(seconds=1))
+    scheduling.start_campaign(campaign_id)
+    current.redis.flushall()
+    scheduling.verify_campaigns()
+    assert _status(campaign_id) == "running"
+
+
+def test_a_lane_that_lost_its_turn_gets_one_and_others_are_left_alone(current: Runtime) -> None:
+    _, lost = _campaign(scheduled_at=utc_now() - timedelta(seconds=1))
+    scheduling.verify_campaigns()
+    current.redis.flushall()
+    tomorrow = utc_now() + timedelta(days=1)
+    _, waiting = _campaign(scheduled_at=utc_now() - timedelta(seconds=1))
+    waking.arm(current.redis, waiting, at=tomorrow)
+    registry = queues.queue(queues.CAMPAIGN_MESSAGES, current.redis).scheduled_job_registry
+    with transaction() as session:
+        session.execute(text("UPDATE campaigns SET status = 'running', prepared_at = now(), pending_count = 3"))
+    scheduling.verify_campaigns()
+    assert waking.lanes_with_a_turn(current.redis, [lost, waiting]) == {lost, waiting}
+    scores = dict(current.redis.zrange(registry.key, 0, -1, withscores=True))
+    assert len(scores) == 2
+    assert max(scores.values()) == tomorrow.timestamp(), "a turn that waits on purpose is not brought forward"
+
+
+def test_claims_of_a_vanished_turn_become_unknown_and_those_of_a_living_one_stay(current: Runtime) -> None:
+    campaign_id, account_id = _campaign(scheduled_at=utc_now() - timedelta(seconds=1))
+    scheduling.verify_campaigns()
+    living, dead = uuid.uuid4(), uuid.uuid4()
+    long_ago = utc_now() - timedelta(seconds=60)
+    with transaction() as session:
+        plan = sending.plan(session, account_id, config=current.config)
+        assert plan is not None
+        for token in (living, dead):
+            numbered.claim_next(session, account=plan.account, token=token, sequence=[campaign_id], now=long_ago)
+    assert waking.Lease.take(current.redis, account_id, living) is not None
+    scheduling.verify_campaigns()
+    with transaction() as session:
+        states = dict(
+            session.execute(text("SELECT claim_token, status FROM messages WHERE claim_token IS NOT NULL")).all()
+        )  # type: ignore[arg-type]
+    assert states == {living: "sending", dead: "unknown"}
+
+
+def test_a_fresh_claim_is_never_taken_for_a_dead_one(current: Runtime) -> None:
+    campaign_id, account_id = _campaign(scheduled_at=utc_now() - timedelta(seconds=1))
+    scheduling.verify_campaigns()
+    with transaction() as session:
+        plan = sending.plan(session, account_id, config=current.config)
+        assert plan is not None
+        numbered.claim_next(session, account=plan.account, token=uuid.uuid4(), sequence=[campaign_id], now=utc_now())
+    scheduling.verify_campaigns()
+    with transaction() as session:
+        assert session.scalar(text("SELECT count(*) FROM messages WHERE status = 'sending'")) == 1
+
+
+def test_one_waiting_job_is_enough_for_any_number_of_webhooks(current: Runtime) -> None:
+    for _ in range(10):
+        enqueueing.enqueue_delivery_events(current.redis)
+    assert _queued(current.redis, queues.DELIVERY_EVENTS) == 1
+    enqueueing.delivery_events_began(current.redis)
+    enqueueing.enqueue_delivery_events(current.redis)
+    assert _queued(current.redis, queues.DELIVERY_EVENTS) == 2
+
+
+def test_the_verification_comes_back_a_moment_after_redis_lost_everything(
+    current: Runtime, redis_client: redis_package.Redis
+) -> None:
+    scheduler = ExactScheduler(current.config)
+    scheduler._pass()
+    redis_client.flushall()
+    scheduler._pass()
+    score = redis_client.zscore("rq:scheduler:scheduled_jobs", start_times.VERIFY_JOB_ID)
+    assert score is not None
+    assert score <= datetime.now(UTC).timestamp() + 2
+    assert redis_client.hget(f"rq:job:{start_times.VERIFY_JOB_ID}", "description") == b"verify campaigns"
+
+
+def test_a_killed_scheduler_blocks_the_next_one_for_seconds_only(
+    current: Runtime, redis_client: redis_package.Redis
+) -> None:
+    killed, standby = ExactScheduler(current.config), ExactScheduler(current.config)
+    assert killed.acquire_lock()
+    assert not standby.acquire_lock()
+    assert redis_client.ttl(ExactScheduler.scheduler_lock_key) <= 3
+
+
+def test_asking_for_the_verification_again_leaves_one_job(current: Runtime) -> None:
+    for _ in range(3):
+        start_times.ensure_verification(current.redis, interval_s=20)
+    assert current.redis.zcard("rq:scheduler:scheduled_jobs") == 1
