@@ -1,0 +1,120 @@
+"""WhatsApp accounts."""
+
+import sys
+from typing import Any
+
+import click
+
+from campaign_engine import providers
+from campaign_engine.clock import utc_now
+from campaign_engine.core import engine
+from campaign_engine.db import after_commit, transaction
+from campaign_engine.errors import InvalidInput
+from campaign_engine.models import Account, Company
+from campaign_engine.services import accounts, users
+from cli.context import json_option, print_json, print_table, with_engine
+from jobs import connections, enqueueing
+
+
+def first_company_or_refuse(session: Any) -> Company:
+    """Return the company that commands work for; refuse while there is none."""
+    company = users.first_company(session)
+    if company is None:
+        raise InvalidInput.field("company", "There is none yet: run `campaign-engine user create` first.")
+    return company
+
+
+@click.group()
+def account() -> None:
+    """The numbers that campaigns are sent from."""
+
+
+@account.command()
+@click.option("--name", required=True, help="What you call it.")
+@click.option("--phone-number-id", required=True, help="Meta's id of the number (WhatsApp manager, API set-up).")
+@click.option("--access-token-stdin", is_flag=True, help="Read the access token from standard input.")
+@click.option("--app-secret-stdin", is_flag=True, help="Read the app secret from standard input, after the token.")
+@click.option("--verify-token", help="A word of your choice that Meta repeats when it verifies the webhook.")
+@click.option("--base-url", help="Another address than CLOUD_API_URL, for example the simulator's.")
+@click.option("--rate-limit", help="For example 20/minute. Default: WHATSAPP_RATE_LIMIT.")
+@click.option("--burst", type=int, help="How many may leave at once within the limit.")
+@click.option("--max-in-flight", type=int, help="How many calls at once.")
+@click.option("--message-interval-s", type=float, help="Seconds between two messages; 0 leaves it to the limit.")
+@click.option("--longer-interval-after", type=int, help="A longer pause after so many messages; 0: none.")
+@click.option("--greater-interval-s", type=float, help="That pause, in seconds.")
+@json_option
+@with_engine
+def add(access_token_stdin: bool, app_secret_stdin: bool, as_json: bool, **values: Any) -> None:
+    """Add a Cloud API account. Asks for the secrets, which never appear on the command line."""
+    given = {name: value for name, value in values.items() if value is not None}
+    given["access_token"] = _secret("Access token", from_stdin=access_token_stdin)
+    given["app_secret"] = _secret(
+        "App secret (for webhooks; empty for none)", from_stdin=app_secret_stdin, optional=True
+    )
+    if not given["app_secret"]:
+        del given["app_secret"]
+    here = engine()
+    with transaction() as session:
+        made = accounts.create(
+            session,
+            company_id=first_company_or_refuse(session).id,
+            values={"provider": "cloud_api", **given},
+            vault=here.vault,
+            providers=providers.build(here.config),
+            config=here.config,
+            now=utc_now(),
+        )
+        shown = _shown(made)
+    if as_json:
+        print_json(shown)
+    else:
+        click.echo(f"Added account {shown['id']} “{shown['name']}”; the provider says: {shown['health']}.")
+
+
+@account.command("list")
+@json_option
+@with_engine
+def list_accounts(as_json: bool) -> None:
+    """List the accounts."""
+    with transaction() as session:
+        shown = [_shown(each) for each in accounts.of_company(session, first_company_or_refuse(session).id)]
+    if as_json:
+        print_json({"items": shown})
+    else:
+        print_table(list(_COLUMNS), [[row[name] for name in _COLUMNS] for row in shown])
+
+
+@account.command()
+@click.argument("account_id", type=int)
+@with_engine
+def reactivate(account_id: int) -> None:
+    """Let a deactivated account send again."""
+    connection = connections.for_requests(engine().config)
+    with transaction() as session:
+        found = accounts.get(session, first_company_or_refuse(session).id, account_id)
+        accounts.reactivate(session, found)
+        after_commit(session, lambda: enqueueing.enqueue_lanes(connection, [account_id]))
+    click.echo(f"Account {account_id} sends again.")
+
+
+_COLUMNS = ("id", "name", "provider", "status", "status_reason", "health")
+
+
+def _shown(each: Account) -> dict[str, Any]:
+    return {
+        "id": str(each.id),
+        "name": each.name,
+        "provider": each.provider,
+        "status": each.status,
+        "status_reason": each.status_reason,
+        "health": (each.health or {}).get("summary"),
+    }
+
+
+def _secret(label: str, *, from_stdin: bool, optional: bool = False) -> str:
+    if from_stdin:
+        return sys.stdin.readline().strip()
+    if optional and not sys.stdin.isatty():
+        return ""
+    answer: str = click.prompt(label, hide_input=True, default="" if optional else None, show_default=False)
+    return answer

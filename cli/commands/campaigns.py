@@ -1,0 +1,219 @@
+"""Campaigns, from a draft to the last status."""
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import click
+from sqlalchemy.orm import Session
+
+from campaign_engine.clock import utc_now
+from campaign_engine.core import engine
+from campaign_engine.db import after_commit, db, transaction
+from campaign_engine.errors import InvalidInput
+from campaign_engine.models import Account, Campaign, Company, Role, User
+from campaign_engine.rules.states import CAMPAIGN_IS_OVER
+from campaign_engine.services import campaigns, contacts, progress
+from cli.commands.accounts import first_company_or_refuse
+from cli.context import json_option, print_fields, print_json, print_table, with_engine
+from cli.progress_view import View, line_of
+from jobs import connections, enqueueing, waking
+
+
+@click.group()
+def campaign() -> None:
+    """Messages to many people."""
+
+
+@campaign.command()
+@click.option("--name", required=True)
+@click.option("--account", "account_names", multiple=True, required=True, help="Name or id; repeatable.")
+@click.option("--list", "list_names", multiple=True, required=True, help="Name or id; repeatable.")
+@click.option("--text", required=True, help="The message; {{name}} and the contact's other variables are filled in.")
+@click.option("--at", type=click.DateTime(["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]), help="Start by itself at this time.")
+@click.option("--timezone", help="The zone --at is meant in. Default: the company's.")
+@click.option("--message-delay-s", type=float, help="Seconds between two messages of this campaign.")
+@click.option("--start", "start_now", is_flag=True, help="Start it at once.")
+@json_option
+@with_engine
+def create(
+    name: str,
+    account_names: tuple[str, ...],
+    list_names: tuple[str, ...],
+    text: str,
+    at: datetime | None,
+    timezone: str | None,
+    message_delay_s: float | None,
+    start_now: bool,
+    as_json: bool,
+) -> None:
+    """Create a campaign."""
+    config = engine().config
+    connection = connections.for_requests(config)
+    with transaction() as session:
+        company = first_company_or_refuse(session)
+        zone = timezone or company.timezone
+        values: dict[str, Any] = {
+            "name": name,
+            "account_ids": [_account(session, company, given).id for given in account_names],
+            "audience": {"list_ids": [_list_id(session, company, given) for given in list_names]},
+            "content": {"type": "text", "text": text},
+            "timezone": zone,
+        }
+        if message_delay_s is not None:
+            values["pacing"] = {"message_delay_s": message_delay_s}
+        if at is not None:
+            values["scheduled_at"] = at.replace(tzinfo=ZoneInfo(zone))
+        made = campaigns.create(
+            session,
+            company_id=company.id,
+            owner_id=_owner(session, company).id,
+            values=values,
+            default_region=config.default_region,
+            default_timezone=company.timezone,
+            now=utc_now(),
+        )
+        if start_now:
+            campaigns.start(session, made, now=utc_now())
+            after_commit(session, lambda: enqueueing.enqueue_prepare(connection, made.id))
+        shown = {"id": str(made.id), "name": made.name, "status": made.status}
+    if as_json:
+        print_json(shown)
+    else:
+        click.echo(f"Campaign {shown['id']} “{name}” is {shown['status']}.")
+
+
+@campaign.command("list")
+@json_option
+@with_engine
+def list_campaigns(as_json: bool) -> None:
+    """List the campaigns, newest first."""
+    with transaction() as session:
+        found = campaigns.of_company(session, first_company_or_refuse(session).id)
+        shown = progress.read(session, found, config=engine().config, now=utc_now())
+    if as_json:
+        print_json({"items": shown})
+        return
+    print_table(
+        ["id", "name", "status", "total", "sent", "delivered", "read", "failed", "pending"],
+        [
+            [
+                row["campaign_id"],
+                row["name"],
+                row["status"],
+                row["total"],
+                *(row["funnel"][step] for step in ("sent", "delivered", "read")),
+                row["counts"]["failed"],
+                row["counts"]["pending"],
+            ]
+            for row in shown
+        ],
+    )
+
+
+@campaign.command()
+@click.argument("campaign_id", type=int)
+@json_option
+@with_engine
+def show(campaign_id: int, as_json: bool) -> None:
+    """Show how far a campaign is."""
+    shown, zone = read_progress(campaign_id)
+    if as_json:
+        print_json(shown)
+        return
+    click.echo(line_of(shown, zone=zone))
+    print_fields(
+        {
+            "name": shown["name"],
+            "status": shown["status"],
+            "reason": shown["status_reason"],
+            "accounts": ", ".join(f"{each['name']} ({each['status']})" for each in shown["accounts"]),
+            "waiting": "; ".join(wait["text"] for wait in shown["waiting"]),
+            "started": shown["started_at"],
+            "finished": shown["finished_at"],
+        }
+    )
+
+
+@campaign.command()
+@click.argument("campaign_id", type=int)
+@with_engine
+def watch(campaign_id: int) -> None:
+    """Follow a campaign live until it is over."""
+    view = View()
+    while True:
+        shown, zone = read_progress(campaign_id)
+        over = shown["status"] in CAMPAIGN_IS_OVER
+        view.show(line_of(shown, zone=zone), last=over)
+        if over:
+            return
+        time.sleep(0.5)
+
+
+def _verb(name: str, explanation: str, action: Callable[[Session, Campaign], None], *, prepares: bool) -> None:
+    @campaign.command(name, help=explanation)
+    @click.argument("campaign_id", type=int)
+    @with_engine
+    def command(campaign_id: int) -> None:
+        connection = connections.for_requests(engine().config)
+        with transaction() as session:
+            found = campaigns.get(session, first_company_or_refuse(session).id, campaign_id)
+            action(session, found)
+            account_ids = campaigns.account_ids_of(session, [campaign_id])[campaign_id]
+            if prepares:
+                after_commit(session, lambda: enqueueing.enqueue_prepare(connection, campaign_id))
+            else:
+                after_commit(session, lambda: enqueueing.enqueue_lanes(connection, account_ids))
+            status = found.status
+        click.echo(f"Campaign {campaign_id} is {status}.")
+
+
+_verb("start", "Start a campaign now.", lambda s, c: campaigns.start(s, c, now=utc_now()), prepares=True)
+_verb("pause", "Stop sending after the messages in flight.", lambda s, c: campaigns.pause(s, c), prepares=False)
+_verb("resume", "Go on where a pause stopped.", lambda s, c: campaigns.resume(s, c), prepares=False)
+_verb("cancel", "End a campaign for good.", lambda s, c: campaigns.cancel(s, c, now=utc_now()), prepares=False)
+
+
+def read_progress(campaign_id: int) -> tuple[dict[str, Any], ZoneInfo]:
+    """Return the progress of a campaign and the zone its company lives in."""
+    config = engine().config
+    with transaction() as session:
+        company = first_company_or_refuse(session)
+        found = campaigns.get(session, company.id, campaign_id)
+        account_ids = campaigns.account_ids_of(session, [campaign_id])[campaign_id]
+        waits = waking.waits_of(connections.for_requests(config), account_ids)
+        shown = progress.read(session, [found], config=config, now=utc_now(), waits=waits)[0]
+        zone = ZoneInfo(company.timezone)
+    db.session.remove()
+    return shown, zone
+
+
+def _owner(session: Session, company: Company) -> User:
+    """Return the user on whose limit the command line's campaigns count: the company's first administrator."""
+    found = session.query(User).filter(User.company_id == company.id, User.role == Role.ADMIN).order_by(User.id).first()
+    if found is None:
+        raise InvalidInput.field("user", "The company has no administrator: run `campaign-engine user create`.")
+    return found
+
+
+def _account(session: Session, company: Company, given: str) -> Account:
+    query = session.query(Account).filter(Account.company_id == company.id, Account.status != "deleted")
+    found = query.filter(Account.name == given).first()
+    if found is None and given.isdigit():
+        found = query.filter(Account.id == int(given)).first()
+    if found is None:
+        raise InvalidInput.field("account", f"There is no account {given}; `campaign-engine account list` shows them.")
+    return found
+
+
+def _list_id(session: Session, company: Company, given: str) -> int:
+    found = contacts.list_named(session, company.id, given)
+    if found is None and given.isdigit():
+        found = contacts.get_list(session, company.id, int(given))
+    if found is None:
+        raise InvalidInput.field(
+            "list", f"There is no list {given}; import one with `campaign-engine contacts import`."
+        )
+    return found.id

@@ -1,0 +1,166 @@
+"""`campaign-engine doctor`: is every part well, what is stuck, and what to do about it."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import click
+from redis import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from campaign_engine.clock import utc_now
+from campaign_engine.config import Config
+from campaign_engine.core import engine
+from campaign_engine.db import transaction
+from campaign_engine.services import diagnosis, progress
+from cli.context import json_option, print_json, with_engine
+from jobs import connections, status, waking
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at; `remedy` says what to do when it is not well."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+@click.command()
+@json_option
+@with_engine
+def doctor(as_json: bool) -> None:
+    """Check every part, show the addresses in use, say what is stuck and what to do.
+
+    Exit code 1 when something is not well.
+    """
+    config = engine().config
+    findings = list(_findings(config))
+    ok = all(finding.ok for finding in findings)
+    if as_json:
+        print_json(
+            {
+                "ok": ok,
+                "database_url": config.database_url,
+                "redis_url": config.redis_url,
+                "checks": [asdict(finding) for finding in findings],
+            }
+        )
+    else:
+        click.echo(f"PostgreSQL  {config.database_url}\nRedis       {config.redis_url}\n")
+        for finding in findings:
+            click.echo(f"{'ok  ' if finding.ok else 'BAD '} {finding.name}: {finding.detail}")
+            if not finding.ok and finding.remedy:
+                click.echo(f"     -> {finding.remedy}")
+    sys.exit(0 if ok else 1)
+
+
+def _findings(config: Config) -> Iterator[Finding]:
+    database = _database()
+    yield database
+    connection = connections.for_requests(config)
+    redis = _redis(connection)
+    yield redis
+    if redis.ok:
+        yield from _processes(config, connection)
+    if database.ok:
+        yield from _work(connection if redis.ok else None)
+
+
+def _database() -> Finding:
+    try:
+        with transaction() as session:
+            version = session.scalar(text("SHOW server_version"))
+            revision = session.scalar(text("SELECT version_num FROM alembic_version"))
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        return Finding(
+            "database",
+            ok=False,
+            detail=reason,
+            remedy="Is it running, and is DATABASE_URL right? Without a schema: campaign-engine db upgrade.",
+        )
+    return Finding("database", ok=True, detail=f"PostgreSQL {version}, schema {revision}")
+
+
+def _redis(connection: Redis) -> Finding:
+    try:
+        info = connection.info()
+        policy = info.get("maxmemory_policy")
+        aof = bool(info.get("aof_enabled"))
+    except RedisError as error:
+        return Finding("redis", ok=False, detail=type(error).__name__, remedy="Is it running, and is REDIS_URL right?")
+    detail = f"Redis {info.get('redis_version')}, {info.get('used_memory_human')} in use"
+    if policy not in (None, "noeviction"):
+        return Finding(
+            "redis",
+            ok=False,
+            detail=f"{detail}, maxmemory-policy {policy}",
+            remedy="Set maxmemory-policy noeviction: an evicted key is a limit forgotten.",
+        )
+    return Finding("redis", ok=True, detail=detail + ("" if aof else ", no AOF: a restart forgets limits and timers"))
+
+
+def _processes(config: Config, connection: Redis) -> Iterator[Finding]:
+    alive = status.scheduler_is_alive(connection)
+    yield Finding(
+        "scheduler",
+        ok=alive,
+        detail="running" if alive else "no sign of life",
+        remedy="Start it: campaign-engine scheduler.",
+    )
+    for queue in status.of_queues(connection):
+        wanted = config.workers_of(queue.name)
+        yield Finding(
+            f"queue {queue.name}",
+            ok=queue.workers > 0 or wanted == 0,
+            detail=f"{queue.workers} workers, {queue.queued} queued, {queue.deferred} deferred,"
+            f" {queue.started} running, {queue.failed} failed",
+            remedy="Start workers: campaign-engine workers.",
+        )
+
+
+def _work(connection: Redis | None) -> Iterator[Finding]:
+    with transaction() as session:
+        found = diagnosis.standing(session, now=utc_now())
+        miscounted = progress.miscounted(session)
+    stuck_if: list[tuple[str, int, str]] = [
+        (
+            "overdue campaigns",
+            found.overdue_campaigns,
+            "Are scheduler and campaign-scheduler workers running?",
+        ),
+        ("unprepared campaigns", found.unprepared_campaigns, "Are campaign-scheduler workers running?"),
+        (
+            "stale claims",
+            found.stale_claims,
+            "The verification turns them to unknown; is the scheduler running?",
+        ),
+        (
+            "deactivated accounts",
+            found.deactivated_accounts,
+            "See `campaign-engine account list` for the reasons.",
+        ),
+        ("miscounted campaigns", len(miscounted), f"Please report it, with these ids: {miscounted[:10]}."),
+    ]
+    for name, count, remedy in stuck_if:
+        yield Finding(name, ok=count == 0, detail=str(count), remedy=remedy)
+    yield Finding("unknown messages", ok=True, detail=str(found.unknown_messages))
+    yield Finding(
+        "waiting webhooks",
+        ok=found.oldest_webhook_s < 60,
+        detail=f"{found.waiting_webhooks}, the oldest since {found.oldest_webhook_s:.0f} s",
+        remedy="Are delivery-events workers running?",
+    )
+    if connection is not None:
+        armed = waking.lanes_with_a_turn(connection, found.busy_accounts)
+        idle = sorted(set(found.busy_accounts) - armed)
+        yield Finding(
+            "lanes",
+            ok=not idle,
+            detail=f"{len(found.busy_accounts)} busy, {len(idle)} without a turn",
+            remedy="The verification arms them within VERIFY_INTERVAL_S; is the scheduler running?",
+        )

@@ -1,0 +1,200 @@
+"""The demonstration of a first run: a company whose number is the simulator's, a list, and a campaign.
+
+Everything goes the way a user's own campaign goes; only the number is not real.
+"""
+
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+
+import requests
+from sqlalchemy.orm import Session
+
+from campaign_engine import providers
+from campaign_engine.clock import utc_now
+from campaign_engine.core import engine
+from campaign_engine.db import after_commit, db, transaction
+from campaign_engine.models import Account, Campaign, Company, ContactImport, ImportStatus, Role, User
+from campaign_engine.services import accounts, campaigns, contacts, imports, users
+from jobs import connections, enqueueing
+
+EMAIL = "demo@example.com"
+COMPANY = "Demo company"
+ACCOUNT = "Demo number (simulator)"
+LIST = "Demo contacts"
+PHONE_NUMBER_ID = "100000000000001"
+DISPLAY_NUMBER = "+55 11 90000-0000"
+TEXT = (
+    "Olá {{name|cliente}}! A sua loja em {{city|sua cidade}} preparou um presente: use o cupom {{coupon|BEMVINDO}} "
+    "até sexta-feira. Para não receber mais mensagens, responda SAIR."
+)
+# A visible pace: about ten messages a second instead of one in twenty.
+RATE = "600/minute"
+CONTACTS_FILE = Path(__file__).parents[1] / "examples" / "contacts.csv"
+
+
+def exists() -> bool:
+    """Say whether this installation has anything in it: then there is nothing to demonstrate."""
+    with transaction() as session:
+        return users.first_company(session) is not None
+
+
+def create_people(password: str) -> None:
+    """Make the demo company and its administrator."""
+    with transaction() as session:
+        company = users.create_company(session, COMPANY, timezone=engine().config.default_timezone)
+        company.settings = {"campaign_rate_limit": RATE}
+        users.create(session, company=company, email=EMAIL, password=password, role=Role.ADMIN)
+
+
+def register_number(*, simulator_url: str, webhook_url: str) -> None:
+    """Tell the simulator about the demo account's number, made when there is none.
+
+    The simulator's and the web's addresses may differ from the last run's; both sides learn the present ones.
+
+    Raises:
+        requests.RequestException: the simulator does not answer.
+    """
+    here = engine()
+    with transaction() as session:
+        company = _demo_company(session)
+        if company is None:
+            return
+        account = session.query(Account).filter_by(company_id=company.id, name=ACCOUNT).first()
+        if account is None or not account.app_secret_encrypted:
+            token, app_secret = secrets.token_urlsafe(24), secrets.token_hex(16)
+        else:
+            token = here.vault.decrypt(account.access_token_encrypted)
+            app_secret = here.vault.decrypt(account.app_secret_encrypted)
+        answer = requests.post(
+            f"{simulator_url}/simulator/numbers",
+            json={
+                "phone_number_id": PHONE_NUMBER_ID,
+                "display_phone_number": DISPLAY_NUMBER,
+                "access_token": token,
+                "app_secret": app_secret,
+                "webhook_url": webhook_url,
+            },
+            timeout=5,
+        )
+        answer.raise_for_status()
+        if account is None:
+            accounts.create(
+                session,
+                company_id=company.id,
+                values={
+                    "name": ACCOUNT,
+                    "provider": "cloud_api",
+                    "base_url": simulator_url,
+                    "phone_number_id": PHONE_NUMBER_ID,
+                    "access_token": token,
+                    "app_secret": app_secret,
+                    "verify_token": secrets.token_urlsafe(12),
+                    "rate_limit": RATE,
+                    "message_interval_s": 0,
+                    "longer_interval_after": 0,
+                },
+                vault=here.vault,
+                providers=providers.build(here.config),
+                config=here.config,
+                now=utc_now(),
+            )
+        else:
+            account.base_url = simulator_url
+
+
+def import_contacts() -> int:
+    """Put the sample file on its way; return the import's id."""
+    config = engine().config
+    connection = connections.for_requests(config)
+    with transaction() as session, CONTACTS_FILE.open("rb") as stream:
+        company, user = _people(session)
+        record = imports.create(
+            session,
+            company_id=company.id,
+            user_id=user.id,
+            filename=CONTACTS_FILE.name,
+            stream=stream,
+            list_name=LIST,
+            mapping=None,
+            default_region="BR",
+            max_bytes=config.import_max_mb << 20,
+        )
+        after_commit(session, lambda: enqueueing.enqueue_import(connection, record.id))
+        return record.id
+
+
+def wait_for_import(import_id: int, *, timeout_s: float) -> ContactImport | None:
+    """Return the finished import, or None when it is not finished in time."""
+    give_up_at = time.monotonic() + timeout_s
+    while time.monotonic() < give_up_at:
+        with transaction() as session:
+            record = session.get_one(ContactImport, import_id, populate_existing=True)
+        if record.status in (ImportStatus.COMPLETED, ImportStatus.FAILED):
+            return record
+        time.sleep(0.1)
+    return None
+
+
+def refused_rows(import_id: int) -> list[tuple[int, str]]:
+    """Return (line, reason) of the rows of the file that were refused or repeated."""
+    with transaction() as session:
+        rows = [(row.line, row.reason) for row in imports.errors_of(session, import_id)]
+    db.session.remove()
+    return rows
+
+
+def start_campaign() -> int:
+    """Create the demo campaign and start it; return its id."""
+    config = engine().config
+    connection = connections.for_requests(config)
+    with transaction() as session:
+        company, user = _people(session)
+        account = session.query(Account).filter_by(company_id=company.id, name=ACCOUNT).one()
+        contact_list = contacts.list_named(session, company.id, LIST)
+        values: dict[str, Any] = {
+            "name": "Demo campaign",
+            "account_ids": [account.id],
+            "audience": {"list_ids": [contact_list.id if contact_list else 0]},
+            "content": {"type": "text", "text": TEXT},
+            "pacing": {"message_delay_s": 0},
+        }
+        made = campaigns.create(
+            session,
+            company_id=company.id,
+            owner_id=user.id,
+            values=values,
+            default_region="BR",
+            default_timezone=company.timezone,
+            now=utc_now(),
+        )
+        campaigns.start(session, made, now=utc_now())
+        after_commit(session, lambda: enqueueing.enqueue_prepare(connection, made.id))
+        return made.id
+
+
+def unfinished_campaign() -> int | None:
+    """Return the demo campaign's id while it is not over: an interrupted first run goes on."""
+    with transaction() as session:
+        company = _demo_company(session)
+        if company is None:
+            return None
+        found = (
+            session.query(Campaign)
+            .filter(Campaign.company_id == company.id, Campaign.status.in_(("preparing", "running")))
+            .order_by(Campaign.id.desc())
+            .first()
+        )
+        return found.id if found else None
+
+
+def _demo_company(session: Session) -> Company | None:
+    return session.query(Company).filter_by(name=COMPANY).order_by(Company.id).first()
+
+
+def _people(session: Session) -> tuple[Company, User]:
+    user = users.by_email(session, EMAIL)
+    if user is None:
+        raise RuntimeError("the demo user was removed")
+    return user.company, user

@@ -1,0 +1,1 @@
+"""The PostgreSQL and the Redis that `campaign-engine up` and the tests bring along."""
