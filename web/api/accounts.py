@@ -1,0 +1,99 @@
+"""Accounts: the numbers a company sends from."""
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from campaign_engine.clock import utc_now
+from campaign_engine.db import transaction
+from campaign_engine.models import Account, Role
+from campaign_engine.services import accounts
+from jobs.enqueueing import enqueue_lanes
+from web.api.blueprint import Blueprint, company_id, decode_cursor, page
+from web.hints import hint
+from web.runtime import runtime
+from web.schemas.accounts import AccountChangeSchema, AccountPageSchema, AccountSchema
+from web.schemas.base import PageQuery
+
+blueprint = Blueprint(
+    "accounts", __name__, writes=Role.ADMIN, description="WhatsApp accounts: the numbers a company sends from."
+)
+
+
+@blueprint.route("/accounts", methods=["GET"])
+@blueprint.arguments(PageQuery, location="query")
+@blueprint.response(200, AccountPageSchema)
+def list_accounts(query: dict[str, Any]) -> Any:
+    """List the accounts."""
+    with transaction() as session:
+        (after_id,) = decode_cursor(query["cursor"], int) or (0,)
+        found = accounts.of_company(session, company_id(), after_id=after_id, limit=query["limit"] + 1)
+        return page(found, limit=query["limit"], position=lambda account: [account.id])
+
+
+@blueprint.route("/accounts", methods=["POST"])
+@blueprint.arguments(AccountSchema)
+@blueprint.response(201, AccountSchema)
+def create_account(values: dict[str, Any]) -> Any:
+    """Create an account; the provider is asked whether it knows the number and the token."""
+    with transaction() as session:
+        return accounts.create(session, company_id=company_id(), values=values, **_asked_with())
+
+
+@blueprint.route("/accounts/<id:account_id>", methods=["GET"])
+@blueprint.response(200, AccountSchema)
+def show_account(account_id: int) -> Any:
+    """Show an account."""
+    with transaction() as session:
+        return accounts.get(session, company_id(), account_id)
+
+
+@blueprint.route("/accounts/<id:account_id>", methods=["PATCH"])
+@blueprint.arguments(AccountChangeSchema(partial=True))
+@blueprint.response(200, AccountSchema)
+def change_account(values: dict[str, Any], account_id: int) -> Any:
+    """Change an account; limits and pacing take effect at the next message."""
+    with transaction() as session:
+        account = accounts.get(session, company_id(), account_id)
+        accounts.update(session, account, values=values, **_asked_with())
+        return _woken(session, account)
+
+
+@blueprint.route("/accounts/<id:account_id>", methods=["DELETE"])
+@blueprint.response(204)
+def delete_account(account_id: int) -> None:
+    """Take an account out of use; the history of its messages stays."""
+    with transaction() as session:
+        accounts.delete(session, accounts.get(session, company_id(), account_id))
+
+
+@blueprint.route("/accounts/<id:account_id>/health-check", methods=["POST"])
+@blueprint.response(200, AccountSchema)
+def check_account(account_id: int) -> Any:
+    """Ask the provider about the account; informational, it never stops a send."""
+    with transaction() as session:
+        account = accounts.get(session, company_id(), account_id)
+        accounts.check_health(account, **_asked_with())
+        return account
+
+
+@blueprint.route("/accounts/<id:account_id>/reactivate", methods=["POST"])
+@blueprint.response(200, AccountSchema)
+def reactivate_account(account_id: int) -> Any:
+    """Let a deactivated account send again; its failures count from zero."""
+    with transaction() as session:
+        account = accounts.get(session, company_id(), account_id)
+        accounts.reactivate(session, account)
+        return _woken(session, account)
+
+
+def _woken(session: Session, account: Account) -> Account:
+    """Return the account, whose lane looks again after the commit."""
+    hint(session, enqueue_lanes, [account.id])
+    return account
+
+
+def _asked_with() -> dict[str, Any]:
+    """Return what it takes to ask a provider."""
+    face = runtime()
+    return {"vault": face.vault, "providers": face.providers, "config": face.config, "now": utc_now()}

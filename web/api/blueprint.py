@@ -1,0 +1,214 @@
+"""What every resource of the API shares: who may call it, how often, and how its arguments are read."""
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import flask
+import flask_smorest
+import marshmallow as ma
+from webargs import core
+from webargs.flaskparser import FlaskParser, abort
+from werkzeug.datastructures import MultiDict
+from werkzeug.routing import BaseConverter, ValidationError
+
+from campaign_engine.errors import InvalidInput
+from campaign_engine.models import Role
+from web import auth, throttling
+from web.bodies import whole_body
+
+MAX_ID = 2**63 - 1
+MAX_DEPTH = 32
+"""Of objects and lists in a body: far beyond what a campaign's content needs."""
+
+Item = TypeVar("Item")
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+class IdConverter(BaseConverter):
+    """An id in a path; what is none leads nowhere (404)."""
+
+    regex = "[0-9]{1,19}"
+
+    def to_python(self, value: str) -> int:
+        """Return the number, within the range of the database's ids."""
+        number = int(value)
+        if number > MAX_ID:
+            raise ValidationError
+        return number
+
+
+class Parser(FlaskParser):
+    """Reads arguments and refuses what is unknown, wherever it stands."""
+
+    DEFAULT_UNKNOWN_BY_LOCATION = {  # noqa: RUF012
+        **FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION,
+        "query": ma.RAISE,
+        "multipart": ma.RAISE,
+    }
+    __location_map__ = {**FlaskParser.__location_map__, "multipart": "load_multipart"}  # noqa: RUF012
+
+    def load_json(self, req: flask.Request, schema: ma.Schema) -> Any:  # noqa: ARG002
+        """Return the JSON body; a body of another type, or none that can be read, is refused."""
+        body = whole_body()
+        if not body.strip():
+            return core.missing
+        if not core.is_json(req.mimetype):
+            abort(415, messages={"json": {"body": ["Send JSON, with Content-Type: application/json."]}})
+        try:
+            return json.loads(body, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else "not readable"
+            where = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
+            abort(400, exc=error, messages={"json": {"body": [f"This is not valid JSON: {reason}{where}."]}})
+
+    def load_multipart(self, req: flask.Request, schema: ma.Schema) -> Any:
+        """Return the fields of a form together with its files."""
+        both = MultiDict([*req.form.items(multi=True), *req.files.items(multi=True)])
+        return self._makeproxy(both, schema)
+
+    def pre_load(
+        self,
+        location_data: Mapping[str, Any],
+        *,
+        schema: ma.Schema,  # noqa: ARG002
+        req: flask.Request,  # noqa: ARG002
+        location: str,  # noqa: ARG002
+    ) -> Mapping[str, Any]:
+        """Refuse texts that cannot be stored, before any field looks at them."""
+        faults = unstorable(location_data)
+        if faults:
+            raise ma.ValidationError(faults)
+        return location_data
+
+
+class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
+    """A resource. Reading needs the role `reads`, changing the role `writes`."""
+
+    ARGUMENTS_PARSER = Parser()
+    DEFAULT_LOCATION_CONTENT_TYPE_MAPPING = {  # noqa: RUF012
+        **flask_smorest.Blueprint.DEFAULT_LOCATION_CONTENT_TYPE_MAPPING,
+        "multipart": "multipart/form-data",
+    }
+
+    def __init__(
+        self,
+        name: str,
+        import_name: str,
+        *,
+        reads: Role = Role.VIEWER,
+        writes: Role = Role.OPERATOR,
+        description: str = "",
+    ) -> None:
+        super().__init__(name, import_name, url_prefix="/api/v1", description=description)
+        self._reads = reads
+        self._writes = writes
+        self.before_request(self._admit)
+        self.after_request(throttling.add_headers)
+
+    # The three decorators of a view, with types; flask-smorest has none.
+
+    def route(self, rule: str, **options: Any) -> Callable[[View], View]:
+        """Serve the view at `rule` and document it."""
+        decorator: Callable[[View], View] = super().route(rule, **options)
+        return decorator
+
+    def arguments(self, schema: Any, **options: Any) -> Callable[[View], View]:
+        """Read the arguments in the shape of `schema` and give them to the view as its first parameter."""
+        decorator: Callable[[View], View] = super().arguments(schema, **options)
+        return decorator
+
+    def response(self, status_code: int, schema: Any = None, **options: Any) -> Callable[[View], View]:
+        """Answer with what the view returns, in the shape of `schema`."""
+        decorator: Callable[[View], View] = super().response(status_code, schema, **options)
+        return decorator
+
+    def _admit(self) -> None:
+        auth.authenticate_api()
+        throttling.charge_api(auth.current_user().id)
+        auth.require_role(self._reads if flask.request.method in auth.SAFE_METHODS else self._writes)
+
+
+def company_id() -> int:
+    """Return the company of whoever calls."""
+    return auth.current_user().company_id
+
+
+def unstorable(given: Any) -> dict[str, list[str]]:
+    """Return the faults of texts in `given`, by dotted field name: NUL characters and halves of surrogate pairs.
+
+    PostgreSQL stores neither; json.loads lets both through.
+    """
+    faults: dict[str, list[str]] = {}
+    waiting: list[tuple[str, Any, int]] = [("", given, 0)]
+    while waiting:
+        path, node, depth = waiting.pop()
+        if isinstance(node, str):
+            if "\0" in node:
+                faults[path or "body"] = ["A NUL character is not accepted."]
+            elif not _encodable(node):
+                faults[path or "body"] = ["This text has half of a surrogate pair."]
+        elif depth > MAX_DEPTH:
+            faults[path] = ["This is nested too deeply."]
+        elif isinstance(node, Mapping):
+            for name in node:
+                label = name if _encodable(str(name)) and "\0" not in str(name) else "name"
+                inner = f"{path}.{label}" if path else label
+                waiting.append((inner, name, depth + 1))
+                waiting.append((inner, node[name], depth + 1))
+        elif isinstance(node, list | tuple):
+            waiting.extend((f"{path}.{at}" if path else str(at), each, depth + 1) for at, each in enumerate(node))
+    return faults
+
+
+def encode_cursor(position: Sequence[Any]) -> str:
+    """Return an opaque mark of how far a list was read."""
+    return base64.urlsafe_b64encode(json.dumps(list(position)).encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str | None, *types: type) -> list[Any] | None:
+    """Return what `encode_cursor` was given, or None without a cursor.
+
+    Raises:
+        InvalidInput: it is not one of ours.
+    """
+    if cursor is None:
+        return None
+    try:
+        position = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except (ValueError, binascii.Error, RecursionError):
+        position = None
+    if not isinstance(position, list) or [type(each) for each in position] != list(types):
+        _refuse_cursor()
+    if any(isinstance(each, int) and not 0 <= each <= MAX_ID for each in position):
+        _refuse_cursor()
+    if any(isinstance(each, str) and unstorable(each) for each in position):
+        _refuse_cursor()
+    return position
+
+
+def page(found: Sequence[Item], *, limit: int, position: Any) -> dict[str, Any]:
+    """Return a page of a list that was asked for `limit` + 1 items; `position(item)` is where it ends."""
+    items = found[:limit]
+    return {
+        "items": items,
+        "next_cursor": encode_cursor(position(items[-1])) if len(found) > limit else None,
+    }
+
+
+def _refuse_cursor() -> NoReturn:
+    raise InvalidInput.field("cursor", "Give the next_cursor of the page before, as it is.")
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

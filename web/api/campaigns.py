@@ -1,0 +1,275 @@
+"""Campaigns: drafted, changed, started, paused, resumed, cancelled, followed."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from flask import Response
+from sqlalchemy.orm import Session
+
+from campaign_engine.clock import utc_now
+from campaign_engine.db import transaction
+from campaign_engine.errors import InvalidInput
+from campaign_engine.models import Campaign
+from campaign_engine.services import campaigns
+from campaign_engine.services.progress import STATES
+from jobs.enqueueing import enqueue_lanes, enqueue_prepare
+from web.api.blueprint import Blueprint, company_id, decode_cursor, page
+from web.auth import current_user
+from web.downloads import csv_download
+from web.hints import hint
+from web.progress import read_progress
+from web.runtime import runtime
+from web.schemas.base import PageQuery
+from web.schemas.campaigns import (
+    CampaignChangeSchema,
+    CampaignPageSchema,
+    CampaignSchema,
+    CampaignShownSchema,
+    MessagePageSchema,
+    MessageQuery,
+    ProgressesQuery,
+    ProgressesSchema,
+    ProgressQuery,
+    ProgressSchema,
+)
+from web.schemas.fields import MAX_ID
+
+CLOCK_TOLERANCE = timedelta(minutes=1)
+"""A start time may be this far in the past: the caller's clock and the way here."""
+
+MAX_PROGRESS_IDS = 200
+
+SHOWN_FIELDS = (
+    "id",
+    "name",
+    "status",
+    "status_reason",
+    "owner_id",
+    "audience",
+    "content",
+    "pacing",
+    "working_hours",
+    "timezone",
+    "scheduled_at",
+    "created_at",
+    "started_at",
+    "finished_at",
+    "version",
+)
+EXPORT_FIELDS = (
+    "phone",
+    "status",
+    "status_reason",
+    "account_id",
+    "attempts",
+    "provider_message_id",
+    "error_class",
+    "error_code",
+    "error_detail",
+    "accepted_at",
+    "sent_at",
+    "delivered_at",
+    "read_at",
+    "failed_at",
+)
+
+blueprint = Blueprint("campaigns", __name__, description="Who gets what, from which accounts, when, at what pace.")
+
+
+@blueprint.route("/campaigns", methods=["GET"])
+@blueprint.arguments(PageQuery, location="query")
+@blueprint.response(200, CampaignPageSchema)
+def list_campaigns(query: dict[str, Any]) -> Any:
+    """List the campaigns, newest first."""
+    with transaction() as session:
+        (before_id,) = decode_cursor(query["cursor"], int) or (None,)
+        found = campaigns.of_company(session, company_id(), before_id=before_id, limit=query["limit"] + 1)
+        listed = page(found, limit=query["limit"], position=lambda campaign: [campaign.id])
+        return {**listed, "items": _shown(session, listed["items"])}
+
+
+@blueprint.route("/campaigns", methods=["POST"])
+@blueprint.arguments(CampaignSchema)
+@blueprint.response(201, CampaignShownSchema)
+def create_campaign(values: dict[str, Any]) -> Any:
+    """Create a campaign: a draft or, with `scheduled_at`, one that starts by itself."""
+    config, user, now = runtime().config, current_user(), utc_now()
+    _require_future(values, now=now)
+    with transaction() as session:
+        made = campaigns.create(
+            session,
+            company_id=user.company_id,
+            owner_id=user.id,
+            values=values,
+            default_region=config.default_region,
+            default_timezone=user.company.timezone,
+            now=now,
+        )
+        return _shown(session, [made])[0]
+
+
+@blueprint.route("/campaigns/<id:campaign_id>", methods=["GET"])
+@blueprint.response(200, CampaignShownSchema)
+def show_campaign(campaign_id: int) -> Any:
+    """Show a campaign."""
+    with transaction() as session:
+        return _shown(session, [campaigns.get(session, company_id(), campaign_id)])[0]
+
+
+@blueprint.route("/campaigns/<id:campaign_id>", methods=["PATCH"])
+@blueprint.arguments(CampaignChangeSchema)
+@blueprint.response(200, CampaignShownSchema)
+def change_campaign(values: dict[str, Any], campaign_id: int) -> Any:
+    """Change a campaign; what is given replaces what was there, and takes effect at the next message."""
+    _require_future(values, now=utc_now())
+    with transaction() as session:
+        campaign = campaigns.get(session, company_id(), campaign_id)
+        campaigns.update(session, campaign, values=values, default_region=runtime().config.default_region)
+        session.refresh(campaign)
+        _wake_lanes(session, campaign)
+        return _shown(session, [campaign])[0]
+
+
+@blueprint.route("/campaigns/<id:campaign_id>", methods=["DELETE"])
+@blueprint.response(204)
+def delete_campaign(campaign_id: int) -> None:
+    """Delete a campaign that never started."""
+    with transaction() as session:
+        campaigns.delete_draft(session, campaigns.get(session, company_id(), campaign_id))
+
+
+@blueprint.route("/campaigns/<id:campaign_id>/start", methods=["POST"])
+@blueprint.response(202, CampaignShownSchema)
+def start_campaign(campaign_id: int) -> Any:
+    """Start a campaign now; of two starts at once one is refused."""
+    with transaction() as session:
+        campaign = campaigns.get(session, company_id(), campaign_id)
+        campaigns.start(session, campaign, now=utc_now())
+        hint(session, enqueue_prepare, campaign.id)
+        return _shown(session, [campaign])[0]
+
+
+@blueprint.route("/campaigns/<id:campaign_id>/pause", methods=["POST"])
+@blueprint.response(202, CampaignShownSchema)
+def pause_campaign(campaign_id: int) -> Any:
+    """Stop sending after the messages in flight."""
+    with transaction() as session:
+        campaign = campaigns.get(session, company_id(), campaign_id)
+        campaigns.pause(session, campaign)
+        return _shown(session, [campaign])[0]
+
+
+@blueprint.route("/campaigns/<id:campaign_id>/resume", methods=["POST"])
+@blueprint.response(202, CampaignShownSchema)
+def resume_campaign(campaign_id: int) -> Any:
+    """Go on where a pause stopped."""
+    with transaction() as session:
+        campaign = campaigns.get(session, company_id(), campaign_id)
+        campaigns.resume(session, campaign)
+        _wake_lanes(session, campaign)
+        return _shown(session, [campaign])[0]
+
+
+@blueprint.route("/campaigns/<id:campaign_id>/cancel", methods=["POST"])
+@blueprint.response(202, CampaignShownSchema)
+def cancel_campaign(campaign_id: int) -> Any:
+    """End a campaign for good; what was not sent is never sent."""
+    with transaction() as session:
+        campaign = campaigns.get(session, company_id(), campaign_id)
+        campaigns.cancel(session, campaign, now=utc_now())
+        return _shown(session, [campaign])[0]
+
+
+@blueprint.route("/campaigns/<id:campaign_id>/progress", methods=["GET"])
+@blueprint.arguments(ProgressQuery, location="query")
+@blueprint.response(200, ProgressSchema)
+def show_progress(query: dict[str, Any], campaign_id: int) -> Any:
+    """Show how far a campaign is; with `since`, 304 while the version is still that one."""
+    with transaction() as session:
+        campaign = campaigns.get(session, company_id(), campaign_id)
+        if query["since"] is not None and query["since"] == campaign.version:
+            return Response(status=304)
+        return read_progress(session, [campaign])[0]
+
+
+@blueprint.route("/campaigns/progress", methods=["GET"])
+@blueprint.arguments(ProgressesQuery, location="query")
+@blueprint.response(200, ProgressesSchema)
+def show_progresses(query: dict[str, Any]) -> Any:
+    """Show how far several campaigns are, in the order asked for."""
+    wanted = _ids(query["ids"])
+    with transaction() as session:
+        return {"items": read_progress(session, campaigns.some_of_company(session, company_id(), wanted))}
+
+
+@blueprint.route("/campaigns/<id:campaign_id>/messages", methods=["GET"])
+@blueprint.arguments(MessageQuery, location="query")
+@blueprint.response(200, MessagePageSchema)
+def list_messages(query: dict[str, Any], campaign_id: int) -> Any:
+    """List what became of each recipient, all or those in one state (in the order of sending)."""
+    limit, status = query["limit"], query["status"]
+    with transaction() as session:
+        campaign = campaigns.get(session, company_id(), campaign_id)
+        if status is None:
+            (after_key,) = decode_cursor(query["cursor"], str) or ("",)
+            found = campaigns.messages_of(session, campaign, after_key=after_key, limit=limit + 1)
+            return page(found, limit=limit, position=lambda message: [message.phone_key])
+        (after,) = decode_cursor(query["cursor"], int) or (-1,)
+        found = campaigns.messages_with_status(session, campaign, status, after_position=after, limit=limit + 1)
+        return page(found, limit=limit, position=lambda message: [message.position])
+
+
+@blueprint.route("/campaigns/<id:campaign_id>/export.csv", methods=["GET"])
+@blueprint.response(200, {"type": "string"}, content_type="text/csv")
+def export_campaign(campaign_id: int) -> Response:
+    """Download what became of each recipient."""
+    with transaction() as session:
+        campaigns.get(session, company_id(), campaign_id)
+    return csv_download(
+        f"campaign-{campaign_id}.csv",
+        ["message_id", "name", *EXPORT_FIELDS],
+        lambda session: (
+            (message.id, name, *(getattr(message, field) for field in EXPORT_FIELDS))
+            for message, name in campaigns.export_of(session, campaign_id)
+        ),
+    )
+
+
+def _wake_lanes(session: Session, campaign: Campaign) -> None:
+    hint(session, enqueue_lanes, campaigns.account_ids_of(session, [campaign.id])[campaign.id])
+
+
+def _shown(session: Session, selected: Sequence[Campaign]) -> list[dict[str, Any]]:
+    ids = [campaign.id for campaign in selected]
+    accounts, recipients = campaigns.account_ids_of(session, ids), campaigns.recipient_counts_of(session, ids)
+    return [
+        {
+            **{name: getattr(campaign, name) for name in SHOWN_FIELDS},
+            "account_ids": accounts[campaign.id],
+            "recipient_count": recipients.get(campaign.id, 0),
+            "total": campaign.total_count,
+            "counts": {state: getattr(campaign, f"{state}_count") for state in STATES},
+        }
+        for campaign in selected
+    ]
+
+
+def _require_future(values: dict[str, Any], *, now: datetime) -> None:
+    """Refuse a start in the past: a wrong year would send to everybody at once.
+
+    Raises:
+        InvalidInput: names `scheduled_at`.
+    """
+    at: datetime | None = values.get("scheduled_at")
+    if at is not None and at < now - CLOCK_TOLERANCE:
+        raise InvalidInput.field("scheduled_at", "This time is in the past; leave it out and start the campaign.")
+
+
+def _ids(given: str) -> list[int]:
+    texts = [text.strip() for text in given.split(",")]
+    if len(texts) > MAX_PROGRESS_IDS:
+        raise InvalidInput.field("ids", f"At most {MAX_PROGRESS_IDS} campaigns at once.")
+    if not all(text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= MAX_ID for text in texts):
+        raise InvalidInput.field("ids", "Give ids of campaigns with commas between them: ids=1,2.")
+    return list(dict.fromkeys(int(text) for text in texts))

@@ -1,0 +1,129 @@
+"""The company, its people and the tokens of their programs."""
+
+from typing import Any
+
+from campaign_engine.db import transaction
+from campaign_engine.models import Company, Role
+from campaign_engine.services import accounts, users
+from jobs.enqueueing import enqueue_lanes
+from web.api.blueprint import Blueprint, company_id, decode_cursor, page
+from web.auth import current_user
+from web.hints import hint
+from web.schemas.base import PageQuery
+from web.schemas.company import (
+    SettingsSchema,
+    TokenPageSchema,
+    TokenSchema,
+    UserChangeSchema,
+    UserPageSchema,
+    UserSchema,
+)
+
+MOST_WOKEN = 1000
+"""Lanes that look again at once when the company's settings change; the others do within a verification."""
+
+tokens = Blueprint(
+    "tokens", __name__, writes=Role.VIEWER, description="Bearer tokens of the caller; each may do what the caller may."
+)
+people = Blueprint("users", __name__, reads=Role.ADMIN, writes=Role.ADMIN, description="People of the company.")
+company = Blueprint("company", __name__, writes=Role.ADMIN, description="The company and its own limits and pacing.")
+
+
+@tokens.route("/tokens", methods=["GET"])
+@tokens.response(200, TokenPageSchema)
+def list_tokens() -> Any:
+    """List the caller's tokens, newest first, without their secrets."""
+    with transaction() as session:
+        return {"items": users.tokens_of(session, current_user()), "next_cursor": None}
+
+
+@tokens.route("/tokens", methods=["POST"])
+@tokens.arguments(TokenSchema)
+@tokens.response(201, TokenSchema)
+def create_token(values: dict[str, Any]) -> Any:
+    """Make a token; this answer is the only one that has it."""
+    with transaction() as session:
+        made = users.create_token(session, current_user(), name=values["name"])
+        shown = {name: getattr(made.token, name) for name in ("id", "name", "prefix", "created_at", "last_used_at")}
+        return {**shown, "token": made.secret}
+
+
+@tokens.route("/tokens/<id:token_id>", methods=["DELETE"])
+@tokens.response(204)
+def revoke_token(token_id: int) -> None:
+    """Make a token useless at once."""
+    with transaction() as session:
+        users.revoke_token(session, current_user(), token_id)
+
+
+@people.route("/users", methods=["GET"])
+@people.arguments(PageQuery, location="query")
+@people.response(200, UserPageSchema)
+def list_users(query: dict[str, Any]) -> Any:
+    """List the people of the company."""
+    with transaction() as session:
+        (after_id,) = decode_cursor(query["cursor"], int) or (0,)
+        found = users.of_company(session, company_id(), after_id=after_id, limit=query["limit"] + 1)
+        return page(found, limit=query["limit"], position=lambda user: [user.id])
+
+
+@people.route("/users", methods=["POST"])
+@people.arguments(UserSchema)
+@people.response(201, UserSchema)
+def create_user(values: dict[str, Any]) -> Any:
+    """Create a user."""
+    with transaction() as session:
+        return users.create(session, company=session.get_one(Company, company_id()), **values)
+
+
+@people.route("/users/<id:user_id>", methods=["GET"])
+@people.response(200, UserSchema)
+def show_user(user_id: int) -> Any:
+    """Show a user."""
+    with transaction() as session:
+        return users.get(session, company_id(), user_id)
+
+
+@people.route("/users/<id:user_id>", methods=["PATCH"])
+@people.arguments(UserChangeSchema(partial=True))
+@people.response(200, UserSchema)
+def change_user(values: dict[str, Any], user_id: int) -> Any:
+    """Change a user's role or password; a new password ends the user's sessions."""
+    with transaction() as session:
+        user = users.get(session, company_id(), user_id)
+        users.update(session, user, **values)
+        return user
+
+
+@people.route("/users/<id:user_id>", methods=["DELETE"])
+@people.response(204)
+def delete_user(user_id: int) -> None:
+    """Delete a user who owns no campaigns, and the user's tokens."""
+    with transaction() as session:
+        users.delete(session, users.get(session, company_id(), user_id))
+
+
+@company.route("/company/settings", methods=["GET"])
+@company.response(200, SettingsSchema)
+def show_settings() -> Any:
+    """Show the company's name, time zone, and what it sets otherwise than the installation."""
+    with transaction() as session:
+        return _shown(session.get_one(Company, company_id()))
+
+
+@company.route("/company/settings", methods=["PATCH"])
+@company.arguments(SettingsSchema)
+@company.response(200, SettingsSchema)
+def change_settings(values: dict[str, Any]) -> Any:
+    """Change them; limits and pacing take effect at the next message."""
+    with transaction() as session:
+        found = session.get_one(Company, company_id())
+        users.update_company(session, found, values=values)
+        mine = accounts.of_company(session, found.id, limit=MOST_WOKEN)
+        hint(session, enqueue_lanes, [account.id for account in mine])
+        return _shown(found)
+
+
+def _shown(found: Company) -> dict[str, Any]:
+    unset = dict.fromkeys(users.SETTINGS)
+    return {"name": found.name, "timezone": found.timezone, **unset, **found.settings}

@@ -1,0 +1,84 @@
+"""How limits and queues stand: looked at, never touched."""
+
+from dataclasses import fields
+from typing import Any
+
+from campaign_engine.clock import utc_now
+from campaign_engine.config import Config
+from campaign_engine.db import transaction
+from campaign_engine.models import Account
+from campaign_engine.services import accounts, limits
+from ratelimit import Limit
+from web.api.blueprint import Blueprint, decode_cursor, page
+from web.auth import current_user
+from web.runtime import runtime
+from web.schemas.base import PageQuery
+from web.schemas.company import QueuePageSchema, RateLimitPageSchema
+
+rate_limits = Blueprint("rate-limits", __name__, description="Each limit in force and how it stands.")
+queues = Blueprint("queues", __name__, description="How much work waits.")
+
+_WORKERS = "_workers"
+
+
+@rate_limits.route("/rate-limits", methods=["GET"])
+@rate_limits.arguments(PageQuery, location="query")
+@rate_limits.response(200, RateLimitPageSchema)
+def list_rate_limits(query: dict[str, Any]) -> Any:
+    """Show the limit of each account and, on the first page, that of the caller's campaigns."""
+    user, config = current_user(), runtime().config
+    with transaction() as session:
+        (after_id,) = decode_cursor(query["cursor"], int) or (0,)
+        found = accounts.of_company(session, user.company_id, after_id=after_id, limit=query["limit"] + 1)
+    listed = page(found, limit=query["limit"], position=lambda account: [account.id])
+    asked: list[tuple[Account | None, Limit]] = [
+        (account, limits.of_account(account, user.company, config, now=utc_now())) for account in listed["items"]
+    ]
+    if not after_id:
+        asked.insert(0, (None, limits.of_owner(user.id, user.company, config)))
+    return {**listed, "items": _standings(user.company_id, asked)}
+
+
+@queues.route("/queues", methods=["GET"])
+@queues.response(200, QueuePageSchema)
+def list_queues() -> Any:
+    """Count the jobs of each queue; nothing is cleaned up by looking."""
+    names = [field.name.removesuffix(_WORKERS).replace("_", "-") for field in fields(Config) if _is_count(field.name)]
+    return {"items": _queue_counts(names), "next_cursor": None}
+
+
+def _standings(company_id: int, asked: list[tuple[Account | None, Limit]]) -> list[dict[str, Any]]:
+    if not asked:
+        return []
+    decision = runtime().limiter(company_id).peek([limit for _, limit in asked])
+    return [
+        {
+            "key": limit.key,
+            "name": limit.name,
+            "account_id": account.id if account else None,
+            "limit": str(limit.rate),
+            "burst": limit.burst,
+            "used": usage.used,
+            "remaining": usage.remaining,
+            "next_free_at": usage.next_at,
+        }
+        for (account, limit), usage in zip(asked, decision.usage, strict=True)
+    ]
+
+
+def _is_count(name: str) -> bool:
+    return name.endswith(_WORKERS)
+
+
+def _queue_counts(names: list[str]) -> list[dict[str, Any]]:
+    # By the keys of RQ: its own counting properties clean their registries up, and a look must change nothing.
+    with runtime().redis.pipeline(transaction=False) as pipeline:
+        for name in names:
+            pipeline.llen(f"rq:queue:{name}")
+            pipeline.zcard(f"rq:wip:{name}")
+            pipeline.zcard(f"rq:scheduled:{name}")
+            pipeline.zcard(f"rq:failed:{name}")
+            pipeline.scard(f"rq:workers:{name}")
+        replies = iter(pipeline.execute())
+    counted = ("queued", "started", "scheduled", "failed", "workers")
+    return [{"name": name, **{each: next(replies) for each in counted}} for name in names]

@@ -1,0 +1,81 @@
+"""The web application: JSON API, pages, dashboard, webhooks, operations."""
+
+from datetime import timedelta
+
+import structlog
+from flask import Flask, Response, request
+from flask_wtf.csrf import CSRFProtect
+from redis import Redis
+
+from campaign_engine.config import Config, ConfigError
+from campaign_engine.core import create_core
+from web import api, bodies, dashboard, docs, errors, operations, pages, runtime, webhooks
+
+SESSION_LIFETIME = timedelta(hours=12)
+
+# `data:` for the small pictures inside style sheets. Whoever needs more (the dashboard) sets a header of its own.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self';"
+    " frame-ancestors 'none'"
+)
+SECURITY_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+}
+
+
+def create_app(config: Config, *, redis: Redis | None = None) -> Flask:
+    """Return the web application; opens no connection.
+
+    Args:
+        config: the configuration of the process.
+        redis: a client to use for hints and limits alike, instead of those the configuration names.
+
+    Raises:
+        ConfigError: an address or a secret is missing.
+    """
+    if not config.secret_key:
+        raise ConfigError(["SECRET_KEY: not set; the sessions of the pages are signed with it."])
+    app = create_core(config)
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.config.update(
+        SECRET_KEY=config.secret_key,
+        SESSION_COOKIE_NAME="campaign_engine",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=(config.public_url or "").startswith("https://"),
+        PERMANENT_SESSION_LIFETIME=SESSION_LIFETIME,
+        WTF_CSRF_TIME_LIMIT=None,  # as long as the session
+    )
+    runtime.build(app, redis=redis)
+    app.before_request(_begin_log_context)
+    app.teardown_request(_end_log_context)
+    app.after_request(_secure)
+    bodies.register(app)
+    errors.register(app)
+    csrf = CSRFProtect(app)
+    app.register_blueprint(webhooks.blueprint)
+    for blueprint in (webhooks.blueprint, *api.register(app)):
+        csrf.exempt(blueprint)
+    docs.register(app)
+    operations.register(app)
+    pages.register(app)
+    dashboard.register(app)
+    return app
+
+
+def _begin_log_context() -> None:
+    structlog.contextvars.bind_contextvars(method=request.method, path=request.path)
+
+
+def _end_log_context(error: BaseException | None) -> None:  # noqa: ARG001 - Flask's signature
+    # Threads are kept between requests, and with them what a request bound.
+    structlog.contextvars.clear_contextvars()
+
+
+def _secure(response: Response) -> Response:
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response

@@ -1,0 +1,105 @@
+"""The accounts, to look at: how they are, how fast they may send."""
+
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+
+from flask import flash, redirect, render_template, url_for
+from werkzeug.wrappers import Response
+
+from campaign_engine.clock import utc_now
+from campaign_engine.config import Config
+from campaign_engine.core import engine
+from campaign_engine.db import transaction
+from campaign_engine.models import Account, Company, Role
+from campaign_engine.rules.pacing import Pacing
+from campaign_engine.services import accounts as service
+from campaign_engine.services import limits
+from campaign_engine.services.sending import pacing_of
+from ratelimit import Rate
+from web import auth
+from web.pages import facts
+from web.pages.blueprint import blueprint
+from web.runtime import runtime
+
+HEALTH_DETAILS = {
+    "display_phone_number": "Number",
+    "verified_name": "Name on WhatsApp",
+    "quality_rating": "Quality",
+    "status": "Status at the provider",
+    "whatsapp_business_manager_messaging_limit": "Messaging limit",
+}
+_PERIODS_S = {1.0: "second", 60.0: "minute", 3600.0: "hour", 86400.0: "day"}
+
+
+@blueprint.get("/accounts")
+@auth.login_required
+def accounts() -> str:
+    """Show the company's accounts."""
+    config, now = engine().config, utc_now()
+    company = auth.current_user().company
+    with transaction() as session:
+        found = service.of_company(session, company.id)
+        rows = [_row(account, company, config, now) for account in found]
+    return render_template(
+        "accounts.html", rows=rows, threshold=config.account_failure_threshold, may_check=auth.may(Role.ADMIN)
+    )
+
+
+@blueprint.post("/accounts/<id:account_id>/check")
+@auth.role_required(Role.ADMIN)
+def check_account(account_id: int) -> Response:
+    """Ask the provider how an account is."""
+    current = runtime()
+    with transaction() as session:
+        account = service.get(session, auth.current_user().company_id, account_id)
+        health = service.check_health(
+            account, vault=current.vault, providers=current.providers, config=current.config, now=utc_now()
+        )
+    good = health.reachable and health.refused_field is None
+    flash(f"{account.name}: {health.summary}", "done" if good else "error")
+    return redirect(url_for("pages.accounts"), HTTPStatus.SEE_OTHER)
+
+
+def limit_in_words(rate: Rate, *, burst: int) -> str:
+    """Return `At most 20 a minute, one every 3 s`."""
+    period_s = rate.period_us / 1e6
+    period = _PERIODS_S.get(period_s) or facts.duration(period_s)
+    often = f"at most {burst} at once" if burst > 1 else f"one every {_seconds(period_s / rate.count)}"
+    return f"At most {facts.number(rate.count)} {'a' if period_s in _PERIODS_S else 'in'} {period}, {often}."
+
+
+def pace_in_words(pacing: Pacing) -> str:
+    """Return what the account waits between messages."""
+    sentences = []
+    if pacing.message_interval_s > 0:
+        sentences.append(f"{_seconds(pacing.message_interval_s)} between messages")
+    if pacing.longer_interval_after > 0 and pacing.greater_interval_s > 0:
+        sentences.append(f"{_seconds(pacing.greater_interval_s)} after each {pacing.longer_interval_after}")
+    if pacing.message_delay_s > 0:
+        sentences.append(f"{_seconds(pacing.message_delay_s)} between messages of one campaign")
+    return f"At least {', '.join(sentences)}." if sentences else "No pause between messages; the limit rules."
+
+
+def _row(account: Account, company: Company, config: Config, now: datetime) -> dict[str, Any]:
+    health = account.health or {}
+    return {
+        "account": account,
+        "number": account.phone_number_id or account.instance or "no number",
+        "limit": limit_in_words(limits.account_rate(account, company, config), burst=account.burst),
+        "pace": pace_in_words(pacing_of(account, company, {}, config)),
+        "health_age": _age(account.health_checked_at, now),
+        "health_details": [
+            (label, health[key]) for key, label in HEALTH_DETAILS.items() if isinstance(health.get(key), str)
+        ],
+    }
+
+
+def _age(at: datetime | None, now: datetime) -> str | None:
+    if at is None:
+        return None
+    return f"{facts.duration((now - at).total_seconds())} ago"
+
+
+def _seconds(value: float) -> str:
+    return facts.duration(value) if value >= 1 and value == int(value) else f"{value:.3g} s"

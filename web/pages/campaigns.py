@@ -1,0 +1,154 @@
+"""The list of campaigns, the page of one, and the buttons on it."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from flask import flash, redirect, render_template, request, url_for
+from sqlalchemy.orm import Session
+from werkzeug.wrappers import Response
+
+from campaign_engine.clock import utc_now
+from campaign_engine.db import transaction
+from campaign_engine.errors import InvalidInput, TransitionNotAllowed
+from campaign_engine.models import Campaign, Role, User
+from campaign_engine.services import campaigns as service
+from campaign_engine.services.progress import STATES
+from jobs import enqueueing
+from web import auth
+from web.hints import hint
+from web.pages import facts, ledger, words
+from web.pages.blueprint import blueprint
+from web.pages.content import shown_content
+from web.pages.rendering import zone
+from web.progress import read_progress
+
+CAMPAIGNS_PER_PAGE = 20
+MESSAGES_PER_PAGE = 25
+
+
+@blueprint.get("/")
+@auth.login_required
+def campaigns() -> str:
+    """Show the company's campaigns, newest first."""
+    before = ledger.cursor(request.args.get("before"))
+    with transaction() as session:
+        found = service.of_company(
+            session, auth.current_user().company_id, before_id=before, limit=CAMPAIGNS_PER_PAGE + 1
+        )
+        selected = found[:CAMPAIGNS_PER_PAGE]
+        rows = [
+            {"campaign": campaign, "progress": progress, "facts": _facts(progress)}
+            for campaign, progress in zip(selected, read_progress(session, selected), strict=True)
+        ]
+    return render_template(
+        "campaigns.html",
+        rows=rows,
+        newest_page=before is None,
+        older=selected[-1].id if len(found) > CAMPAIGNS_PER_PAGE else None,
+        base_url=request.host_url.rstrip("/"),
+    )
+
+
+@blueprint.get("/campaigns")
+def campaigns_alias() -> Response:
+    """Lead whoever guesses the address to the list."""
+    return redirect(url_for("pages.campaigns"))
+
+
+@blueprint.get("/campaigns/<id:campaign_id>")
+@auth.login_required
+def campaign(campaign_id: int) -> str:
+    """Show one campaign: how far it is, what it says, what failed, and its messages."""
+    chosen = request.args.get("status")
+    chosen = chosen if chosen in words.MESSAGE_STATUS else None
+    start = ledger.cursor(request.args.get("from"))
+    with transaction() as session:
+        found = service.get(session, auth.current_user().company_id, campaign_id)
+        [progress] = read_progress(session, [found])
+        failures = ledger.failures(session, found.id)
+        messages = ledger.messages(session, found.id, status=chosen, start=start, limit=MESSAGES_PER_PAGE + 1)
+        owner = session.get(User, found.owner_id)
+    page = messages[:MESSAGES_PER_PAGE]
+    return render_template(
+        "campaign.html",
+        campaign=found,
+        owner=owner,
+        progress=progress,
+        facts=_facts(progress),
+        verbs=words.verbs_of(found.status) if auth.may(Role.OPERATOR) else [],
+        states=STATES,
+        message_text=shown_content(found.content),
+        failures=failures[: ledger.FAILURE_GROUPS],
+        failures_cut=len(failures) > ledger.FAILURE_GROUPS,
+        filters=[
+            (None, "Tried, latest first"),
+            *((state, words.MESSAGE_STATUS[state].label) for state in STATES),
+        ],
+        chosen=chosen,
+        messages=page,
+        first_page=start is None,
+        next_page=page[-1].position if len(messages) > MESSAGES_PER_PAGE else None,
+    )
+
+
+@blueprint.get("/campaigns/<id:campaign_id>/cancel")
+@auth.role_required(Role.OPERATOR)
+def confirm_cancel(campaign_id: int) -> str:
+    """Ask whether a campaign is to end for good; with scripts the same question is a dialog."""
+    with transaction() as session:
+        found = service.get(session, auth.current_user().company_id, campaign_id)
+        [progress] = read_progress(session, [found])
+    return render_template("cancel.html", campaign=found, facts=_facts(progress))
+
+
+@blueprint.post("/campaigns/<id:campaign_id>/<any(start, pause, resume, cancel):verb>")
+@auth.role_required(Role.OPERATOR)
+def act(campaign_id: int, verb: str) -> Response:
+    """Do what a button says; a refusal is a sentence on the campaign's page."""
+    try:
+        with transaction() as session:
+            _ACTIONS[verb](session, service.get(session, auth.current_user().company_id, campaign_id))
+    except InvalidInput as error:
+        flash(" ".join(sentence for sentences in error.errors.values() for sentence in sentences), "error")
+    except TransitionNotAllowed as error:
+        flash(error.detail, "error")
+    else:
+        flash(words.DONE[verb], "done")
+    return redirect(url_for("pages.campaign", campaign_id=campaign_id), HTTPStatus.SEE_OTHER)
+
+
+def _start(session: Session, campaign: Campaign) -> None:
+    service.start(session, campaign, now=utc_now())
+    hint(session, enqueueing.enqueue_prepare, campaign.id)
+
+
+def _pause(session: Session, campaign: Campaign) -> None:
+    service.pause(session, campaign)
+    _wake_lanes(session, campaign)
+
+
+def _resume(session: Session, campaign: Campaign) -> None:
+    service.resume(session, campaign)
+    _wake_lanes(session, campaign)
+
+
+def _cancel(session: Session, campaign: Campaign) -> None:
+    service.cancel(session, campaign, now=utc_now())
+    _wake_lanes(session, campaign)
+
+
+def _wake_lanes(session: Session, campaign: Campaign) -> None:
+    hint(session, enqueueing.enqueue_lanes, service.account_ids_of(session, [campaign.id])[campaign.id])
+
+
+_ACTIONS: dict[str, Callable[[Session, Campaign], None]] = {
+    "start": _start,
+    "pause": _pause,
+    "resume": _resume,
+    "cancel": _cancel,
+}
+
+
+def _facts(progress: dict[str, Any]) -> dict[str, str]:
+    return facts.describe(progress, zone=zone(), now=utc_now())

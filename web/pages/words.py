@@ -1,0 +1,87 @@
+"""What states are called on a page, and what they mean, in one sentence each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from campaign_engine.rules.states import CAMPAIGN_TRANSITIONS, CampaignStatus, MessageStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A label and its meaning."""
+
+    label: str
+    meaning: str
+
+
+CAMPAIGN_STATUS: Mapping[str, Word] = {
+    CampaignStatus.DRAFT: Word("Draft", "Not started; everything can still change."),
+    CampaignStatus.SCHEDULED: Word("Scheduled", "Starts by itself at its time."),
+    CampaignStatus.PREPARING: Word("Preparing", "Its messages are being written, one for each recipient."),
+    CampaignStatus.RUNNING: Word("Running", "Sends as fast as its accounts, limits and pace allow."),
+    CampaignStatus.PAUSED: Word("Paused", "Sends nothing until somebody resumes it."),
+    CampaignStatus.COMPLETED: Word("Completed", "Nothing is left to send; deliveries may still come in."),
+    CampaignStatus.CANCELLED: Word("Cancelled", "Ended by a person; what was not sent is never sent."),
+    CampaignStatus.FAILED: Word("Failed", "Could not be prepared; nothing was sent."),
+}
+
+MESSAGE_STATUS: Mapping[str, Word] = {
+    MessageStatus.PENDING: Word("Pending", "Not sent; waits for its turn, a limit or a retry."),
+    MessageStatus.SENDING: Word("Sending", "Handed to the provider just now."),
+    MessageStatus.SENT: Word("Sent", "Accepted by the provider, not yet on the phone."),
+    MessageStatus.DELIVERED: Word("Delivered", "On the phone, not yet read."),
+    MessageStatus.READ: Word("Read", "Read; people can switch this receipt off."),
+    MessageStatus.FAILED: Word("Failed", "Certainly not delivered; the reasons are below."),
+    MessageStatus.UNKNOWN: Word("Unknown", "Answer lost; it may have arrived, so it is not resent."),
+    MessageStatus.SKIPPED: Word("Skipped", "Left out on purpose: opted out, excluded or not usable."),
+}
+
+IMPORT_STATUS: Mapping[str, Word] = {
+    "pending": Word("Waiting", "The file is stored; its rows are read in a moment."),
+    "running": Word("Running", "Its rows are being read."),
+    "completed": Word("Completed", "Every row has been read."),
+    "failed": Word("Failed", "It could not go on; what it wrote so far stays."),
+}
+
+ACCOUNT_STATUS: Mapping[str, Word] = {
+    "active": Word("Active", "Campaigns send from it."),
+    "deactivated": Word("Deactivated", "Nothing is sent from it until somebody reactivates it."),
+    "deleted": Word("Deleted", "Kept for the history of its messages."),
+}
+
+PROVIDER = {"cloud_api": "WhatsApp Cloud API", "evolution": "Evolution API"}
+
+MESSAGE_REASON = {
+    "opted_out": "opted out",
+    "excluded": "on an excluded list",
+    "duplicate": "the same person twice",
+    "answer_lost": "the provider's answer was lost",
+    "worker_died": "the process that sent it died",
+}
+
+ERROR_CLASS = {
+    "throttled": "too fast; tried again later",
+    "temporary": "passing; tried again",
+    "recipient": "this recipient only",
+    "campaign": "the content",
+    "account": "the account",
+    "unknown": "outcome not known",
+}
+
+VERBS = {"start": "Start", "pause": "Pause", "resume": "Resume", "cancel": "Cancel"}
+DONE = {
+    "start": "The campaign has started.",
+    "pause": "The campaign is paused. Messages already on their way may still go out.",
+    "resume": "The campaign goes on.",
+    "cancel": "The campaign is cancelled. What was not sent is never sent.",
+}
+
+
+def verbs_of(status: str) -> list[str]:
+    """Return what a person can do with a campaign in this state, in the order of the buttons."""
+    return [verb for verb in VERBS if status in CAMPAIGN_TRANSITIONS[verb][0]]
+
+
+def reason(code: str | None) -> str:
+    """Return a reason code in words; one that is not known, readable all the same."""
+    return MESSAGE_REASON.get(code, code.replace("_", " ")) if code else ""

@@ -1,0 +1,68 @@
+"""Accounts; secrets go in and never come out."""
+
+from typing import Any
+
+from marshmallow import fields, validate
+
+from web.schemas.base import Schema, page_of
+from web.schemas.fields import SECONDS, Id, Instant, Name, Number, Text, Whole
+
+
+class WarmUpSchema(Schema):
+    """How a new number begins: a few messages a day, more as it ages. `{}` is the usual ladder, from now on."""
+
+    started_at = Text(max_chars=40, metadata={"description": "RFC 3339; now when left out."})
+    ladder = fields.List(
+        fields.List(Whole(), validate=validate.Length(equal=2)), validate=validate.Length(min=1, max=30)
+    )
+    ends_on_day = Whole(validate=validate.Range(min=1, max=3650))
+
+
+class AccountSchema(Schema):
+    """A WhatsApp account; nulls in limits and pacing fall back to the company's and the installation's."""
+
+    id = Id(dump_only=True)
+    name = Name(required=True)
+    provider = Text(max_chars=20, required=True, metadata={"description": "`cloud_api`."})
+    base_url = Text(max_chars=500, allow_none=True)
+    phone_number_id = Text(max_chars=50, metadata={"description": "The id of the number at Meta (Cloud API)."})
+    instance = Text(max_chars=200, allow_none=True)
+    access_token = Text(max_chars=4096, load_only=True, required=True)
+    app_secret = Text(max_chars=500, load_only=True, allow_none=True)
+    verify_token = Text(max_chars=500, load_only=True, allow_none=True)
+    rate_limit = Text(max_chars=40, allow_none=True, metadata={"description": "COUNT/PERIOD, such as 20/minute."})
+    burst = Whole(allow_none=True, validate=validate.Range(min=1, max=1_000_000))
+    max_in_flight = Whole(allow_none=True)
+    message_interval_s = Number(allow_none=True, validate=SECONDS)
+    longer_interval_after = Whole(allow_none=True)
+    greater_interval_s = Number(allow_none=True, validate=SECONDS)
+    portfolio = Text(max_chars=100, allow_none=True, metadata={"description": "Numbers with the same share a tier."})
+    daily_recipient_limit = Whole(
+        allow_none=True,
+        validate=validate.Range(min=1, max=10_000_000),
+        metadata={"description": "Meta's tier: different recipients in any 24 hours, over the whole portfolio."},
+    )
+    warm_up = fields.Nested(WarmUpSchema, allow_none=True)
+
+    status = fields.String(dump_only=True)
+    status_reason = fields.String(dump_only=True)
+    consecutive_failures = fields.Integer(dump_only=True)
+    has_app_secret = fields.Function(
+        lambda account: account.app_secret_encrypted is not None, metadata={"type": "boolean"}
+    )
+    has_verify_token = fields.Function(
+        lambda account: account.verify_token_encrypted is not None, metadata={"type": "boolean"}
+    )
+    health = fields.Raw(dump_only=True, metadata={"type": "object"})
+    health_checked_at = Instant(dump_only=True)
+    created_at = Instant(dump_only=True)
+
+
+class AccountChangeSchema(AccountSchema):
+    """What may change about an account."""
+
+    class Meta:
+        exclude = ("provider",)
+
+
+AccountPageSchema: Any = page_of(AccountSchema)

@@ -1,0 +1,253 @@
+"""Campaigns, how far they are, and what became of each message."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import marshmallow as ma
+from marshmallow import fields, validate
+
+from campaign_engine.rules.states import MessageStatus
+from campaign_engine.services.campaigns import MAX_INLINE_RECIPIENTS
+from campaign_engine.services.progress import STATES
+from web.schemas.base import PageQuery, Schema, page_of
+from web.schemas.fields import SECONDS, Id, Instant, Name, Number, Text, TimeZone, Variables, Whole
+
+MAX_LISTS = 1000
+
+_CONTENT_FIELDS = {
+    "text": {"type", "text"},
+    "template": {"type", "name", "language", "components"},
+    "media": {"type", "media_type", "link", "id", "caption", "filename"},
+}
+
+
+class RecipientSchema(Schema):
+    """Somebody named in the campaign itself."""
+
+    phone = Text(max_chars=100, required=True)
+    name = Text(max_chars=200, allow_none=True)
+    variables = Variables(allow_none=True)
+
+
+class AudienceSchema(Schema):
+    """Who gets it: everybody on any of the lists, with any of the tags, or named here, less the excluded."""
+
+    list_ids = fields.List(Id(), validate=validate.Length(max=MAX_LISTS))
+    tags = fields.List(Name(max_chars=100), validate=validate.Length(max=MAX_LISTS))
+    recipients = fields.List(
+        fields.Nested(RecipientSchema),
+        load_only=True,
+        validate=validate.Length(
+            max=MAX_INLINE_RECIPIENTS,
+            error=f"At most {MAX_INLINE_RECIPIENTS:,} recipients can be given inline; import a list instead.",
+        ),
+    )
+    exclude_list_ids = fields.List(Id(), validate=validate.Length(max=MAX_LISTS))
+
+
+class ContentSchema(Schema):
+    """What it says: a text, an approved template, or media."""
+
+    type = fields.String(required=True, metadata={"description": "`text`, `template` or `media`."})
+    text = Text(max_chars=20_000)
+    name = Text(max_chars=512)
+    language = Text(max_chars=20)
+    components = fields.List(fields.Dict(keys=fields.String()))
+    media_type = Text(max_chars=20)
+    link = Text(max_chars=2000)
+    id = Text(max_chars=200)
+    caption = Text(max_chars=20_000)
+    filename = Text(max_chars=240)
+
+    @ma.validates_schema
+    def refuse_what_the_type_does_not_have(self, data: Mapping[str, Any], **_: Any) -> None:
+        """Name the fields that would be ignored."""
+        known = _CONTENT_FIELDS.get(data["type"])
+        stray = [name for name in data if known is not None and name not in known]
+        if stray:
+            raise ma.ValidationError({name: [f"A content of the type {data['type']} has none."] for name in stray})
+
+
+class PacingSchema(Schema):
+    """The campaign's own pace; what is left out or null falls back to the account's."""
+
+    message_interval_s = Number(allow_none=True, validate=SECONDS)
+    longer_interval_after = Whole(allow_none=True, validate=validate.Range(min=0, max=100_000))
+    greater_interval_s = Number(allow_none=True, validate=SECONDS)
+    message_delay_s = Number(allow_none=True, validate=SECONDS)
+    jitter_s = Number(allow_none=True, validate=SECONDS)
+
+
+class WindowSchema(Schema):
+    """A stretch of some weekdays, in local time; one that ends before it starts ends on the next day."""
+
+    days = fields.List(Text(max_chars=3), required=True, validate=validate.Length(min=1, max=7))
+    start = Text(max_chars=8, required=True, metadata={"description": "Such as 08:30."})
+    end = Text(max_chars=8, required=True, metadata={"description": "Such as 18:00; 24:00 is the end of the day."})
+
+
+class WorkingHoursSchema(Schema):
+    """When the campaign may send."""
+
+    windows = fields.List(fields.Nested(WindowSchema), required=True, validate=validate.Length(min=1, max=50))
+    timezone = TimeZone(allow_none=True)
+    holidays = fields.List(Text(max_chars=10), validate=validate.Length(max=400))
+    at_close = Text(max_chars=10, metadata={"description": "`resume` (the default) or `stop`."})
+
+
+class CampaignSchema(Schema):
+    """A campaign to make."""
+
+    name = Name(required=True)
+    account_ids = fields.List(Id(), required=True, validate=validate.Length(max=MAX_LISTS))
+    audience = fields.Nested(AudienceSchema, required=True)
+    content = fields.Nested(ContentSchema, required=True)
+    scheduled_at = Instant(allow_none=True)
+    timezone = TimeZone(allow_none=True)
+    pacing = fields.Nested(PacingSchema, allow_none=True)
+    working_hours = fields.Nested(WorkingHoursSchema, allow_none=True)
+
+
+class CampaignChangeSchema(Schema):
+    """What may change about a campaign; after the start only `name`, `content`, `pacing` and `working_hours`."""
+
+    name = Name()
+    account_ids = fields.List(Id(), validate=validate.Length(max=MAX_LISTS))
+    audience = fields.Nested(AudienceSchema)
+    content = fields.Nested(ContentSchema)
+    scheduled_at = Instant()
+    timezone = TimeZone()
+    pacing = fields.Nested(PacingSchema)
+    working_hours = fields.Nested(WorkingHoursSchema, allow_none=True)
+
+
+# By from_dict, because a state has the name of an attribute of schemas: `unknown`.
+CountsSchema: Any = Schema.from_dict({state: fields.Integer() for state in STATES}, name="CountsSchema")
+
+
+class CampaignShownSchema(Schema):
+    """A campaign as it is."""
+
+    id = Id()
+    name = fields.String()
+    status = fields.String()
+    status_reason = fields.String(allow_none=True)
+    owner_id = Id()
+    account_ids = fields.List(Id())
+    audience = fields.Nested(AudienceSchema)
+    recipient_count = fields.Integer(metadata={"description": "Recipients named in the campaign itself."})
+    content = fields.Raw(metadata={"type": "object"})
+    pacing = fields.Raw(metadata={"type": "object"})
+    working_hours = fields.Raw(allow_none=True, metadata={"type": "object"})
+    timezone = fields.String()
+    scheduled_at = Instant(allow_none=True)
+    created_at = Instant()
+    started_at = Instant(allow_none=True)
+    finished_at = Instant(allow_none=True)
+    total = fields.Integer()
+    counts = fields.Nested(CountsSchema)
+    version = fields.Integer()
+
+
+class FunnelSchema(Schema):
+    """Messages that got at least this far."""
+
+    sent = fields.Integer()
+    delivered = fields.Integer()
+    read = fields.Integer()
+
+
+class WaitSchema(Schema):
+    """Why nothing leaves just now."""
+
+    reason = fields.String()
+    until = Instant(allow_none=True)
+    text = fields.String()
+
+
+class AccountInProgressSchema(Schema):
+    """An account of the campaign."""
+
+    id = Id()
+    name = fields.String()
+    status = fields.String()
+    status_reason = fields.String(allow_none=True)
+
+
+class ProgressSchema(Schema):
+    """How far a campaign is."""
+
+    campaign_id = Id()
+    name = fields.String()
+    status = fields.String()
+    status_reason = fields.String(allow_none=True)
+    total = fields.Integer()
+    counts = fields.Nested(CountsSchema)
+    funnel = fields.Nested(FunnelSchema)
+    success_rate = fields.Float(allow_none=True, metadata={"description": "Of the settled ones, 0 to 1."})
+    rate_per_minute = fields.Float()
+    eta = Instant(allow_none=True)
+    eta_seconds = fields.Float(allow_none=True)
+    waiting = fields.List(fields.Nested(WaitSchema))
+    accounts = fields.List(fields.Nested(AccountInProgressSchema))
+    scheduled_at = Instant(allow_none=True)
+    started_at = Instant(allow_none=True)
+    finished_at = Instant(allow_none=True)
+    version = fields.Integer()
+
+
+class ProgressQuery(Schema):
+    """What the caller has already."""
+
+    since = fields.Integer(
+        load_default=None,
+        validate=validate.Range(min=0, max=2**63 - 1),
+        metadata={"description": "A `version`; 304 when it is still the present one."},
+    )
+
+
+class ProgressesQuery(Schema):
+    """Whose progress."""
+
+    ids = fields.String(required=True, metadata={"description": "Ids of campaigns, with commas between them."})
+
+
+class ProgressesSchema(Schema):
+    """The progress of several campaigns; ids that are none of the company's are left out."""
+
+    items = fields.List(fields.Nested(ProgressSchema))
+
+
+class MessageSchema(Schema):
+    """What became of one recipient."""
+
+    id = fields.String()
+    contact_id = Id(allow_none=True)
+    account_id = Id(allow_none=True)
+    phone = fields.String()
+    status = fields.String()
+    status_reason = fields.String(allow_none=True)
+    attempts = fields.Integer()
+    next_attempt_at = Instant(allow_none=True)
+    provider_message_id = fields.String(allow_none=True)
+    error_class = fields.String(allow_none=True)
+    error_code = fields.String(allow_none=True)
+    error_detail = fields.String(allow_none=True)
+    accepted_at = Instant(allow_none=True)
+    sent_at = Instant(allow_none=True)
+    delivered_at = Instant(allow_none=True)
+    read_at = Instant(allow_none=True)
+    failed_at = Instant(allow_none=True)
+
+
+class MessageQuery(PageQuery):
+    """Which messages."""
+
+    status = fields.String(
+        load_default=None,
+        validate=validate.OneOf([*MessageStatus], error="Accepted are " + ", ".join(MessageStatus) + "."),
+    )
+
+
+CampaignPageSchema: Any = page_of(CampaignShownSchema)
+MessagePageSchema: Any = page_of(MessageSchema)

@@ -1,0 +1,84 @@
+"""The company, its people, their tokens, and how its limits and queues stand."""
+
+from typing import Any
+
+from marshmallow import fields, validate
+
+from campaign_engine.models import Role
+from web.schemas.base import Schema, page_of
+from web.schemas.fields import SECONDS, Id, Instant, Name, Number, Text, TimeZone, Whole
+
+
+class TokenSchema(Schema):
+    """A bearer token; `token` is there once, in the answer that made it."""
+
+    id = Id(dump_only=True)
+    name = Name(required=True)
+    prefix = fields.String(dump_only=True, metadata={"description": "Its first characters."})
+    token = fields.String(dump_only=True, metadata={"description": "The secret; only in the answer to POST."})
+    created_at = Instant(dump_only=True)
+    last_used_at = Instant(dump_only=True)
+
+
+class UserSchema(Schema):
+    """A person of the company."""
+
+    id = Id(dump_only=True)
+    email = Text(max_chars=254, required=True)
+    password = Text(max_chars=1000, required=True, load_only=True)
+    role = fields.String(
+        required=True,
+        validate=validate.OneOf([*Role], error="Accepted are admin, operator and viewer."),
+    )
+    created_at = Instant(dump_only=True)
+
+
+class UserChangeSchema(UserSchema):
+    """What may change about a person."""
+
+    class Meta:
+        exclude = ("email",)
+
+
+class SettingsSchema(Schema):
+    """The company and what it sets otherwise than the installation; null goes back to the installation's."""
+
+    name = Name()
+    timezone = TimeZone()
+    whatsapp_rate_limit = Text(max_chars=40, allow_none=True, metadata={"description": "Of each account: 20/minute."})
+    campaign_rate_limit = Text(max_chars=40, allow_none=True, metadata={"description": "Of each user: 100/minute."})
+    message_interval_s = Number(allow_none=True, validate=SECONDS)
+    longer_interval_after = Whole(allow_none=True, validate=validate.Range(min=0, max=100_000))
+    greater_interval_s = Number(allow_none=True, validate=SECONDS)
+    message_delay_s = Number(allow_none=True, validate=SECONDS)
+    jitter_s = Number(allow_none=True, validate=SECONDS)
+
+
+class RateLimitSchema(Schema):
+    """How one limit stands."""
+
+    key = fields.String()
+    name = fields.String()
+    account_id = Id(allow_none=True)
+    limit = fields.String(metadata={"description": "COUNT/PERIOD."})
+    burst = fields.Integer()
+    used = fields.Integer()
+    remaining = fields.Integer(metadata={"description": "How many may go now."})
+    next_free_at = Instant(allow_none=True, metadata={"description": "When one more may go; null: now."})
+
+
+class QueueSchema(Schema):
+    """A queue of jobs."""
+
+    name = fields.String()
+    queued = fields.Integer()
+    started = fields.Integer()
+    scheduled = fields.Integer()
+    failed = fields.Integer()
+    workers = fields.Integer()
+
+
+TokenPageSchema: Any = page_of(TokenSchema)
+UserPageSchema: Any = page_of(UserSchema)
+RateLimitPageSchema: Any = page_of(RateLimitSchema)
+QueuePageSchema: Any = page_of(QueueSchema)

@@ -1,0 +1,155 @@
+"""The kinds of value that the API's bodies are made of, strict in what they take."""
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import marshmallow as ma
+from marshmallow import fields, validate
+
+MAX_ID = 2**63 - 1
+NAME_CHARS = 200
+MAX_VALUE_CHARS = 4096
+SECONDS = validate.Range(min=0, max=86400, error="Accepted is a number of seconds from 0 to 86400.")
+
+
+class Id(fields.Field[int]):
+    """An id: a string of digits in JSON, a number inside. A JSON number is taken too."""
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:  # noqa: ARG002
+        return None if value is None else str(value)
+
+    def _deserialize(
+        self,
+        value: Any,
+        attr: str | None,  # noqa: ARG002
+        data: Mapping[str, Any] | None,  # noqa: ARG002
+        **kwargs: Any,  # noqa: ARG002
+    ) -> int:
+        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 19:
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_ID:
+            raise ma.ValidationError("This is not an id.")
+        return value
+
+
+class Instant(fields.Field[datetime]):
+    """A moment: RFC 3339 with its offset when taken, in UTC with a Z when given."""
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:  # noqa: ARG002
+        if value is None:
+            return None
+        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def _deserialize(
+        self,
+        value: Any,
+        attr: str | None,  # noqa: ARG002
+        data: Mapping[str, Any] | None,  # noqa: ARG002
+        **kwargs: Any,  # noqa: ARG002
+    ) -> datetime:
+        try:
+            moment = datetime.fromisoformat(value)
+        except (TypeError, ValueError) as error:
+            raise ma.ValidationError("This is not a time; write for example 2030-01-31T09:00:00-03:00.") from error
+        if moment.tzinfo is None:
+            raise ma.ValidationError("A time needs its offset from UTC, for example 2030-01-31T09:00:00-03:00 or ...Z.")
+        try:
+            return moment.astimezone(UTC)
+        except OverflowError as error:
+            raise ma.ValidationError("This time is out of range.") from error
+
+
+class Whole(fields.Integer):
+    """A whole number that is a JSON number: neither "5" nor 5.0 nor true."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ma.ValidationError("This is not a whole number.")
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
+class Number(fields.Float):
+    """A number that is a JSON number: neither "5" nor true."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ma.ValidationError("This is not a number.")
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
+class Name(fields.String):
+    """A short text that is not blank, without spaces at its ends."""
+
+    def __init__(self, *, max_chars: int = NAME_CHARS, **kwargs: Any) -> None:
+        super().__init__(
+            validate=[
+                validate.Length(min=1, error="This may not be empty."),
+                validate.Length(max=max_chars, error=f"This has more than {max_chars} characters."),
+            ],
+            **kwargs,
+        )
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        return text.strip() if isinstance(text, str) else text
+
+
+class Text(fields.String):
+    """A text of bounded length, kept as it is."""
+
+    def __init__(self, *, max_chars: int, **kwargs: Any) -> None:
+        super().__init__(
+            validate=validate.Length(max=max_chars, error=f"This has more than {max_chars} characters."), **kwargs
+        )
+
+
+class TimeZone(fields.String):
+    """A time zone of the IANA database."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        name = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ma.ValidationError("This is not a time zone; write for example America/Sao_Paulo.") from error
+        return name
+
+
+class Value(fields.Field[str]):
+    """A variable's value: a text or a number, kept as text; null leaves it out."""
+
+    def _deserialize(
+        self,
+        value: Any,
+        attr: str | None,  # noqa: ARG002
+        data: Mapping[str, Any] | None,  # noqa: ARG002
+        **kwargs: Any,  # noqa: ARG002
+    ) -> str:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not isinstance(value, str) and (not number or value in (math.inf, -math.inf)):
+            raise ma.ValidationError("A variable's value is a text or a number.")
+        if len(str(value)) > MAX_VALUE_CHARS:
+            raise ma.ValidationError(f"This has more than {MAX_VALUE_CHARS} characters.")
+        return str(value)
+
+
+class Variables(fields.Dict):
+    """Variables by name."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            keys=fields.String(validate=validate.Length(min=1, max=NAME_CHARS)),
+            values=Value(allow_none=True),
+            validate=validate.Length(max=200, error="More than 200 variables."),
+            **kwargs,
+        )
+
+
+class Tags(fields.List[str]):
+    """Short labels."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(Name(max_chars=100), validate=validate.Length(max=100, error="More than 100 tags."), **kwargs)
