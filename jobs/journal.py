@@ -6,7 +6,9 @@ memory-mapped file just before its call. The kernel keeps the page when the proc
 without a living owner (the pool whose child died, or the next start on this host) releases the rows that were never
 noted. A host that dies takes its file along: then all claims of the turn are `unknown`, which is safe.
 
-Layout: 16 bytes claim token, 8 bytes account id, 4 bytes count, then 16 bytes per message id.
+Layout: 16 bytes claim token, 8 bytes account id, 4 bytes that say which of two banks counts and how many ids are in it,
+then the two banks of ids (16 bytes each). What is settled is dropped by writing the others into the other bank and
+then flipping those 4 bytes, so that a kill at any moment leaves one bank or the other, never half of one.
 """
 
 import fcntl
@@ -15,17 +17,19 @@ import os
 import struct
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 _HEADER = struct.Struct("<16sqI")
-_COUNT = struct.Struct("<I")
-_COUNT_AT = 24
+_STATE = struct.Struct("<I")
+_STATE_AT = 24
+_BANK_BIT = 1 << 31
 _ID_SIZE = 16
 CAPACITY = 4096
-"""Messages a turn may have in hand at once."""
-_SIZE = _HEADER.size + CAPACITY * _ID_SIZE
+"""Calls a turn may have begun and not settled."""
+_BANK_SIZE = CAPACITY * _ID_SIZE
+_SIZE = _HEADER.size + 2 * _BANK_SIZE
 _NO_TOKEN = bytes(16)
 
 
@@ -49,42 +53,52 @@ class Journal:
         fcntl.flock(self._file, fcntl.LOCK_EX)
         os.posix_fallocate(self._file, 0, _SIZE)
         self._map = mmap.mmap(self._file, _SIZE)
-        self._count = 0
+        self._bank = 0
+        self._begun: list[uuid.UUID] = []
         self._writing = threading.Lock()
 
     def begin(self, token: uuid.UUID, account_id: int) -> None:
         """Open the notes of a turn, before its first claim."""
-        self._count = 0
+        self._bank, self._begun = 0, []
         self._map[: _HEADER.size] = _HEADER.pack(token.bytes, account_id, 0)
 
     def dispatching(self, message_id: uuid.UUID) -> None:
         """Note that the call for this message begins now. Thread-safe.
 
         Raises:
-            RuntimeError: more messages at once than `CAPACITY`.
+            RuntimeError: more calls at once than `CAPACITY`.
         """
         with self._writing:
-            if self._count >= CAPACITY:
-                raise RuntimeError("more messages in hand than the journal has room for")
-            at = _HEADER.size + self._count * _ID_SIZE
+            if len(self._begun) >= CAPACITY:
+                raise RuntimeError("more calls begun than the journal has room for")
+            at = _place(self._bank, len(self._begun))
             self._map[at : at + _ID_SIZE] = message_id.bytes
-            self._count += 1
+            self._begun.append(message_id)
             # The count moves after the id is in place: a reader never sees half an id.
-            self._map[_COUNT_AT : _COUNT_AT + _COUNT.size] = _COUNT.pack(self._count)
+            self._write_state()
 
-    def settled(self) -> None:
-        """Forget the messages noted so far: what became of them is committed."""
-        self._count = 0
-        self._map[_COUNT_AT : _COUNT_AT + _COUNT.size] = _COUNT.pack(0)
+    def settled(self, message_ids: Collection[uuid.UUID]) -> None:
+        """Forget these messages: what became of them is committed."""
+        with self._writing:
+            self._begun = [each for each in self._begun if each not in message_ids]
+            self._bank = 1 - self._bank
+            start = _place(self._bank, 0)
+            self._map[start : start + len(self._begun) * _ID_SIZE] = b"".join(each.bytes for each in self._begun)
+            self._write_state()
 
     def dispatched(self) -> list[uuid.UUID]:
         """Return the messages whose calls have begun and are not settled."""
-        return _ids(self._map, self._count)
+        with self._writing:
+            return list(self._begun)
 
     def end(self) -> None:
         """Close the notes of a turn: it holds no claims any more."""
-        self._count = 0
+        self._begun = []
         self._map[: _HEADER.size] = _HEADER.pack(_NO_TOKEN, 0, 0)
+
+    def _write_state(self) -> None:
+        state = len(self._begun) | (_BANK_BIT if self._bank else 0)
+        self._map[_STATE_AT : _STATE_AT + _STATE.size] = _STATE.pack(state)
 
     def close(self) -> None:
         """Remove the file."""
@@ -115,13 +129,14 @@ def testaments(directory: Path) -> list[tuple[Path, Testament | None]]:
 def _read(data: bytes) -> Testament | None:
     if len(data) < _SIZE:
         return None
-    token, account_id, count = _HEADER.unpack_from(data)
+    token, account_id, state = _HEADER.unpack_from(data)
     if token == _NO_TOKEN:
         return None
-    dispatched = _ids(data, min(count, CAPACITY))
+    bank, count = (1 if state & _BANK_BIT else 0), min(state & ~_BANK_BIT, CAPACITY)
+    first, end = _place(bank, 0), _place(bank, count)
+    dispatched = [uuid.UUID(bytes=data[at : at + _ID_SIZE]) for at in range(first, end, _ID_SIZE)]
     return Testament(token=uuid.UUID(bytes=token), account_id=account_id, dispatched=dispatched)
 
 
-def _ids(data: bytes | mmap.mmap, count: int) -> list[uuid.UUID]:
-    end = _HEADER.size + count * _ID_SIZE
-    return [uuid.UUID(bytes=data[at : at + _ID_SIZE]) for at in range(_HEADER.size, end, _ID_SIZE)]
+def _place(bank: int, index: int) -> int:
+    return _HEADER.size + bank * _BANK_SIZE + index * _ID_SIZE

@@ -9,7 +9,7 @@ effect at the next message.
 import random
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -26,16 +26,19 @@ from campaign_engine.rules import fairness, pacing
 from campaign_engine.rules.throttling import Throttle
 from campaign_engine.services import accounts, campaigns, limits, sending
 from campaign_engine.services.sending import Candidate, Plan, Waiting
-from jobs import waking
+from jobs import queues, waking
 from jobs.journal import Journal
 from jobs.runtime import Runtime, runtime
-from jobs.sending import Window
+from jobs.sending import Pipeline, Sent
 from ratelimit import CapabilityMissing, Decision, Limit, LimiterUnavailable
 
 log = get_logger(__name__)
 
 UNREACHABLE_PAUSE_S = 5.0
 """How long a lane rests after its provider could not be reached: nothing left, nothing is counted."""
+
+LONGEST_TURN_S = 60.0
+"""How long a turn may go on beyond its budget while no other lane wants its worker."""
 
 CROWDED_PAUSE_S = 0.1
 """How long a lane rests when other lanes hold all the rows it could send."""
@@ -105,48 +108,96 @@ class Turn:
         self._lease = lease
         self._blocked = Blocked()
         self._deadline = time.monotonic() + self._config.turn_budget_s
+        self._journal = worker_journal(current)
+        self._pipeline: Pipeline | None = None
+        self._latest: Plan | None = None  # the last one with something to send
+        self._failures = 0  # consecutive account-class failures
+        self._looked_for_ends_at = time.monotonic()
 
     def run(self) -> Deferral | None:
         """Send until nothing can be sent now or the budget is spent."""
-        journal = worker_journal(self._current)
-        journal.begin(self._token, self._account_id)
+        self._journal.begin(self._token, self._account_id)
         try:
-            again = self._send_while_possible(journal)
-        except LimiterUnavailable:
-            # Fail closed: without its limits nothing is sent. Nothing was claimed either.
-            again = Deferral("the limiter is away", utc_now() + timedelta(seconds=LIMITER_PAUSE_S), [])
+            again = self._send_while_possible()
         except BaseException:
-            self._abandon(journal)
+            self._abandon()
             raise
-        journal.end()
+        self._journal.end()
         return again
 
-    def _send_while_possible(self, journal: Journal) -> Deferral | None:
-        while not self._lease.lost:
-            with transaction() as session:
-                plan = sending.plan(session, self._account_id, config=self._config)
-            if plan is None or not plan.candidates:
-                return None
-            now = utc_now()
-            if self._stop_what_closes(plan, now):
+    def _send_while_possible(self) -> Deferral | None:
+        """Keep calls in flight while there is something to send; what stops us is decided anew after each answer."""
+        while True:
+            if self._pipeline is not None and not self._pipeline.has_room:
+                self._settle(self._pipeline.take())
                 continue
-            choice = self._choose(plan, now)
-            if isinstance(choice, Deferral):
-                return choice
-            if time.monotonic() >= self._deadline or self._current.stopping.is_set():
-                return Deferral("its time budget is spent", now, [item.campaign_id for item in plan.candidates])
-            self._send_some(plan, choice, journal, now)
+            plan = self._plan()
+            stopped = self._feed(plan) if plan is not None else None
+            if self._pipeline is not None and self._pipeline.in_hand:
+                self._settle(self._pipeline.take())
+            elif plan is None or isinstance(stopped, Deferral):
+                return stopped
+
+    def _plan(self) -> Plan | None:
+        """Return what can be sent, or None when there is nothing (more) or the lane is somebody else's."""
+        if self._lease.lost:
+            return None
+        with transaction() as session:
+            plan = sending.plan(session, self._account_id, config=self._config)
+        if plan is None or not plan.candidates:
+            return None
+        if self._pipeline is None:
+            self._failures = plan.account.consecutive_failures
+            self._pipeline = Pipeline(
+                provider=self._current.providers[plan.account.provider],
+                sender=accounts.sender_of(plan.account, vault=self._current.vault, config=self._config),
+                journal=self._journal,
+                threads=self._current.threads(plan.account.max_in_flight),
+                max_in_flight=plan.account.max_in_flight,
+            )
+        self._latest = plan
+        return plan
+
+    def _feed(self, plan: Plan) -> Deferral | None:
+        """Claim and hand over what may go now, so that the calls never run dry; or say why nothing may go."""
+        assert self._pipeline is not None  # noqa: S101 - a plan was made
+        now = utc_now()
+        if self._stop_what_closes(plan, now):
+            return None
+        choice = self._choose(plan, now)
+        if isinstance(choice, Deferral):
+            return choice
+        if self._is_over():
+            return Deferral("its time budget is spent", now, [item.campaign_id for item in plan.candidates])
+        try:
+            rows = self._claim_next(plan, choice, now, self._pipeline.room)
+        except LimiterUnavailable:
+            # Fail closed: without its limits nothing is sent. Nothing was claimed either.
+            return Deferral("the limiter is away", now + timedelta(seconds=LIMITER_PAUSE_S), [])
+        self._pipeline.feed(rows, contents={candidate.campaign_id: candidate.content for candidate in choice})
         return None
 
-    def _abandon(self, journal: Journal) -> None:
+    def _is_over(self) -> bool:
+        """Say whether the turn should end though it could go on: others want its worker, or the process is to end."""
+        if self._current.stopping.is_set():
+            return True
+        now = time.monotonic()
+        if now < self._deadline:
+            return False
+        nobody_waits = queues.is_empty(self._current.redis, queues.CAMPAIGN_MESSAGES)
+        return not nobody_waits or now > self._deadline + LONGEST_TURN_S
+
+    def _abandon(self) -> None:
         """Settle what this turn leaves behind when it breaks: begun calls are unknown, the others wait again."""
+        if self._pipeline is not None:
+            self._pipeline.abort()
         try:
             with transaction() as session:
-                sending.abandon(session, token=self._token, dispatched=journal.dispatched())
+                sending.abandon(session, token=self._token, dispatched=self._journal.dispatched())
         except SQLAlchemyError:
             log.exception("lane.abandon_failed")  # The verification declares the claims unknown.
         else:
-            journal.end()
+            self._journal.end()
 
     def _stop_what_closes(self, plan: Plan, now: datetime) -> bool:
         """Pause the campaigns whose hours are over and that are not to go on by themselves; say whether any was."""
@@ -179,29 +230,13 @@ class Turn:
         until, reason = min(waits)
         return Deferral(reason, until, everyone)
 
-    def _send_some(self, plan: Plan, ready: Sequence[Candidate], journal: Journal, now: datetime) -> None:
-        """Choose, charge, claim, send, settle one window of messages."""
-        by_id = {candidate.campaign_id: candidate for candidate in ready}
-        rows = self._claim_next(plan, by_id, now)
-        if not rows:
-            return
-        window = Window(
-            provider=self._current.providers[plan.account.provider],
-            sender=accounts.sender_of(plan.account, vault=self._current.vault, config=self._config),
-            journal=journal,
-            threads=self._current.threads(),
-        )
-        window.send(rows, contents={candidate.campaign_id: candidate.content for candidate in ready})
-        self._settle(plan, by_id, rows, window)
-        journal.settled()
-
-    def _claim_next(self, plan: Plan, by_id: Mapping[int, Candidate], now: datetime) -> list[Waiting]:
+    def _claim_next(self, plan: Plan, ready: Sequence[Candidate], now: datetime, room: int) -> list[Waiting]:
         """Lock the rows that are next, charge every limit for them, and claim as many as all limits allow.
 
         The rows stay locked while the limiter is asked (a fraction of a millisecond), so that exactly what is charged
         is claimed. No transaction is open when the calls begin.
         """
-        ready = list(by_id.values())
+        by_id = {candidate.campaign_id: candidate for candidate in ready}
         paced = any(candidate.pacing.account_is_paced for candidate in ready)
         waiting = {
             candidate.campaign_id: 1 if candidate.pacing.one_at_a_time else candidate.pending_count
@@ -211,7 +246,7 @@ class Turn:
             waiting,
             order=list(by_id),
             quantum=self._config.campaign_batch,
-            room=1 if paced else plan.account.max_in_flight,
+            room=1 if paced else room,
         )
         with transaction() as session:
             rows = sending.next_rows(session, account=plan.account, sequence=sequence, now=now)
@@ -226,7 +261,21 @@ class Turn:
             if paced and granted and not self._take_pace(session, plan, by_id[granted[0].campaign_id].pacing, now):
                 return []  # Another turn was faster. Its permits are lost to us; the promise is kept all the same.
             sending.claim(session, account=plan.account, token=self._token, rows=granted, now=now)
+            self._delay(session, plan, {row.campaign_id for row in granted}, now)
         return granted
+
+    def _delay(self, session: Session, plan: Plan, campaign_ids: Collection[int], now: datetime) -> None:
+        """Let campaigns with a delay of their own wait for it on this account, from `now` at least."""
+        delays = {candidate.campaign_id: candidate.pacing.message_delay_s for candidate in plan.candidates}
+        sending.delay_campaigns(
+            session,
+            account_id=plan.account.id,
+            until={
+                campaign_id: now + timedelta(seconds=delay_s)
+                for campaign_id in campaign_ids
+                if (delay_s := delays.get(campaign_id, 0.0)) > 0
+            },
+        )
 
     def _charge(self, session: Session, plan: Plan, owner_id: int, rows: Sequence[Waiting]) -> list[Waiting]:
         """Charge the limits for the rows, in order; return those that may go.
@@ -285,50 +334,57 @@ class Turn:
         )
         return sending.take_pace(session, account=plan.account, until=until, series_count=series, now=now)
 
-    def _settle(self, plan: Plan, by_id: Mapping[int, Candidate], rows: Sequence[Waiting], window: Window) -> None:
+    def _settle(self, sent: list[Sent]) -> None:
         """Write what became of the rows; insist while PostgreSQL is away, for what we know is known to nobody else."""
+        assert self._pipeline is not None  # noqa: S101 - there was something in hand
+        if any(_stops_the_account(each.outcome) for each in sent):
+            # The next ones would fail like these. Those that have not begun go back, untried.
+            sent += self._pipeline.recall()
         give_up_at = time.monotonic() + SETTLE_PATIENCE_S
         pause_s = 0.1
         while True:
             try:
-                self._settle_once(plan, by_id, rows, window)
+                self._settle_once(sent)
+                break
             except OperationalError:
                 if time.monotonic() > give_up_at:
                     raise
-                log.warning("lane.settle_waits", rows=len(rows))
+                log.warning("lane.settle_waits", rows=len(sent))
                 time.sleep(pause_s)
                 pause_s = min(pause_s * 2, 2.0)
-            else:
-                return
+        self._journal.settled({each.row.message_id for each in sent})
+        if self._pipeline.fault is not None:
+            raise self._pipeline.fault
 
-    def _settle_once(self, plan: Plan, by_id: Mapping[int, Candidate], rows: Sequence[Waiting], window: Window) -> None:
-        now = utc_now()
-        served = {row.campaign_id for row in rows}
+    def _settle_once(self, sent: Sequence[Sent]) -> None:
+        assert self._latest is not None  # noqa: S101 - a plan was made
+        now, plan = utc_now(), self._latest
+        outcomes = [each.outcome for each in sent if each.outcome is not None]
         with transaction() as session:
-            sending.settle(session, token=self._token, settlements=window.settlements)
-            sending.remember_aliases(session, window.aliases)
-            pause_s = self._pause_after(by_id[rows[0].campaign_id].pacing, window.outcomes)
-            pause_s = max(pause_s, self._throttle(session, plan, window.outcomes, now))
-            if pause_s > 0:
-                sending.extend_pause(session, account_id=plan.account.id, until=now + timedelta(seconds=pause_s))
-            sending.delay_campaigns(
-                session,
-                account_id=plan.account.id,
-                until={
-                    campaign_id: now + timedelta(seconds=by_id[campaign_id].pacing.message_delay_s)
-                    for campaign_id in served
-                    if by_id[campaign_id].pacing.message_delay_s > 0
-                },
-            )
-            self._count_failures(session, plan, window.outcomes)
-            campaigns.pause_where_content_fails(session, window.campaigns_at_fault)
-            campaigns.complete_finished(session, served, now=now)
+            sending.settle(session, token=self._token, settlements=[each.settlement for each in sent])
+            sending.remember_aliases(session, _aliases(sent))
+            self._rest_after(session, plan, outcomes, now)
+            self._delay(session, plan, {each.row.campaign_id for each in sent}, now)
+            self._count_failures(session, outcomes)
+            campaigns.pause_where_content_fails(session, _campaigns_at_fault(sent))
+            self._complete(session, now)
 
-    def _pause_after(self, pace: pacing.Pacing, outcomes: Iterable[Outcome]) -> float:
-        """Return how long the account rests after this window, in seconds from when the provider had it."""
+    def _complete(self, session: Session, now: datetime) -> None:
+        """Complete what this lane's campaigns have finished: at the end, and once a second while it goes on."""
+        assert self._pipeline is not None  # noqa: S101 - there was something in hand
+        if self._pipeline.in_hand and time.monotonic() < self._looked_for_ends_at + 1.0:
+            return
+        self._looked_for_ends_at = time.monotonic()
+        campaigns.complete_finished(session, sending.campaigns_of(session, self._account_id), now=now)
+
+    def _rest_after(self, session: Session, plan: Plan, outcomes: Sequence[Outcome], now: datetime) -> None:
+        """Let the account rest as its pace and the provider's answers ask for, from when the provider had the row."""
+        rest_s = max((candidate.pacing.message_interval_s for candidate in plan.candidates), default=0.0)
         if any(isinstance(outcome, NotSent) for outcome in outcomes):
-            return max(pace.message_interval_s, UNREACHABLE_PAUSE_S)
-        return pace.message_interval_s if pace.account_is_paced else 0.0
+            rest_s = max(rest_s, UNREACHABLE_PAUSE_S)
+        rest_s = max(rest_s, self._throttle(session, plan, outcomes, now))
+        if rest_s > 0:
+            sending.extend_pause(session, account_id=self._account_id, until=now + timedelta(seconds=rest_s))
 
     def _throttle(self, session: Session, plan: Plan, outcomes: Iterable[Outcome], now: datetime) -> float:
         """After a “too fast” slow the account down; return how long it rests, in seconds.
@@ -353,25 +409,47 @@ class Turn:
             self._current.limiter(plan.company.id).penalize(limit, until=now + timedelta(seconds=rest_s))
         return rest_s
 
-    def _count_failures(self, session: Session, plan: Plan, outcomes: Iterable[Outcome]) -> None:
+    def _count_failures(self, session: Session, outcomes: Iterable[Outcome]) -> None:
         """Only consecutive account-class failures count; one acceptance resets."""
-        failures, reason = plan.account.consecutive_failures, None
+        before, reason = self._failures, None
         for outcome in outcomes:
             if isinstance(outcome, Accepted):
-                failures = 0
+                self._failures = 0
             elif isinstance(outcome, Refused) and outcome.failure.error_class is ErrorClass.ACCOUNT:
-                failures += 1
+                self._failures += 1
                 reason = f"{outcome.failure.code}: {outcome.failure.detail}"
-        if failures != plan.account.consecutive_failures:
+        if self._failures != before:
             deactivated = accounts.record_results(
                 session,
-                account_id=plan.account.id,
-                consecutive_failures=failures,
+                account_id=self._account_id,
+                consecutive_failures=self._failures,
                 reason=reason,
                 threshold=self._config.account_failure_threshold,
             )
             if deactivated:
-                log.error("account.deactivated", reason=reason, failures=failures)
+                log.error("account.deactivated", reason=reason, failures=self._failures)
+
+
+def _stops_the_account(outcome: Outcome | None) -> bool:
+    if isinstance(outcome, NotSent):
+        return True
+    return isinstance(outcome, Refused) and outcome.failure.error_class in (ErrorClass.THROTTLED, ErrorClass.ACCOUNT)
+
+
+def _aliases(sent: Iterable[Sent]) -> dict[int, str]:
+    """Return how the provider spells contacts, by contact id, where it differs from what was sent."""
+    return {
+        each.row.contact_id: each.outcome.wa_id
+        for each in sent
+        if each.row.contact_id is not None
+        and isinstance(each.outcome, Accepted)
+        and each.outcome.wa_id
+        and each.outcome.wa_id != each.row.phone.removeprefix("+")
+    }
+
+
+def _campaigns_at_fault(sent: Iterable[Sent]) -> set[int]:
+    return {each.row.campaign_id for each in sent if each.settlement.error_class is ErrorClass.CAMPAIGN}
 
 
 def _why_paced(plan: Plan, now: datetime) -> str:

@@ -40,7 +40,7 @@ class Runtime:
     host: str = field(default_factory=socket.gethostname)
     stopping: threading.Event = field(default_factory=threading.Event)
     _limiters: dict[int, Limiter] = field(default_factory=dict)
-    _threads: ThreadPoolExecutor | None = None
+    _threads: tuple[int, ThreadPoolExecutor] | None = None
 
     def limiter(self, company_id: int) -> Limiter:
         """Return the limiter of a company: all its limits live in one slot of a cluster."""
@@ -48,11 +48,13 @@ class Runtime:
             self._limiters[company_id] = Limiter(self.limiter_redis, prefix=limits.prefix_of(company_id))
         return self._limiters[company_id]
 
-    def threads(self) -> ThreadPoolExecutor:
-        """Return the threads that calls to providers run on; they are kept between turns with their connections."""
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(max_workers=256, thread_name_prefix="provider")
-        return self._threads
+    def threads(self, count: int) -> ThreadPoolExecutor:
+        """Return `count` threads for calls to providers; kept between turns that want as many."""
+        if self._threads is None or self._threads[0] != count:
+            if self._threads is not None:
+                self._threads[1].shutdown(wait=False)
+            self._threads = (count, ThreadPoolExecutor(max_workers=count, thread_name_prefix="provider"))
+        return self._threads[1]
 
 
 _current: Runtime | None = None

@@ -59,6 +59,7 @@ class CloudApi:
         self._timeout = (CONNECT_TIMEOUT_S, timeout_s)
         self._pool_size = pool_size
         self._session = requests.Session()
+        self._surroundings_of: dict[str, tuple[bool | str, Mapping[str, str]]] = {}
         self._session.mount("https://", self._new_adapter())
         self._session.mount("http://", self._new_adapter())
 
@@ -123,17 +124,24 @@ class CloudApi:
             request.headers["Content-Type"] = "application/json"
             request.headers["Content-Length"] = str(len(body))
             request.body = body
-        environment = self._session.merge_environment_settings(url, {}, stream=False, verify=True, cert=None)
+        verify, proxies = self._surroundings(sender.base_url)
         response = self._session.get_adapter(url).send(
-            request,
-            timeout=self._timeout,
-            stream=False,
-            verify=environment["verify"] if environment["verify"] is not None else True,
-            cert=environment["cert"],
-            proxies=environment["proxies"],
+            request, timeout=self._timeout, stream=False, verify=verify, cert=None, proxies=proxies
         )
         response.content  # noqa: B018 - read here, where a connection that breaks inside the body is caught
         return response
+
+    def _surroundings(self, base_url: str) -> tuple[bool | str, Mapping[str, str]]:
+        """Return the CA bundle and the proxies that the environment names for an address; looked up once.
+
+        Looking them up for each message costs a tenth of the CPU of sending it.
+        """
+        known = self._surroundings_of.get(base_url)
+        if known is None:
+            found = self._session.merge_environment_settings(base_url, {}, stream=False, verify=True, cert=None)
+            verify = found["verify"] if found["verify"] is not None else True
+            known = self._surroundings_of[base_url] = (verify, dict(found["proxies"]))
+        return known
 
 
 def signature_of(secret: str, body: bytes) -> str:
@@ -314,20 +322,20 @@ _NETWORK_FAULTS = (requests.RequestException, LocationValueError, OSError)
 def _certainly_not_sent(error: Exception) -> bool:
     """Say whether the fault lies before the first byte of the request."""
     if not isinstance(error, requests.RequestException):
-        return True
+        return isinstance(error, LocationValueError) or _came_from(error, "cert_verify")
     if isinstance(error, requests.exceptions.ConnectTimeout | requests.exceptions.InvalidURL):
         return True
     reason = _cause_of(error)
     if isinstance(reason, SSLError):
-        return _failed_before_tls_stood(reason)
+        # From the handshake; reading an answer can fail with the same error.
+        return bool(reason.args) and _came_from(reason.args[0], "ssl_wrap_socket")
     return isinstance(reason, NewConnectionError | ConnectTimeoutError | ProxyError)
 
 
-def _failed_before_tls_stood(error: SSLError) -> bool:
-    """Say whether this came from the handshake: reading an answer can fail with the same error."""
-    cause = error.args[0] if error.args else None
-    trace = cause.__traceback__ if isinstance(cause, BaseException) else None
-    return any(frame.f_code.co_name == "ssl_wrap_socket" for frame, _ in walk_tb(trace))
+def _came_from(error: object, function: str) -> bool:
+    """Say whether an error was raised inside a function of this name."""
+    trace = error.__traceback__ if isinstance(error, BaseException) else None
+    return any(frame.f_code.co_name == function for frame, _ in walk_tb(trace))
 
 
 def _cause_of(error: Exception) -> object:

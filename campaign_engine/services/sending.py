@@ -156,6 +156,19 @@ def plan(session: Session, account_id: int, *, config: Config) -> Plan | None:
     return Plan(account=account, company=company, candidates=candidates)
 
 
+def campaigns_of(session: Session, account_id: int) -> list[int]:
+    """Return the running campaigns that use an account."""
+    return list(
+        session.scalars(
+            text(
+                "SELECT c.id FROM campaign_accounts ca JOIN campaigns c ON c.id = ca.campaign_id"
+                " WHERE ca.account_id = :account_id AND c.status = 'running' AND c.pending_count = 0"
+            ),
+            {"account_id": account_id},
+        )
+    )
+
+
 def pacing_of(account: Account, company: Company, campaign_pacing: Mapping[str, Any], config: Config) -> pacing.Pacing:
     """Return the pacing in force: the campaign's, else the account's, else the company's, else the environment's."""
     return pacing.resolve(

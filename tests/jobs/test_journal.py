@@ -21,7 +21,7 @@ notes = Journal(Path(sys.argv[1]))
 notes.begin(uuid.UUID(int=7), 42)
 for at in range(1, 6):
     if at == 3:
-        notes.settled()
+        notes.settled({uuid.UUID(int=1), uuid.UUID(int=2)})
     notes.dispatching(uuid.UUID(int=at))
 if sys.argv[2]:
     notes.end()
