@@ -1,7 +1,7 @@
 # Needs make, git and Python 3.11 or later; everything else is set up in .venv and var.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test check bench chaos clean
+.PHONY: help setup setup-dev run test check browser bench chaos clean
 
 PYTHON ?=
 ARGS ?=
@@ -33,6 +33,10 @@ check: setup-dev ## Run the linter, the formatter's check, the type checker and 
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+browser: setup-dev ## Run the tests in a real browser; needs chromium and chromedriver on the PATH
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[browser]'
+	@exec $(BIN)/python -m pytest tests/browser $(ARGS)
 
 bench: setup-dev ## Run the benchmarks, print a table and write JSON
 	@exec $(BIN)/python -m tests.bench $(ARGS)

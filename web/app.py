@@ -47,6 +47,8 @@ def create_app(config: Config, *, redis: Redis | None = None) -> Flask:
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=(config.public_url or "").startswith("https://"),
         PERMANENT_SESSION_LIFETIME=SESSION_LIFETIME,
+        # A poll that is answered after a sign-out must not sign the person in again.
+        SESSION_REFRESH_EACH_REQUEST=False,
         WTF_CSRF_TIME_LIMIT=None,  # as long as the session
     )
     runtime.build(app, redis=redis)

@@ -33,11 +33,12 @@ class Pacing:
     @property
     def messages_per_s(self) -> float:
         """The most this pace lets through on one account for one campaign, in the long run; inf when unpaced."""
-        per_message = max(self.message_interval_s + self.jitter_s / 2, self.message_delay_s)
-        if self.longer_interval_after > 0 and self.greater_interval_s > per_message:
-            series = self.longer_interval_after
-            per_message = (per_message * (series - 1) + self.greater_interval_s) / series
-        return 1 / per_message if per_message > 0 else float("inf")
+        jitter_s = self.jitter_s / 2
+        per_message_s = max(self.message_interval_s + jitter_s, self.message_delay_s)
+        if (series := self.longer_interval_after) > 0:
+            longest_s = max(self.message_interval_s, self.greater_interval_s) + jitter_s
+            per_message_s = (per_message_s * (series - 1) + max(longest_s, self.message_delay_s)) / series
+        return 1 / per_message_s if per_message_s > 0 else float("inf")
 
 
 PACING_FIELDS = (
