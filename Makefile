@@ -42,7 +42,7 @@ bench: setup-dev ## Run the benchmarks, print a table and write JSON
 	@exec $(BIN)/python -m tests.bench $(ARGS)
 
 chaos: setup-dev ## Run the tests that kill processes in the middle of campaigns
-	@exec $(BIN)/python -m pytest tests/chaos $(ARGS)
+	@exec $(BIN)/python -m pytest tests/chaos -n 0 -s $(ARGS)
 
 clean: ## Remove what was built or cached; the data in var stays
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -194,8 +194,10 @@ class Turn:
         try:
             with transaction() as session:
                 sending.abandon(session, token=self._token, dispatched=self._journal.dispatched())
-        except SQLAlchemyError:
-            log.exception("lane.abandon_failed")  # The verification declares the claims unknown.
+        except SQLAlchemyError as error:
+            # PostgreSQL is away. The notes must outlive this turn: the pool settles them when it is back.
+            log.warning("lane.abandon_waits", error=type(error).__name__)
+            leave_worker_journal()
         else:
             self._journal.end()
 
@@ -460,6 +462,14 @@ def _why_paced(plan: Plan, now: datetime) -> str:
 
 
 _journal: Journal | None = None
+
+
+def leave_worker_journal() -> None:
+    """Leave the journal of this worker process to the pool; the next turn has a new one."""
+    global _journal
+    if _journal is not None:
+        _journal.leave()
+        _journal = None
 
 
 def worker_journal(current: Runtime) -> Journal:

@@ -1,11 +1,11 @@
 """The calls of a turn: as many at once as the account may have in flight, fed continuously.
 
 A turn hands over claimed rows and takes back what became of them, in whatever order the answers come; there is no
-barrier, so one slow answer holds up nobody. Each call is noted in the journal just before it begins.
+barrier, so one slow answer holds up nobody. Each request is marked in the journal as it leaves.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -75,7 +75,7 @@ class Pipeline:
             except rendering.TemplateError as error:
                 self._without_call.append(Sent(row, _cannot_render(row, str(error)), None))
                 continue
-            call = self._threads.submit(self._call, row, content)
+            call = self._threads.submit(self._call, row, content, self._journal.reserve(row.message_id))
             self._calls[call] = row
             call.add_done_callback(self._ended.put)
 
@@ -119,10 +119,9 @@ class Pipeline:
         outcome = Lost(f"internal error: {type(fault).__name__}") if fault is not None else call.result()
         return Sent(row, settlement_of(row, outcome, now=utc_now()), outcome)
 
-    def _call(self, row: Waiting, content: Mapping[str, Any]) -> Outcome:
-        self._journal.dispatching(row.message_id)
+    def _call(self, row: Waiting, content: Mapping[str, Any], leaving: Callable[[], None]) -> Outcome:
         message = Outgoing(to=row.phone, content=content, callback_data=str(row.message_id))
-        return self._provider.send(self._sender, message)
+        return self._provider.send(self._sender, message, leaving=leaving)
 
 
 def _cannot_render(row: Waiting, detail: str) -> Settlement:

@@ -7,6 +7,7 @@ wait again.
 
 import os
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Sequence
@@ -32,6 +33,8 @@ STOP_PATIENCE_S = 40.0
 
 RESPAWN_PAUSE_S = 0.5
 
+SWITCH_INTERVAL_S = 0.05
+
 
 @dataclass(slots=True)
 class Child:
@@ -51,7 +54,6 @@ class Pool:
         self._runtime = build(config)
         self._children: dict[int, Child] = {}
         self._stopping = False
-        self._recover_again = True
 
     def run(self) -> None:
         """Run until SIGTERM or SIGINT; returns when every worker has ended.
@@ -101,7 +103,6 @@ class Pool:
             if pid == 0:
                 return
             child = self._children.pop(pid, None)
-            self._recover_again = True
             if child is None or self._stopping:
                 continue
             log.warning("worker.died", pid=pid, queue=child.queue, status=os.waitstatus_to_exitcode(status))
@@ -109,12 +110,9 @@ class Pool:
                 time.sleep(RESPAWN_PAUSE_S)  # A child that cannot start must not become a fork bomb.
 
     def _settle_the_dead(self) -> None:
-        """Settle what dead workers of this host had in hand; tried again while PostgreSQL is away."""
-        if not self._recover_again:
-            return
+        """Settle what dead workers and broken turns of this host had in hand; again while PostgreSQL is away."""
         try:
             settle_testaments(self._runtime)
-            self._recover_again = False
         except (OperationalError, RedisError) as error:
             log.warning("workers.recovery_waits", error=type(error).__name__)
             time.sleep(0.5)
@@ -164,6 +162,9 @@ def settle_testaments(current: Runtime) -> int:
 def work(current: Runtime, queue_name: str) -> int:
     """Be a worker of one queue until told to stop; return the exit status."""
     current.stopping.clear()
+    # A thread that has marked its message must not lose the interpreter before it has written to the socket. The others
+    # give it up at every network call anyway.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     connection = connections.for_workers(current.config)
     current.redis = connection
     current.limiter_redis = connections.for_limits(current.config)

@@ -6,7 +6,7 @@ NotSent    the request certainly did not leave this machine
 Lost       the request may have left and the answer did not arrive: nobody may resend it by himself
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -116,11 +116,19 @@ class Health:
     refused_field: str | None = None
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 class Provider(Protocol):
     """One way to WhatsApp."""
 
-    def send(self, sender: Sender, message: Outgoing) -> Outcome:
-        """Send one message; never raises for what a network or a provider can do."""
+    def send(self, sender: Sender, message: Outgoing, *, leaving: Callable[[], object] = _nothing) -> Outcome:
+        """Send one message; never raises for what a network or a provider can do.
+
+        Side effects: calls `leaving` as near as can be before the first byte of the request leaves this process; when
+        it was not called, nothing left.
+        """
         ...
 
     def check_health(self, sender: Sender) -> Health:

@@ -8,16 +8,15 @@ import hashlib
 import hmac
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from traceback import walk_tb
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
-from urllib3.exceptions import ConnectTimeoutError, LocationValueError, NewConnectionError, ProxyError, SSLError
+from urllib3.exceptions import LocationValueError
 
 from campaign_engine.providers.base import (
     Accepted,
@@ -33,6 +32,7 @@ from campaign_engine.providers.base import (
     StatusUpdate,
 )
 from campaign_engine.providers.cloud_api_errors import MAY_HAVE_LEFT, classify
+from campaign_engine.providers.connections import NotingAdapter, noting
 from campaign_engine.rules.states import MessageStatus
 
 CONNECT_TIMEOUT_S = 5.0
@@ -64,9 +64,9 @@ class CloudApi:
         self._session.mount("http://", self._new_adapter())
 
     def _new_adapter(self) -> HTTPAdapter:
-        return HTTPAdapter(pool_connections=16, pool_maxsize=self._pool_size, max_retries=0)
+        return NotingAdapter(pool_connections=16, pool_maxsize=self._pool_size, max_retries=0)
 
-    def send(self, sender: Sender, message: Outgoing) -> Outcome:
+    def send(self, sender: Sender, message: Outgoing, *, leaving: Callable[[], object] = lambda: None) -> Outcome:
         """Send one message: `POST /{version}/{phone-number-id}/messages`."""
         body = json.dumps(
             {
@@ -77,10 +77,18 @@ class CloudApi:
                 "biz_opaque_callback_data": message.callback_data,
             }
         ).encode()
+        left = False
+
+        def note() -> None:
+            nonlocal left
+            left = True
+            leaving()
+
         try:
-            response = self._exchange("POST", f"{self._node(sender)}/messages", sender, body)
+            with noting(note):
+                response = self._exchange("POST", f"{self._node(sender)}/messages", sender, body)
         except _NETWORK_FAULTS as error:
-            return NotSent(_reason(error)) if _certainly_not_sent(error) else Lost(_reason(error))
+            return Lost(_reason(error)) if left else NotSent(_reason(error))
         return _outcome(response, sender)
 
     def check_health(self, sender: Sender) -> Health:
@@ -317,25 +325,6 @@ def _seconds_of(value: str) -> float | None:
 
 # What `requests` lets through undressed: an address that is none, a file of CA certificates that is not there.
 _NETWORK_FAULTS = (requests.RequestException, LocationValueError, OSError)
-
-
-def _certainly_not_sent(error: Exception) -> bool:
-    """Say whether the fault lies before the first byte of the request."""
-    if not isinstance(error, requests.RequestException):
-        return isinstance(error, LocationValueError) or _came_from(error, "cert_verify")
-    if isinstance(error, requests.exceptions.ConnectTimeout | requests.exceptions.InvalidURL):
-        return True
-    reason = _cause_of(error)
-    if isinstance(reason, SSLError):
-        # From the handshake; reading an answer can fail with the same error.
-        return bool(reason.args) and _came_from(reason.args[0], "ssl_wrap_socket")
-    return isinstance(reason, NewConnectionError | ConnectTimeoutError | ProxyError)
-
-
-def _came_from(error: object, function: str) -> bool:
-    """Say whether an error was raised inside a function of this name."""
-    trace = error.__traceback__ if isinstance(error, BaseException) else None
-    return any(frame.f_code.co_name == function for frame, _ in walk_tb(trace))
 
 
 def _cause_of(error: Exception) -> object:

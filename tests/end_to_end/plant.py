@@ -95,6 +95,11 @@ class Plant:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
+    def children(self, name: str) -> list[int]:
+        """Return the process ids of a process's own children."""
+        parent = self._processes[name].pid
+        return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
     def stop(self) -> None:
         """End everything: asked first, then killed."""
         for process in self._processes.values():
@@ -248,6 +253,12 @@ class Plant:
             if not page:
                 return entries
             entries += page
+
+    def accepted(self) -> int:
+        """Return how many messages the simulator has accepted."""
+        summary = requests.get(f"{self.simulator_url}/simulator/summary", timeout=10).json()
+        count: int = summary["accepted"]
+        return count
 
     def messages_per_recipient(self) -> Counter[str]:
         """Return how many messages each number got."""

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -362,11 +362,11 @@ class _BreaksAfter:
         self._real = real
         self._left = calls
 
-    def send(self, sender: Sender, message: Outgoing) -> Outcome:
+    def send(self, sender: Sender, message: Outgoing, *, leaving: Callable[[], object]) -> Outcome:
         self._left -= 1
         if self._left < 0:
             raise RuntimeError("a bug")
-        return self._real.send(sender, message)
+        return self._real.send(sender, message, leaving=leaving)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
