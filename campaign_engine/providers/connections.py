@@ -55,8 +55,16 @@ class _OneWrite:
         else:
             whole = self._head + data
             self._leaving = None
-            leaving()
-            super().send(whole)  # type: ignore[misc]
+            # A socket with a timeout is polled before it is written to, and between the two a thread may wait long for
+            # the interpreter. A blocking one is written to at once; a request fits into the empty buffer of its
+            # connection.
+            timeout_s = self.sock.gettimeout()
+            self.sock.settimeout(None)
+            try:
+                leaving()
+                super().send(whole)  # type: ignore[misc]
+            finally:
+                self.sock.settimeout(timeout_s)
 
 
 class _HttpConnection(_OneWrite, HTTPConnection):
