@@ -93,7 +93,7 @@ def _rate(value: str) -> Rate:
 def _zone(value: str) -> str:
     try:
         ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError) as error:
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: "America" is a folder of the database
         raise ValueError("a time zone of the IANA database, for example America/Sao_Paulo") from error
     return value
 

@@ -24,6 +24,9 @@ from cli.embedded.errors import EmbeddedError
 P = ParamSpec("P")
 R = TypeVar("R")
 
+ID = click.IntRange(min=1, max=2**63 - 1)
+"""What an id can be: PostgreSQL keeps 63 bits."""
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 

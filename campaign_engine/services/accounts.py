@@ -235,7 +235,7 @@ def _validate(values: Mapping[str, Any], *, creating: bool, provider: str | None
             if not values.get(name):
                 faults[name] = ["This is needed."]
     for name in ("name", "access_token", "phone_number_id"):
-        if name in values and not values[name]:
+        if name in values and not (values[name] or "").strip():
             faults[name] = ["This may not be empty."]
     number = values.get("phone_number_id")
     if number and not (number.isascii() and number.isalnum()):

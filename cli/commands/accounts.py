@@ -12,7 +12,7 @@ from campaign_engine.db import after_commit, transaction
 from campaign_engine.errors import InvalidInput
 from campaign_engine.models import Account, Company
 from campaign_engine.services import accounts, users
-from cli.context import json_option, print_json, print_table, with_engine
+from cli.context import ID, json_option, print_json, print_table, with_engine
 from jobs import connections, enqueueing
 
 
@@ -85,7 +85,7 @@ def list_accounts(as_json: bool) -> None:
 
 
 @account.command()
-@click.argument("account_id", type=int)
+@click.argument("account_id", type=ID)
 @with_engine
 def reactivate(account_id: int) -> None:
     """Let a deactivated account send again."""

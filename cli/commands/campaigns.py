@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 from sqlalchemy.orm import Session
@@ -17,9 +17,11 @@ from campaign_engine.models import Account, Campaign, Company, Role, User
 from campaign_engine.rules.states import CAMPAIGN_IS_OVER
 from campaign_engine.services import campaigns, contacts, progress
 from cli.commands.accounts import first_company_or_refuse
-from cli.context import json_option, print_fields, print_json, print_table, with_engine
+from cli.context import ID, json_option, print_fields, print_json, print_table, with_engine
 from cli.progress_view import View, line_of
 from jobs import connections, enqueueing, waking
+
+LONGEST_DELAY_S = 86_400
 
 
 @click.group()
@@ -52,9 +54,16 @@ def create(
     """Create a campaign."""
     config = engine().config
     connection = connections.for_requests(config)
+    if not name.strip():
+        raise InvalidInput.field("name", "A campaign needs a name.")
+    if message_delay_s is not None and not 0 <= message_delay_s <= LONGEST_DELAY_S:
+        raise InvalidInput.field(
+            "message_delay_s", f"Accepted is a number from 0 to {LONGEST_DELAY_S}; 0 switches it off."
+        )
     with transaction() as session:
         company = first_company_or_refuse(session)
         zone = timezone or company.timezone
+        starts_in = _zone(zone)
         values: dict[str, Any] = {
             "name": name,
             "account_ids": [_account(session, company, given).id for given in account_names],
@@ -65,7 +74,7 @@ def create(
         if message_delay_s is not None:
             values["pacing"] = {"message_delay_s": message_delay_s}
         if at is not None:
-            values["scheduled_at"] = at.replace(tzinfo=ZoneInfo(zone))
+            values["scheduled_at"] = at.replace(tzinfo=starts_in)
         made = campaigns.create(
             session,
             company_id=company.id,
@@ -94,7 +103,7 @@ def list_campaigns(as_json: bool) -> None:
         found = campaigns.of_company(session, first_company_or_refuse(session).id)
         shown = progress.read(session, found, config=engine().config, now=utc_now())
     if as_json:
-        print_json({"items": shown})
+        print_json({"items": [_with_text_ids(row) for row in shown]})
         return
     print_table(
         ["id", "name", "status", "total", "sent", "delivered", "read", "failed", "pending"],
@@ -114,14 +123,14 @@ def list_campaigns(as_json: bool) -> None:
 
 
 @campaign.command()
-@click.argument("campaign_id", type=int)
+@click.argument("campaign_id", type=ID)
 @json_option
 @with_engine
 def show(campaign_id: int, as_json: bool) -> None:
     """Show how far a campaign is."""
     shown, zone = read_progress(campaign_id)
     if as_json:
-        print_json(shown)
+        print_json(_with_text_ids(shown))
         return
     click.echo(line_of(shown, zone=zone))
     print_fields(
@@ -138,7 +147,7 @@ def show(campaign_id: int, as_json: bool) -> None:
 
 
 @campaign.command()
-@click.argument("campaign_id", type=int)
+@click.argument("campaign_id", type=ID)
 @with_engine
 def watch(campaign_id: int) -> None:
     """Follow a campaign live until it is over."""
@@ -154,7 +163,7 @@ def watch(campaign_id: int) -> None:
 
 def _verb(name: str, explanation: str, action: Callable[[Session, Campaign], None], *, prepares: bool) -> None:
     @campaign.command(name, help=explanation)
-    @click.argument("campaign_id", type=int)
+    @click.argument("campaign_id", type=ID)
     @with_engine
     def command(campaign_id: int) -> None:
         connection = connections.for_requests(engine().config)
@@ -190,6 +199,26 @@ def read_progress(campaign_id: int) -> tuple[dict[str, Any], ZoneInfo]:
     return shown, zone
 
 
+def _with_text_ids(shown: dict[str, Any]) -> dict[str, Any]:
+    """Return a progress as the JSON API shows it, where ids are texts."""
+    accounts = [{**each, "id": str(each["id"])} for each in shown["accounts"]]
+    return {**shown, "campaign_id": str(shown["campaign_id"]), "accounts": accounts}
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise InvalidInput.field(
+            "timezone", f"{name} is no time zone of the IANA database, such as America/Sao_Paulo."
+        ) from error
+
+
+def _number(given: str) -> int | None:
+    """Return an id that was written as one; None for a name."""
+    return int(given) if given.isascii() and given.isdecimal() and len(given) <= 18 else None
+
+
 def _owner(session: Session, company: Company) -> User:
     """Return the user on whose limit the command line's campaigns count: the company's first administrator."""
     found = session.query(User).filter(User.company_id == company.id, User.role == Role.ADMIN).order_by(User.id).first()
@@ -201,8 +230,9 @@ def _owner(session: Session, company: Company) -> User:
 def _account(session: Session, company: Company, given: str) -> Account:
     query = session.query(Account).filter(Account.company_id == company.id, Account.status != "deleted")
     found = query.filter(Account.name == given).first()
-    if found is None and given.isdigit():
-        found = query.filter(Account.id == int(given)).first()
+    number = _number(given)
+    if found is None and number is not None:
+        found = query.filter(Account.id == number).first()
     if found is None:
         raise InvalidInput.field("account", f"There is no account {given}; `campaign-engine account list` shows them.")
     return found
@@ -210,8 +240,9 @@ def _account(session: Session, company: Company, given: str) -> Account:
 
 def _list_id(session: Session, company: Company, given: str) -> int:
     found = contacts.list_named(session, company.id, given)
-    if found is None and given.isdigit():
-        found = contacts.get_list(session, company.id, int(given))
+    number = _number(given)
+    if found is None and number is not None:
+        found = contacts.get_list(session, company.id, number)
     if found is None:
         raise InvalidInput.field(
             "list", f"There is no list {given}; import one with `campaign-engine contacts import`."

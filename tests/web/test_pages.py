@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import redis
 from flask import Flask
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from rq import Queue
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -449,7 +451,7 @@ def test_a_button_answers_while_redis_is_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     campaign_id = make()
-    away = redis.Redis(port=1, socket_connect_timeout=0.1)
+    away = redis.Redis(port=1, retry=Retry(NoBackoff(), 0))
     face = app.extensions["campaign_engine.web"]
     token = people.operator.token()
     monkeypatch.setitem(

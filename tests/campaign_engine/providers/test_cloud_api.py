@@ -171,7 +171,7 @@ def test_an_answer_that_is_lost_after_acceptance_is_never_sent_again(api: CloudA
 
 
 def test_sixteen_threads_share_one_adapter(api: CloudApi, simulator: Simulator) -> None:
-    barrier = threading.Barrier(16)
+    barrier = threading.Barrier(16, timeout=10)
 
     def send_some(thread: int) -> list[Outcome]:
         barrier.wait()

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -157,7 +158,7 @@ def test_two_writers_of_the_same_people_in_opposite_orders_do_not_wait_for_each_
     session: Session, company: Company, other_session: Callable[[], Session]
 ) -> None:
     session.commit()
-    barrier = threading.Barrier(2)
+    barrier = threading.Barrier(2, timeout=10)
     created: list[int] = []
 
     def write(own: Session, people: list[NewContact]) -> None:
@@ -167,13 +168,8 @@ def test_two_writers_of_the_same_people_in_opposite_orders_do_not_wait_for_each_
             own.commit()
 
     people = [new(number) for number in range(2000)]
-    threads = [
-        threading.Thread(target=write, args=(other_session(), order)) for order in (people, list(reversed(people)))
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(write, (other_session(), other_session()), (people, people[::-1])))
     assert len(created) == 6
     assert sum(created) == 2000
 

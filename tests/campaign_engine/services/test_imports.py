@@ -445,7 +445,7 @@ def test_two_runs_of_one_import_at_once_count_everything_once(
 ) -> None:
     content = "phone\n" + "".join(f"1190000{at:04}\n" for at in range(300)) + "11900000000\n"
     import_id = store(company, content).id
-    barrier = threading.Barrier(2)
+    barrier = threading.Barrier(2, timeout=10)
 
     def run(own: Session) -> None:
         importer = Importer(own, import_id, rows_per_transaction=50)
@@ -461,18 +461,23 @@ def test_two_runs_of_one_import_at_once_count_everything_once(
 
 
 def test_the_job_tells_how_far_it_is_stops_when_it_is_asked_to_and_goes_on_later(
-    session: Session, company: Company
+    session: Session, company: Company, other_session: Callable[[], Session]
 ) -> None:
     content = "phone\n" + "".join(f"1190000{at:04}\n" for at in range(4100))
     import_id = store(company, content).id
-    told: list[int] = []
-    contact_sync.write_all(import_id, stopping=lambda: True, told=told.append)
+    told: list[tuple[int, int]] = []
+
+    def tell(rows: int) -> None:
+        with other_session() as own:  # sees what is committed, and no more
+            told.append((rows, own.get_one(ContactImport, import_id).row_count))
+
+    contact_sync.write_all(import_id, stopping=lambda: True, told=tell)
     record = imports.get(session, company.id, import_id)
-    assert (record.status, told, record.row_count) == ("running", [2000], 2000)
+    assert (record.status, told, record.row_count) == ("running", [(2000, 2000)], 2000)
     assert 0 < record.bytes_done <= record.size_bytes
-    contact_sync.write_all(import_id, told=told.append)
+    contact_sync.write_all(import_id, told=tell)
     record = imports.get(session, company.id, import_id)
-    assert (record.status, told) == ("completed", [2000, 4000])
+    assert (record.status, told) == ("completed", [(2000, 2000), (4000, 4000)])
     assert counts(record) == (4100, 4100, 0, 0, 0)
 
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -164,7 +165,7 @@ def test_two_administrators_who_demote_each_other_at_once_leave_one(
 ) -> None:
     pair = [factories.user(session, company).id for _ in range(2)]
     session.commit()
-    barrier = threading.Barrier(2)
+    barrier = threading.Barrier(2, timeout=10)
     refusals: list[str] = []
 
     def demote(own: Session, user_id: int) -> None:
@@ -177,11 +178,8 @@ def test_two_administrators_who_demote_each_other_at_once_leave_one(
             own.rollback()
             refusals.append(error.code)
 
-    threads = [threading.Thread(target=demote, args=(other_session(), user_id)) for user_id in pair]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(demote, (other_session(), other_session()), pair))
     assert refusals == ["last_admin"]
     roles = session.scalars(text("SELECT role FROM users WHERE id = ANY(:ids) ORDER BY role"), {"ids": pair}).all()
     assert roles == ["admin", "viewer"]

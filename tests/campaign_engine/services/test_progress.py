@@ -1,0 +1,399 @@
+"""Progress: the shape of the contract, at what rate, until when, and why it waits."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.orm import Session
+
+from campaign_engine.clock import utc_now
+from campaign_engine.config import Config
+from campaign_engine.db import db
+from campaign_engine.models import Account, Campaign, Company, User
+from campaign_engine.services import campaigns, progress
+from campaign_engine.services.progress import Wait
+from cli.embedded.postgres import EmbeddedPostgres
+from tests import factories
+from tests.campaign_engine import numbered
+from tests.campaign_engine.cloned import cloned
+from tests.campaign_engine.numbered import NOW
+
+CONFIG = Config()  # 20 a minute for an account, 100 for the campaigns of a user
+
+
+@pytest.fixture(scope="module")
+def database_url(_postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
+    with cloned(_postgres, migrated_template) as url:
+        yield url
+
+
+@pytest.fixture
+def company(session: Session) -> Company:
+    return factories.company(session)
+
+
+@pytest.fixture
+def owner(session: Session, company: Company) -> User:
+    return factories.user(session, company)
+
+
+@pytest.fixture
+def number(session: Session, company: Company) -> Account:
+    return numbered.account(session, company, name="Loja")
+
+
+@pytest.fixture
+def campaign(session: Session, owner: User, number: Account) -> Campaign:
+    return numbered.running(session, owner, accounts=[number], count=6)
+
+
+def read(session: Session, campaign: Campaign, *, now: datetime = NOW, **arguments: Any) -> dict[str, Any]:
+    session.refresh(campaign)
+    (shown,) = progress.read(session, [campaign], config=CONFIG, now=now, **arguments)
+    return shown
+
+
+def settle(session: Session, campaign: Campaign, **counts: int) -> None:
+    """Move pending rows on: so many of them to each state. The triggers do the counting, whoever writes."""
+    for state, count in counts.items():
+        accepted = state in ("sent", "delivered", "read")
+        session.execute(
+            text(
+                "UPDATE messages SET status = :state, accepted_at = :accepted_at, delivered_at = :delivered_at,"
+                " read_at = :read_at WHERE id IN (SELECT id FROM messages"
+                " WHERE campaign_id = :id AND status = 'pending' ORDER BY position LIMIT :count)"
+            ),
+            {
+                "state": state,
+                "accepted_at": NOW if accepted else None,
+                "delivered_at": NOW if state in ("delivered", "read") else None,
+                "read_at": NOW if state == "read" else None,
+                "id": campaign.id,
+                "count": count,
+            },
+        )
+
+
+def test_it_has_the_shape_of_the_contract(session: Session, campaign: Campaign, number: Account) -> None:
+    shown = read(session, campaign)
+    assert {name: type(value) for name, value in shown.items()} == {
+        "campaign_id": int,
+        "name": str,
+        "status": str,
+        "status_reason": type(None),
+        "total": int,
+        "counts": dict,
+        "funnel": dict,
+        "success_rate": type(None),
+        "rate_per_minute": float,
+        "eta": datetime,
+        "eta_seconds": float,
+        "waiting": list,
+        "accounts": list,
+        "scheduled_at": type(None),
+        "started_at": datetime,
+        "finished_at": type(None),
+        "version": int,
+    }
+    states = ["pending", "sending", "sent", "delivered", "read", "failed", "unknown", "skipped"]
+    assert list(shown["counts"]) == states
+    assert list(shown["funnel"]) == ["sent", "delivered", "read"]
+    assert shown["accounts"] == [{"id": number.id, "name": "Loja", "status": "active", "status_reason": None}]
+    assert (shown["campaign_id"], shown["status"], shown["total"]) == (campaign.id, "running", 6)
+    json.dumps(shown, default=str)
+
+
+def test_counts_are_by_state_the_funnel_adds_up_and_success_is_of_what_is_settled(
+    session: Session, campaign: Campaign
+) -> None:
+    settle(session, campaign, sent=2, read=1, failed=1, unknown=1)
+    shown = read(session, campaign)
+    assert shown["counts"] == {
+        "pending": 1,
+        "sending": 0,
+        "sent": 2,
+        "delivered": 0,
+        "read": 1,
+        "failed": 1,
+        "unknown": 1,
+        "skipped": 0,
+    }
+    assert shown["funnel"] == {"sent": 3, "delivered": 1, "read": 1}
+    assert shown["success_rate"] == 3 / 4
+    assert sum(shown["counts"].values()) == shown["total"]
+
+
+def test_the_version_grows_with_every_change_and_with_nothing_else(
+    session: Session, campaign: Campaign, number: Account
+) -> None:
+    versions = [read(session, campaign)["version"] for _ in range(2)]
+    settle(session, campaign, failed=1)
+    versions.append(read(session, campaign)["version"])
+    campaigns.pause(session, campaign)
+    versions.append(read(session, campaign)["version"])
+    assert versions[0] == versions[1] < versions[2] < versions[3]
+
+
+# --- The rate.
+
+
+@pytest.mark.parametrize(
+    ("minute_began_s_ago", "count", "before", "started_s_ago", "rate"),
+    [
+        (None, 0, 0, 600, 0.0),
+        (0, 0, 20, 600, 20.0),
+        (30, 10, 20, 600, 20.0),
+        (45, 15, 20, 600, 20.0),
+        (59.9, 20, 20, 600, 20.0),
+        (60, 20, 20, 600, 20.0),
+        (90, 20, 20, 600, 10.0),
+        (119, 60, 0, 600, 1.0),
+        (120, 20, 20, 600, 0.0),
+        (3600, 20, 20, 7200, 0.0),
+        # Not yet a minute old: what it did, as if it had gone on.
+        (30, 15, 0, 30, 30.0),
+        (10, 5, 0, 20, 15.0),
+        # The first seconds say little.
+        (1, 1, 0, 1, 20.0),
+        (0, 3, 0, 0, 60.0),
+        # Another host's clock is a little ahead.
+        (-2, 10, 0, 600, 10.0),
+    ],
+)
+def test_the_rate_is_that_of_the_last_minute(
+    session: Session,
+    campaign: Campaign,
+    minute_began_s_ago: float | None,
+    count: int,
+    before: int,
+    started_s_ago: float,
+    rate: float,
+) -> None:
+    began = None if minute_began_s_ago is None else NOW - timedelta(seconds=minute_began_s_ago)
+    session.execute(
+        text(
+            "UPDATE campaigns SET rate_minute = :began, rate_count = :count, rate_previous_count = :before,"
+            " started_at = :started WHERE id = :id"
+        ),
+        {
+            "began": began,
+            "count": count,
+            "before": before,
+            "started": NOW - timedelta(seconds=started_s_ago),
+            "id": campaign.id,
+        },
+    )
+    assert read(session, campaign)["rate_per_minute"] == pytest.approx(rate, abs=0.11)
+
+
+def test_a_campaign_that_has_not_started_has_no_rate(session: Session, owner: User, number: Account) -> None:
+    draft = numbered.draft(session, owner, accounts=[number], audience={"recipients": [{"phone": "+5511900000001"}]})
+    assert read(session, draft)["rate_per_minute"] == 0.0
+
+
+def test_acceptances_make_the_rate_and_failures_do_not(
+    session: Session, owner: User, number: Account, company: Company
+) -> None:
+    now = utc_now()
+    campaign = numbered.running(session, owner, accounts=[number], count=6, now=now - timedelta(minutes=10))
+    settle(session, campaign, failed=1, unknown=1)
+    assert read(session, campaign, now=now)["rate_per_minute"] == 0.0
+    settle(session, campaign, sent=3, delivered=1)
+    # Counted on PostgreSQL's clock: a minute may have ended in between, and some of its weight with it.
+    assert 3.5 <= read(session, campaign, now=utc_now())["rate_per_minute"] <= 4.0
+    assert read(session, campaign, now=utc_now() + timedelta(minutes=3))["rate_per_minute"] == 0.0
+
+
+# --- The ETA.
+
+
+def eta_s(session: Session, campaign: Campaign) -> float | None:
+    shown = read(session, campaign)
+    assert (shown["eta"] is None) == (shown["eta_seconds"] is None)
+    if shown["eta"] is not None:
+        assert shown["eta"] - NOW == timedelta(seconds=shown["eta_seconds"])
+    seconds: float | None = shown["eta_seconds"]
+    return seconds
+
+
+def test_six_messages_at_twenty_a_minute_take_eighteen_seconds(session: Session, campaign: Campaign) -> None:
+    assert eta_s(session, campaign) == 18.0
+
+
+def test_two_campaigns_on_one_number_take_twice_as_long(session: Session, campaign: Campaign, owner: User) -> None:
+    number_id = campaigns.account_ids_of(session, [campaign.id])[campaign.id][0]
+    number = session.get_one(Account, number_id)
+    other = numbered.running(session, owner, accounts=[number], count=2, first=100)
+    assert (eta_s(session, campaign), eta_s(session, other)) == (36.0, 12.0)
+    campaigns.pause(session, other)
+    assert eta_s(session, campaign) == 18.0
+
+
+def test_two_numbers_share_a_campaign_and_only_those_that_send(
+    session: Session, owner: User, company: Company, number: Account
+) -> None:
+    second = numbered.account(session, company, rate_limit="40/minute")
+    campaign = numbered.running(session, owner, accounts=[number, second], count=6)
+    assert eta_s(session, campaign) == 6.0
+    second.status = "deactivated"
+    session.flush()
+    assert eta_s(session, campaign) == 18.0
+    number.status = "deactivated"
+    session.flush()
+    assert eta_s(session, campaign) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "seconds"),
+    [
+        ({"whatsapp_rate_limit": "60/minute"}, 6.0),
+        ({"campaign_rate_limit": "10/minute"}, 36.0),  # the user's own limit is the slower one
+        ({"message_interval_s": 10}, 18.0),  # the account says 0
+        ({"jitter_s": 20}, 60.0),
+    ],
+)
+def test_the_slower_of_all_that_holds_rules(
+    session: Session, campaign: Campaign, company: Company, settings: dict[str, Any], seconds: float
+) -> None:
+    company.settings = settings
+    session.flush()
+    assert eta_s(session, campaign) == seconds
+
+
+def test_a_pace_that_is_slower_than_the_limit_rules(session: Session, campaign: Campaign, number: Account) -> None:
+    number.message_interval_s = 20
+    session.flush()
+    assert eta_s(session, campaign) == 120.0
+    number.longer_interval_after, number.greater_interval_s = 2, 60
+    session.flush()
+    assert eta_s(session, campaign) == 240.0
+
+
+def test_there_is_no_eta_while_nothing_moves_and_none_is_left_when_all_is_sent(
+    session: Session, campaign: Campaign, number: Account, owner: User
+) -> None:
+    draft = numbered.draft(session, owner, accounts=[number], audience={"recipients": [{"phone": "+5511900000001"}]})
+    assert eta_s(session, draft) is None
+    settle(session, campaign, failed=4)
+    assert eta_s(session, campaign) == 6.0
+    campaigns.pause(session, campaign)
+    assert eta_s(session, campaign) is None
+    campaigns.resume(session, campaign)
+    settle(session, campaign, failed=2)
+    assert eta_s(session, campaign) == 0.0
+    campaigns.complete_finished(session, [campaign.id], now=NOW)
+    assert eta_s(session, campaign) is None
+
+
+# --- Why it waits.
+
+
+def waiting(
+    session: Session, campaign: Campaign, waits: dict[int, Wait] | None = None
+) -> list[tuple[str, object, str]]:
+    return [tuple(each.values()) for each in read(session, campaign, waits=waits)["waiting"]]
+
+
+def test_a_number_that_waits_says_for_what_and_until_when(
+    session: Session, campaign: Campaign, number: Account
+) -> None:
+    later = NOW + timedelta(seconds=3)
+    assert waiting(session, campaign) == []
+    assert waiting(session, campaign, {number.id: Wait("pacing of the account", later)}) == [
+        ("pacing of the account", later, "Loja: pacing of the account.")
+    ]
+    assert waiting(session, campaign, {number.id: Wait("limit: whatsapp account", None)}) == [
+        ("limit: whatsapp account", None, "Loja: limit: whatsapp account.")
+    ]
+    # What is over, and what is another number's, is no reason.
+    assert waiting(session, campaign, {number.id: Wait("pacing", NOW)}) == []
+    assert waiting(session, campaign, {number.id + 1000: Wait("pacing", later)}) == []
+
+
+def test_a_number_that_was_taken_out_says_why(session: Session, campaign: Campaign, number: Account) -> None:
+    number.status, number.status_reason = "deactivated", "190: expired"
+    session.flush()
+    wait = {number.id: Wait("pacing", NOW + timedelta(seconds=3))}
+    assert waiting(session, campaign, wait) == [("account_inactive", None, "Loja is deactivated: 190: expired.")]
+
+
+def test_nothing_is_waited_for_when_nothing_is_left_to_send(
+    session: Session, campaign: Campaign, number: Account
+) -> None:
+    wait = {number.id: Wait("pacing", NOW + timedelta(seconds=3))}
+    settle(session, campaign, failed=6)
+    assert waiting(session, campaign, wait) == []
+
+
+def test_a_campaign_that_does_not_run_says_why(session: Session, owner: User, number: Account) -> None:
+    audience = {"recipients": [{"phone": "+5511900000001"}]}
+    draft = numbered.draft(session, owner, accounts=[number], audience=audience)
+    assert waiting(session, draft) == []
+    campaigns.schedule(session, draft, at=NOW + timedelta(hours=1))
+    assert waiting(session, draft) == [("schedule", NOW + timedelta(hours=1), "It starts by itself at its time.")]
+    paused = numbered.running(session, owner, accounts=[number], count=1)
+    campaigns.pause(session, paused, reason="the provider refuses its content (132015)")
+    assert waiting(session, paused) == [("paused", None, "Paused: the provider refuses its content (132015).")]
+    campaigns.cancel(session, paused, now=NOW)
+    assert waiting(session, paused) == []
+    assert read(session, paused)["finished_at"] == NOW
+
+
+# --- Cost.
+
+
+def statements(session: Session, company_id: int, campaign_ids: list[int]) -> tuple[int, list[int]]:
+    """Return how many statements the progress of these campaigns takes, and whose progress came back."""
+    session.expunge_all()  # nothing is known from before
+    selected = campaigns.some_of_company(session, company_id, campaign_ids)
+    seen: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        seen.append(statement)
+
+    event.listen(db.engine, "before_cursor_execute", note)
+    try:
+        shown = progress.read(session, selected, config=CONFIG, now=NOW)
+    finally:
+        event.remove(db.engine, "before_cursor_execute", note)
+    return len(seen), [each["campaign_id"] for each in shown]
+
+
+def test_fifty_campaigns_cost_as_many_statements_as_one(session: Session, owner: User, company: Company) -> None:
+    numbers = [numbered.account(session, company) for _ in range(5)]
+    made = [
+        numbered.draft(
+            session,
+            owner,
+            accounts=[numbers[at % 5], numbers[-1]],
+            audience={"recipients": [{"phone": "+5511900000001"}]},
+        ).id
+        for at in range(50)
+    ]
+    session.execute(
+        text("UPDATE campaigns SET status = 'running', pending_count = 7 WHERE id = ANY(:ids)"), {"ids": made}
+    )
+    company_id = company.id
+    one, _ = statements(session, company_id, made[:1])
+    fifty, shown = statements(session, company_id, made[::-1])
+    assert one == fifty <= 5
+    assert shown == made[::-1]
+    assert progress.read(session, [], config=CONFIG, now=NOW) == []
+
+
+def test_each_campaign_is_shown_with_its_own_numbers(session: Session, owner: User, company: Company) -> None:
+    numbers = [numbered.account(session, company, name=f"N{at}") for at in range(3)]
+    made = [
+        numbered.running(session, owner, accounts=accounts, count=1, first=at * 10)
+        for at, accounts in enumerate((numbers[:1], numbers[1:], numbers))
+    ]
+    shown = progress.read(session, made, config=CONFIG, now=NOW)
+    assert [[account["name"] for account in each["accounts"]] for each in shown] == [
+        ["N0"],
+        ["N1", "N2"],
+        ["N0", "N1", "N2"],
+    ]
+    assert {each["started_at"].tzinfo for each in shown} == {UTC}
