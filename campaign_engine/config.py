@@ -244,6 +244,8 @@ def _local_values(path: Path) -> dict[str, Any]:
         return {}
     except PermissionError as error:
         raise ConfigError([f"VAR_DIR: {path} belongs to another user; run as the one who started it."]) from error
+    except NotADirectoryError as error:
+        raise ConfigError([f"VAR_DIR: {path.parent} is a file; a folder is needed."]) from error
     except ValueError as error:
         raise ConfigError([f"VAR_DIR: {path} is damaged; remove it and start again."]) from error
     values = {key: stored[key] for key in LOCAL_KEYS if stored.get(key)}

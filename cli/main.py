@@ -42,7 +42,8 @@ class _LazyGroup(click.Group):
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="campaign-engine")
-def main() -> None:
+@click.option("--company", metavar="NAME", help="The company to work for, where there are several.")
+def main(company: str | None) -> None:
     """Send WhatsApp campaigns at a pace that does not get your numbers banned.
 
     Start with `campaign-engine up`; other commands, in another terminal, find what it runs. Settings are environment

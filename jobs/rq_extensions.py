@@ -98,6 +98,13 @@ class Worker(SimpleWorker):
             log_job_description=False,
         )
 
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        """Give a sign of life; and say again who this is when Redis has forgotten it."""
+        if pipeline is None and not self.connection.hexists(self.key, "birth"):
+            self.connection.delete(self.key)
+            self.register_birth()  # type: ignore[no-untyped-call]
+        super().heartbeat(timeout, pipeline)
+
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """Finish the job in hand and end; a second signal within a job does not cut calls in flight."""
         if self._on_stop is not None:

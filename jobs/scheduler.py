@@ -73,6 +73,8 @@ class ExactScheduler(RqScheduler):  # type: ignore[misc]
             self.register_death()
 
     def _pass(self) -> None:
+        if not self.connection.exists(self.key):
+            self.register_birth()  # Redis has forgotten us.
         self.heartbeat()
         start_times.ensure_verification(self.connection, interval_s=self._verify_interval_s)
         if self.acquire_lock():

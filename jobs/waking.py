@@ -61,7 +61,6 @@ def arm(connection: Redis, account_id: int, *, at: datetime) -> None:
             _turn_key(account_id),
             queue.scheduled_job_registry.key,
             queue.key,
-            queue.intermediate_queue_key,
         ],
         args=[job.id, repr(at.timestamp())],
     )
@@ -78,7 +77,7 @@ def turn_began(connection: Redis, account_id: int, job_id: str) -> None:
 
 
 def lanes_with_a_turn(connection: Redis, account_ids: Iterable[int]) -> set[int]:
-    """Return those lanes that are at work or have a turn waiting anywhere."""
+    """Return those lanes that are at work or have a turn waiting (see `lua/arm.lua` for what counts)."""
     wanted = list(account_ids)
     if not wanted:
         return set()
@@ -87,10 +86,9 @@ def lanes_with_a_turn(connection: Redis, account_ids: Iterable[int]) -> set[int]
         pipeline.mget([_lease_key(account_id) for account_id in wanted])
         pipeline.mget([_turn_key(account_id) for account_id in wanted])
         pipeline.lrange(queue.key, 0, -1)
-        pipeline.lrange(queue.intermediate_queue_key, 0, -1)
         pipeline.zrange(queue.scheduled_job_registry.key, 0, -1)
-        leases, turns, queued, intermediate, scheduled = pipeline.execute()
-    somewhere = {*queued, *intermediate, *scheduled}
+        leases, turns, queued, scheduled = pipeline.execute()
+    somewhere = {*queued, *scheduled}
     return {
         account_id
         for account_id, lease, turn in zip(wanted, leases, turns, strict=True)

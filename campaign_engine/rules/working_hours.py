@@ -117,7 +117,7 @@ def parse(value: Mapping[str, Any], *, default_zone: str) -> WorkingHours:
         raise WorkingHoursError("at_close", "Accepted are resume and stop.")
     try:
         zone = ZoneInfo(value.get("timezone") or default_zone)
-    except (ZoneInfoNotFoundError, ValueError) as error:
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: "America" is a folder of the database
         raise WorkingHoursError("timezone", "This is no time zone, such as America/Sao_Paulo.") from error
     holidays = set()
     for at, holiday in enumerate(value.get("holidays") or []):

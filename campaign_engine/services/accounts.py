@@ -63,6 +63,7 @@ def create(
         account.warm_up = _warm_up(values["warm_up"], now)
     _set_secrets(account, values, vault)
     _check_credentials(account, vault=vault, providers=providers, config=config, now=now)
+    _require_unused_number(session, company_id, values, besides=None)
     session.add(account)
     session.flush()
     return account
@@ -90,6 +91,7 @@ def update(
     )
     if "name" in values and values["name"] != account.name and _named(session, account.company_id, values["name"]):
         raise AlreadyExists("name", f"There is an account called {values['name']} already.")
+    _require_unused_number(session, account.company_id, values, besides=account.id)
     for name, value in _plain(values).items():
         setattr(account, name, value)
     _set_secrets(account, values, vault)
@@ -201,6 +203,25 @@ def _check_credentials(
     health = check_health(account, vault=vault, providers=providers, config=config, now=now)
     if health.refused_field is not None:
         raise InvalidInput.field(health.refused_field, f"The provider refuses it: {health.summary}")
+
+
+def _require_unused_number(
+    session: Session, company_id: int, values: Mapping[str, Any], *, besides: int | None
+) -> None:
+    """Refuse a number that another account has: it would get its limit twice, and the provider counts once."""
+    number = values.get("phone_number_id")
+    if not number:
+        return
+    other = session.scalars(
+        select(Account.name).where(
+            Account.company_id == company_id,
+            Account.phone_number_id == number,
+            Account.status != AccountStatus.DELETED,
+            Account.id != (besides or 0),
+        )
+    ).first()
+    if other is not None:
+        raise AlreadyExists("phone_number_id", f"The account “{other}” sends from this number already.")
 
 
 def _named(session: Session, company_id: int, name: str) -> Account | None:

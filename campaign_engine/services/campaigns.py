@@ -317,7 +317,7 @@ def resume(session: Session, campaign: Campaign) -> None:
 
 def cancel(session: Session, campaign: Campaign, *, now: datetime) -> None:
     """End a campaign for good; what was not sent is never sent."""
-    _move(session, campaign, "cancel", finished_at=now)
+    _move(session, campaign, "cancel", finished_at=now, status_reason=None)
     log.info("campaign.cancelled", campaign_id=campaign.id)
 
 

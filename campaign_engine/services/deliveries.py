@@ -194,9 +194,13 @@ _APPLY = text(
       delivered_at = coalesce(m.delivered_at, r.delivered_at, r.read_at),
       read_at = coalesce(m.read_at, r.read_at),
       failed_at = coalesce(m.failed_at, r.failed_at),
-      error_class = coalesce(r.error_class, m.error_class),
-      error_code = coalesce(r.error_code, m.error_code),
-      error_detail = coalesce(r.error_detail, m.error_detail)
+      -- What an earlier attempt met is of no interest once the message is on its way.
+      error_class = CASE WHEN r.failed_at IS NULL AND m.status IN ('pending', 'sending', 'unknown') THEN NULL
+        ELSE coalesce(r.error_class, m.error_class) END,
+      error_code = CASE WHEN r.failed_at IS NULL AND m.status IN ('pending', 'sending', 'unknown') THEN NULL
+        ELSE coalesce(r.error_code, m.error_code) END,
+      error_detail = CASE WHEN r.failed_at IS NULL AND m.status IN ('pending', 'sending', 'unknown') THEN NULL
+        ELSE coalesce(r.error_detail, m.error_detail) END
     FROM unnest(
       :ids, :sents, :delivereds, :reads, :faileds, :provider_message_ids, :error_classes, :error_codes, :error_details
     ) AS r(id, sent_at, delivered_at, read_at, failed_at, provider_message_id, error_class, error_code, error_detail)

@@ -423,9 +423,17 @@ _SETTLE = text(
       provider_message_id = coalesce(m.provider_message_id, s.provider_message_id),
       accepted_at = CASE WHEN s.status = 'sent' THEN coalesce(m.accepted_at, s.at) ELSE m.accepted_at END,
       failed_at = CASE WHEN s.status = 'failed' AND m.status IN ('sending', 'unknown') THEN s.at ELSE m.failed_at END,
-      error_class = coalesce(s.error_class, m.error_class),
-      error_code = CASE WHEN s.error_class IS NULL THEN m.error_code ELSE s.error_code END,
-      error_detail = CASE WHEN s.error_class IS NULL THEN m.error_detail ELSE s.error_detail END
+      error_class = CASE
+        WHEN s.status = 'sent' AND m.status <> 'failed' THEN NULL ELSE coalesce(s.error_class, m.error_class)
+      END,
+      error_code = CASE
+        WHEN s.status = 'sent' AND m.status <> 'failed' THEN NULL
+        WHEN s.error_class IS NULL THEN m.error_code ELSE s.error_code
+      END,
+      error_detail = CASE
+        WHEN s.status = 'sent' AND m.status <> 'failed' THEN NULL
+        WHEN s.error_class IS NULL THEN m.error_detail ELSE s.error_detail
+      END
     FROM unnest(
       :ids, :statuses, :ats, :provider_message_ids, :reasons, :error_classes, :error_codes, :error_details,
       :next_attempts, :attempts_count

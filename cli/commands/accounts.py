@@ -4,6 +4,8 @@ import sys
 from typing import Any
 
 import click
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from campaign_engine import providers
 from campaign_engine.clock import utc_now
@@ -11,17 +13,26 @@ from campaign_engine.core import engine
 from campaign_engine.db import after_commit, transaction
 from campaign_engine.errors import InvalidInput
 from campaign_engine.models import Account, Company
-from campaign_engine.services import accounts, users
+from campaign_engine.services import accounts
 from cli.context import ID, json_option, print_json, print_table, with_engine
 from jobs import connections, enqueueing
 
 
-def first_company_or_refuse(session: Any) -> Company:
-    """Return the company that commands work for; refuse while there is none."""
-    company = users.first_company(session)
-    if company is None:
+def chosen_company(session: Session) -> Company:
+    """Return the company that this command works for: the one named with --company, or the only one there is."""
+    name = click.get_current_context().find_root().params.get("company")
+    found = session.scalars(select(Company).order_by(Company.id)).all()
+    if not found:
         raise InvalidInput.field("company", "There is none yet: run `campaign-engine user create` first.")
-    return company
+    if name is None and len(found) == 1:
+        return found[0]
+    names = ", ".join(f"“{each.name}”" for each in found)
+    for company in found:
+        if company.name == name:
+            return company
+    if name is None:
+        raise InvalidInput.field("company", f"Say which one: campaign-engine --company NAME ...; there are {names}.")
+    raise InvalidInput.field("company", f"There is no company {name}; there are {names}.")
 
 
 @click.group()
@@ -57,7 +68,7 @@ def add(access_token_stdin: bool, app_secret_stdin: bool, as_json: bool, **value
     with transaction() as session:
         made = accounts.create(
             session,
-            company_id=first_company_or_refuse(session).id,
+            company_id=chosen_company(session).id,
             values={"provider": "cloud_api", **given},
             vault=here.vault,
             providers=providers.build(here.config),
@@ -77,7 +88,7 @@ def add(access_token_stdin: bool, app_secret_stdin: bool, as_json: bool, **value
 def list_accounts(as_json: bool) -> None:
     """List the accounts."""
     with transaction() as session:
-        shown = [_shown(each) for each in accounts.of_company(session, first_company_or_refuse(session).id)]
+        shown = [_shown(each) for each in accounts.of_company(session, chosen_company(session).id)]
     if as_json:
         print_json({"items": shown})
     else:
@@ -91,7 +102,7 @@ def reactivate(account_id: int) -> None:
     """Let a deactivated account send again."""
     connection = connections.for_requests(engine().config)
     with transaction() as session:
-        found = accounts.get(session, first_company_or_refuse(session).id, account_id)
+        found = accounts.get(session, chosen_company(session).id, account_id)
         accounts.reactivate(session, found)
         after_commit(session, lambda: enqueueing.enqueue_lanes(connection, [account_id]))
     click.echo(f"Account {account_id} sends again.")

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session
 from campaign_engine.clock import utc_now
 from campaign_engine.core import engine
 from campaign_engine.db import after_commit, db, transaction
-from campaign_engine.errors import InvalidInput
+from campaign_engine.errors import InvalidInput, NotFound
 from campaign_engine.models import Account, Campaign, Company, Role, User
 from campaign_engine.rules.states import CAMPAIGN_IS_OVER
 from campaign_engine.services import campaigns, contacts, progress
-from cli.commands.accounts import first_company_or_refuse
+from cli.commands.accounts import chosen_company
 from cli.context import ID, json_option, print_fields, print_json, print_table, with_engine
 from cli.progress_view import View, line_of
 from jobs import connections, enqueueing, waking
@@ -61,7 +61,7 @@ def create(
             "message_delay_s", f"Accepted is a number from 0 to {LONGEST_DELAY_S}; 0 switches it off."
         )
     with transaction() as session:
-        company = first_company_or_refuse(session)
+        company = chosen_company(session)
         zone = timezone or company.timezone
         starts_in = _zone(zone)
         values: dict[str, Any] = {
@@ -75,6 +75,10 @@ def create(
             values["pacing"] = {"message_delay_s": message_delay_s}
         if at is not None:
             values["scheduled_at"] = at.replace(tzinfo=starts_in)
+            if values["scheduled_at"] < utc_now() - timedelta(minutes=1):
+                raise InvalidInput.field(
+                    "at", "This time is over: everybody would get it at once. Use --start for that."
+                )
         made = campaigns.create(
             session,
             company_id=company.id,
@@ -100,7 +104,7 @@ def create(
 def list_campaigns(as_json: bool) -> None:
     """List the campaigns, newest first."""
     with transaction() as session:
-        found = campaigns.of_company(session, first_company_or_refuse(session).id)
+        found = campaigns.of_company(session, chosen_company(session).id)
         shown = progress.read(session, found, config=engine().config, now=utc_now())
     if as_json:
         print_json({"items": [_with_text_ids(row) for row in shown]})
@@ -168,7 +172,7 @@ def _verb(name: str, explanation: str, action: Callable[[Session, Campaign], Non
     def command(campaign_id: int) -> None:
         connection = connections.for_requests(engine().config)
         with transaction() as session:
-            found = campaigns.get(session, first_company_or_refuse(session).id, campaign_id)
+            found = _campaign(session, campaign_id)
             action(session, found)
             account_ids = campaigns.account_ids_of(session, [campaign_id])[campaign_id]
             if prepares:
@@ -189,8 +193,8 @@ def read_progress(campaign_id: int) -> tuple[dict[str, Any], ZoneInfo]:
     """Return the progress of a campaign and the zone its company lives in."""
     config = engine().config
     with transaction() as session:
-        company = first_company_or_refuse(session)
-        found = campaigns.get(session, company.id, campaign_id)
+        found = _campaign(session, campaign_id)
+        company = session.get_one(Company, found.company_id)
         account_ids = campaigns.account_ids_of(session, [campaign_id])[campaign_id]
         waits = waking.waits_of(connections.for_requests(config), account_ids)
         shown = progress.read(session, [found], config=config, now=utc_now(), waits=waits)[0]
@@ -217,6 +221,14 @@ def _zone(name: str) -> ZoneInfo:
 def _number(given: str) -> int | None:
     """Return an id that was written as one; None for a name."""
     return int(given) if given.isascii() and given.isdecimal() and len(given) <= 18 else None
+
+
+def _campaign(session: Session, campaign_id: int) -> Campaign:
+    """Return a campaign of any company: who is at the terminal operates the installation."""
+    found = session.get(Campaign, campaign_id, populate_existing=True)
+    if found is None:
+        raise NotFound("campaign", campaign_id)
+    return found
 
 
 def _owner(session: Session, company: Company) -> User:

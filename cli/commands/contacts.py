@@ -9,7 +9,7 @@ from campaign_engine.core import engine
 from campaign_engine.db import db, transaction
 from campaign_engine.models import ContactImport, ImportStatus
 from campaign_engine.services import imports
-from cli.commands.accounts import first_company_or_refuse
+from cli.commands.accounts import chosen_company
 from cli.context import fail, json_option, print_json, with_engine
 from jobs import contact_sync
 
@@ -36,7 +36,7 @@ def import_file(file: Path, list_name: str, mapping: tuple[str, ...], region: st
     with transaction() as session, file.open("rb") as stream:
         record = imports.create(
             session,
-            company_id=first_company_or_refuse(session).id,
+            company_id=chosen_company(session).id,
             user_id=None,
             filename=file.name,
             stream=stream,

@@ -1,5 +1,6 @@
 """`campaign-engine doctor`: is every part well, what is stuck, and what to do about it."""
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -50,12 +51,18 @@ def doctor(as_json: bool) -> None:
             }
         )
     else:
-        click.echo(f"PostgreSQL  {config.database_url}\nRedis       {config.redis_url}\n")
+        click.echo(f"PostgreSQL  {_masked(config.database_url)}\nRedis       {_masked(config.redis_url)}")
+        click.echo("            (--json shows them with their passwords)\n")
         for finding in findings:
             click.echo(f"{'ok  ' if finding.ok else 'BAD '} {finding.name}: {finding.detail}")
             if not finding.ok and finding.remedy:
                 click.echo(f"     -> {finding.remedy}")
     sys.exit(0 if ok else 1)
+
+
+def _masked(url: str | None) -> str:
+    """Return an address without its password: what doctor prints is pasted into tickets."""
+    return re.sub(r"(://[^:@/]*:)[^@/]*@", r"\1***@", url or "")
 
 
 def _findings(config: Config) -> Iterator[Finding]:

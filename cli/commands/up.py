@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import click
 import requests
+from redis.exceptions import RedisError
 
 from campaign_engine import config as configuration
 from campaign_engine import logs, migrations
@@ -24,6 +25,7 @@ from cli.embedded.postgres import EmbeddedPostgres
 from cli.embedded.redis import EmbeddedRedis
 from cli.progress_view import View, line_of
 from cli.supervisor import Child, Died, Supervisor
+from jobs import connections
 
 SIMULATOR_PORT = 8800
 READY_TIMEOUT_S = 60.0
@@ -50,6 +52,7 @@ def up(no_simulator: bool, no_demo: bool, port: int | None) -> None:
         installation = stack.enter_context(Installation(config.var_dir))
         supervisor = stack.enter_context(Supervisor(installation))
         config = _start_servers(config, installation, supervisor)
+        _require_redis(config)
         _say("Bringing the database schema up to date")
         migrations.upgrade(config.database_url or "")
         simulator_url = None if no_simulator else _start_simulator(config, supervisor)
@@ -89,6 +92,13 @@ def _start_servers(config: Config, installation: Installation, supervisor: Super
         supervisor.start_service(redis)
         installation.update_local(redis_url=redis.url)
     return _with_port(configuration.load(), config.web_port)
+
+
+def _require_redis(config: Config) -> None:
+    try:
+        connections.for_requests(config).ping()
+    except RedisError as error:
+        fail(f"Redis at REDIS_URL does not answer ({type(error).__name__}). Start it, or unset REDIS_URL.")
 
 
 def _start_simulator(config: Config, supervisor: Supervisor) -> str:

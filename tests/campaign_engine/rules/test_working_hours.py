@@ -110,6 +110,7 @@ def test_a_daily_window_follows_the_wall_clock_over_a_change() -> None:
         ({"windows": [{"days": ["mon"], "start": "08:00", "end": "08:00"}]}, "windows.0.end"),
         ({"windows": [{"days": ["mon"], "start": "08:00+02:00", "end": "09:00"}]}, "windows.0.start"),
         ({"windows": [{"days": ["mon"], "start": "08:00", "end": "09:00"}], "timezone": "Mars"}, "timezone"),
+        ({"windows": [{"days": ["mon"], "start": "08:00", "end": "09:00"}], "timezone": "America"}, "timezone"),
         ({"windows": [{"days": ["mon"], "start": "08:00", "end": "09:00"}], "at_close": "explode"}, "at_close"),
         ({"windows": [{"days": ["mon"], "start": "08:00", "end": "09:00"}], "holidays": ["tomorrow"]}, "holidays.0"),
     ],

@@ -262,8 +262,19 @@ def test_a_name_is_used_once_in_a_company_and_by_any_other(session: Session, com
     assert create(company).id != made.id
 
 
+def test_a_number_belongs_to_one_account_for_it_would_get_its_limit_twice(session: Session, company: Company) -> None:
+    create(company, name="One")
+    other = create(company, name="Two", phone_number_id="2222")
+    for attempt in (lambda: create(company, name="Three"), lambda: update(other, phone_number_id=NUMBER)):
+        with pytest.raises(AlreadyExists) as caught:
+            attempt()
+        assert list(caught.value.errors) == ["phone_number_id"]
+    update(other, phone_number_id="2222", name="Still two")
+    assert len(accounts.of_company(session, company.id)) == 2
+
+
 def test_an_account_takes_a_free_name_and_keeps_its_own(session: Session, company: Company) -> None:
-    one, two = create(company, name="One"), create(company, name="Two")
+    one, two = create(company, name="One"), create(company, name="Two", phone_number_id="2222")
     with pytest.raises(AlreadyExists):
         update(two, name="One")
     assert stored(session, two)["name"] == "Two"
