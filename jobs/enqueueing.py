@@ -13,17 +13,6 @@ from jobs import queues
 from jobs.waking import arm
 
 
-def enqueue_start(connection: Redis, campaign_id: int) -> None:
-    """Start a campaign whose time has come."""
-    queues.enqueue(
-        connection,
-        queues.CAMPAIGN_SCHEDULER,
-        "jobs.scheduling.start_campaign",
-        campaign_id,
-        description="start campaign",
-    )
-
-
 def enqueue_prepare(connection: Redis, campaign_id: int) -> None:
     """Write the messages of a started campaign."""
     queues.enqueue(

@@ -111,7 +111,9 @@ class Turn:
         self._journal = worker_journal(current)
         self._pipeline: Pipeline | None = None
         self._latest: Plan | None = None  # the last one with something to send
+        self._paces: dict[int, pacing.Pacing] = {}  # of every campaign this turn has served, by its id
         self._failures = 0  # consecutive account-class failures
+        self._has_complained = False  # whether the provider said “too fast” in this turn
         self._looked_for_ends_at = time.monotonic()
 
     def run(self) -> Deferral | None:
@@ -156,6 +158,7 @@ class Turn:
                 max_in_flight=plan.account.max_in_flight,
             )
         self._latest = plan
+        self._paces.update({candidate.campaign_id: candidate.pacing for candidate in plan.candidates})
         return plan
 
     def _feed(self, plan: Plan) -> Deferral | None:
@@ -263,19 +266,18 @@ class Turn:
             if paced and granted and not self._take_pace(session, plan, by_id[granted[0].campaign_id].pacing, now):
                 return []  # Another turn was faster. Its permits are lost to us; the promise is kept all the same.
             sending.claim(session, account=plan.account, token=self._token, rows=granted, now=now)
-            self._delay(session, plan, {row.campaign_id for row in granted}, now)
+            self._delay(session, {row.campaign_id for row in granted}, now)
         return granted
 
-    def _delay(self, session: Session, plan: Plan, campaign_ids: Collection[int], now: datetime) -> None:
+    def _delay(self, session: Session, campaign_ids: Collection[int], now: datetime) -> None:
         """Let campaigns with a delay of their own wait for it on this account, from `now` at least."""
-        delays = {candidate.campaign_id: candidate.pacing.message_delay_s for candidate in plan.candidates}
         sending.delay_campaigns(
             session,
-            account_id=plan.account.id,
+            account_id=self._account_id,
             until={
                 campaign_id: now + timedelta(seconds=delay_s)
                 for campaign_id in campaign_ids
-                if (delay_s := delays.get(campaign_id, 0.0)) > 0
+                if (delay_s := self._paces[campaign_id].message_delay_s) > 0
             },
         )
 
@@ -365,11 +367,14 @@ class Turn:
         with transaction() as session:
             sending.settle(session, token=self._token, settlements=[each.settlement for each in sent])
             sending.remember_aliases(session, _aliases(sent))
-            self._rest_after(session, plan, outcomes, now)
-            self._delay(session, plan, {each.row.campaign_id for each in sent}, now)
-            self._count_failures(session, outcomes)
+            self._rest_after(session, plan, sent, now)
+            self._delay(session, {each.row.campaign_id for each in sent}, now)
+            failures = self._count_failures(session, outcomes)
             campaigns.pause_where_content_fails(session, _campaigns_at_fault(sent))
             self._complete(session, now)
+        # Only now: a settlement that is tried again must not count the same failures or complaints twice.
+        self._failures = failures
+        self._has_complained |= any(_is_complaint(outcome) for outcome in outcomes)
 
     def _complete(self, session: Session, now: datetime) -> None:
         """Complete what this lane's campaigns have finished: at the end, and once a second while it goes on."""
@@ -379,9 +384,11 @@ class Turn:
         self._looked_for_ends_at = time.monotonic()
         campaigns.complete_finished(session, sending.campaigns_of(session, self._account_id), now=now)
 
-    def _rest_after(self, session: Session, plan: Plan, outcomes: Sequence[Outcome], now: datetime) -> None:
-        """Let the account rest as its pace and the provider's answers ask for, from when the provider had the row."""
-        rest_s = max((candidate.pacing.message_interval_s for candidate in plan.candidates), default=0.0)
+    def _rest_after(self, session: Session, plan: Plan, sent: Sequence[Sent], now: datetime) -> None:
+        """Let the account rest as the pace of what was sent and the provider's answers ask for, from `now` on."""
+        called = [each for each in sent if each.outcome is not None]
+        outcomes = [each.outcome for each in called if each.outcome is not None]
+        rest_s = max((self._paces[each.row.campaign_id].message_interval_s for each in called), default=0.0)
         if any(isinstance(outcome, NotSent) for outcome in outcomes):
             rest_s = max(rest_s, UNREACHABLE_PAUSE_S)
         rest_s = max(rest_s, self._throttle(session, plan, outcomes, now))
@@ -391,17 +398,17 @@ class Turn:
     def _throttle(self, session: Session, plan: Plan, outcomes: Iterable[Outcome], now: datetime) -> float:
         """After a “too fast” slow the account down; return how long it rests, in seconds.
 
-        However many calls of one window were refused, it is one complaint.
+        However many of the calls in flight were refused, and however their answers arrive, it is one complaint a turn.
         """
         complaints = [
-            outcome.failure
-            for outcome in outcomes
-            if isinstance(outcome, Refused) and outcome.failure.error_class is ErrorClass.THROTTLED
+            outcome.failure for outcome in outcomes if isinstance(outcome, Refused) and _is_complaint(outcome)
         ]
         if not complaints:
             return 0.0
-        throttled = Throttle(plan.account.throttle_step, plan.account.throttled_at).after_complaint(now)
-        sending.throttle(session, account_id=plan.account.id, throttled=throttled)
+        throttled = Throttle(plan.account.throttle_step, plan.account.throttled_at)
+        if not self._has_complained:
+            throttled = throttled.after_complaint(now)
+            sending.throttle(session, account_id=plan.account.id, throttled=throttled)
         asked = [failure.retry_after_s for failure in complaints if failure.retry_after_s is not None]
         rest_s = throttled.rest_s(max(asked) if asked else None)
         log.warning("account.throttled", code=complaints[0].code, rest_s=rest_s, rate_halved=throttled.step)
@@ -411,25 +418,30 @@ class Turn:
             self._current.limiter(plan.company.id).penalize(limit, until=now + timedelta(seconds=rest_s))
         return rest_s
 
-    def _count_failures(self, session: Session, outcomes: Iterable[Outcome]) -> None:
-        """Only consecutive account-class failures count; one acceptance resets."""
-        before, reason = self._failures, None
+    def _count_failures(self, session: Session, outcomes: Iterable[Outcome]) -> int:
+        """Write and return the consecutive account-class failures; one acceptance resets them."""
+        failures, reason = self._failures, None
         for outcome in outcomes:
             if isinstance(outcome, Accepted):
-                self._failures = 0
+                failures = 0
             elif isinstance(outcome, Refused) and outcome.failure.error_class is ErrorClass.ACCOUNT:
-                self._failures += 1
+                failures += 1
                 reason = f"{outcome.failure.code}: {outcome.failure.detail}"
-        if self._failures != before:
+        if failures != self._failures:
             deactivated = accounts.record_results(
                 session,
                 account_id=self._account_id,
-                consecutive_failures=self._failures,
+                consecutive_failures=failures,
                 reason=reason,
                 threshold=self._config.account_failure_threshold,
             )
             if deactivated:
-                log.error("account.deactivated", reason=reason, failures=self._failures)
+                log.error("account.deactivated", reason=reason, failures=failures)
+        return failures
+
+
+def _is_complaint(outcome: Outcome) -> bool:
+    return isinstance(outcome, Refused) and outcome.failure.error_class is ErrorClass.THROTTLED
 
 
 def _stops_the_account(outcome: Outcome | None) -> bool:

@@ -5,14 +5,11 @@ dashboard), and is named by its import path, so that whoever enqueues needs not 
 """
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from redis import Redis
 from rq import Queue, Retry
 from rq.job import Job
-
-from jobs.rq_extensions import schedule_exactly
 
 CAMPAIGN_MESSAGES = "campaign-messages"
 CAMPAIGN_NOTIFICATIONS = "campaign-notifications"
@@ -72,23 +69,3 @@ def enqueue(connection: Redis, name: str, function: str, *args: Any, description
         description=description,
         retry=policy.retry() if retried else None,
     )
-
-
-def enqueue_exactly_at(
-    connection: Redis, name: str, function: str, *args: Any, at: datetime, job_id: str, description: str
-) -> Job:
-    """Put a job on a queue at an exact time: 0 to 60 ms late, never early."""
-    policy = POLICIES[name]
-    job = Job.create(
-        function,
-        args=args,
-        id=job_id,
-        connection=connection,
-        timeout=policy.timeout_s,
-        result_ttl=RESULT_TTL_S,
-        failure_ttl=FAILURE_TTL_S,
-        description=description,
-        origin=name,
-    )
-    schedule_exactly(queue(name, connection), job, at)
-    return job

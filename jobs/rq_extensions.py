@@ -10,7 +10,6 @@ import ctypes
 import os
 import signal
 from collections.abc import Callable
-from datetime import datetime
 from importlib.resources import files
 from types import FrameType
 from typing import Any
@@ -35,14 +34,6 @@ def script(connection: Redis, name: str) -> Script:
     """Return one of our Lua scripts, ready to be called on `connection`."""
     source = files("jobs").joinpath(f"lua/{name}.lua").read_text()
     return connection.register_script(source)
-
-
-def schedule_exactly(queue: Queue, job: Job, at: datetime) -> None:
-    """Write a job and put it into RQ's scheduled registry with its time to the microsecond, in one transaction."""
-    with queue.connection.pipeline() as pipeline:
-        write_scheduled(queue, job, pipeline)
-        pipeline.zadd(queue.scheduled_job_registry.key, {job.id: at.timestamp()})
-        pipeline.execute()
 
 
 def write_scheduled(queue: Queue, job: Job, connection: Any) -> None:

@@ -85,13 +85,14 @@ class Pipeline:
         gather_until = 0.0
         while self._calls:
             try:
-                if not taken:
-                    taken.append(self._fate_of(self._ended.get()))
-                    gather_until = time.monotonic() + GATHER_S
-                else:
-                    taken.append(self._fate_of(self._ended.get(timeout=max(0.0, gather_until - time.monotonic()))))
+                call = self._ended.get(timeout=max(0.0, gather_until - time.monotonic()) if taken else None)
             except Empty:
                 break
+            if call not in self._calls:
+                continue  # It was recalled.
+            if not taken:
+                gather_until = time.monotonic() + GATHER_S
+            taken.append(self._fate_of(call))
         return taken
 
     def recall(self) -> list[Sent]:

@@ -265,6 +265,36 @@ def test_a_throttled_account_rests_comes_back_at_half_its_rate_and_burns_no_atte
     assert 5.5 < at - _received(ledger)[0]["received_at"] < 6.6, "one each 6 s instead of one each 3 s"
 
 
+def test_many_refusals_of_calls_in_flight_are_one_complaint(current: Runtime, ledger: Simulator) -> None:
+    account_id, _ = _lane(ledger, count=60, max_in_flight=16)
+    ledger.behave(refuse_next=60, refuse_next_code=130429, jitter_ms=150)
+    lanes.run_turn(account_id)
+    ledger.behave(refuse_next=0, jitter_ms=0)
+    with transaction() as session:
+        account = session.get_one(Account, account_id, populate_existing=True)
+        assert account.throttle_step == 1, "the answers came one after the other, and it is one complaint"
+    assert _states() == {"pending": 60}
+
+
+def test_the_pause_after_a_message_is_that_of_its_own_campaign(current: Runtime, ledger: Simulator) -> None:
+    account_id, [slow, quick] = _lane(ledger, count=1, campaigns=2)
+    with transaction() as session:
+        session.execute(
+            text("UPDATE campaigns SET pacing = CAST(:pacing AS jsonb) WHERE id = :id"),
+            {"pacing": '{"message_delay_s": 0, "message_interval_s": 30}', "id": slow},
+        )
+        session.execute(text("UPDATE campaign_accounts SET served_at = now() WHERE campaign_id = :id"), {"id": slow})
+    lanes.run_turn(account_id)
+    # The quick one goes first and asks for no pause, so the slow one follows at once; the pause after that is its own.
+    received = _received(ledger)
+    assert [int(entry["to"][-8:]) - 90000000 for entry in received] == [1000, 0]
+    with transaction() as session:
+        assert session.get_one(Campaign, quick, populate_existing=True).status == "completed"
+        paused = session.get_one(Account, account_id, populate_existing=True).paced_until
+    assert paused is not None
+    assert paused.timestamp() >= received[1]["received_at"] + 30, "counted from when the provider had it"
+
+
 def test_a_portfolio_reaches_so_many_different_people_a_day_and_no_more(current: Runtime, ledger: Simulator) -> None:
     account_id, _ = _lane(ledger, count=6, campaigns=1, daily_recipient_limit=4)
     lanes.run_turn(account_id)

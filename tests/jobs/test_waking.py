@@ -10,7 +10,7 @@ from rq import Queue
 from rq.job import Job
 
 from jobs import queues, waking
-from jobs.rq_extensions import Promoter, schedule_exactly
+from jobs.rq_extensions import Promoter
 
 T0 = datetime(2026, 11, 20, 12, 0, 0, 123457, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -184,12 +184,6 @@ def test_a_queue_tries_as_often_as_its_policy_says(redis_client: redis_package.R
     job = queues.enqueue(redis_client, name, "builtins.len", (), description="test")
     assert job.retries_left == attempts - 1
     assert list(job.retry_intervals or []) == list(queues.POLICIES[name].backoff_s)
-
-
-def test_a_time_keeps_its_fraction_in_rqs_own_registry(redis_client: redis_package.Redis, queue: Queue) -> None:
-    job = Job.create("builtins.len", args=((),), connection=redis_client, description="test")
-    schedule_exactly(queue, job, T0)
-    assert _scheduled(queue) == {job.id: T0.timestamp()}
 
 
 def test_promoting_with_the_servers_clock_is_never_early(
