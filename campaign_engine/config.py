@@ -180,6 +180,8 @@ class Config:
     greater_interval_s: float = setting("GREATER_INTERVAL_S", _seconds(0, 86400), 60.0)
     campaign_message_delay_s: float = setting("CAMPAIGN_MESSAGE_DELAY_S", _seconds(0, 86400), 1.0)
     unknown_grace_s: int = setting("UNKNOWN_GRACE_S", _whole(1, 30 * 86400), 3600)
+    acknowledgement_s: int = setting("ACKNOWLEDGEMENT_S", _whole(1, 30 * 86400), 300)
+    start_late_s: int = setting("START_LATE_S", _whole(0, 30 * 86400), 3600)
     provider_timeout_s: float = setting("PROVIDER_TIMEOUT_S", _seconds(1, 300), 30.0)
 
     @property

@@ -13,6 +13,8 @@ from campaign_engine.models.contact_import import (
     ImportStatus,
 )
 from campaign_engine.models.message import Message
+from campaign_engine.models.notification import AuditEntry, Notification
+from campaign_engine.models.reply import Reply
 from campaign_engine.models.template import Template
 from campaign_engine.models.user import ApiToken, Role, User
 from campaign_engine.models.webhook_event import WebhookEvent
@@ -21,6 +23,7 @@ __all__ = [
     "Account",
     "AccountStatus",
     "ApiToken",
+    "AuditEntry",
     "Base",
     "Campaign",
     "CampaignAccount",
@@ -35,7 +38,9 @@ __all__ = [
     "ImportedKey",
     "ListMember",
     "Message",
+    "Notification",
     "OptOut",
+    "Reply",
     "Role",
     "Template",
     "User",

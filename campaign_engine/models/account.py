@@ -28,6 +28,11 @@ class Account(Identified, Timestamped, Base):
 
     `daily_recipient_limit` is Meta's tier: unique recipients in any 24 hours over all numbers of one `portfolio`
     (null: the company has only one). `warm_up` is `{"started_at", "ladder", "ends_on_day"}` (see `rules.warm_up`).
+
+    `on_probation` after a reactivation: one message goes first, and the others follow when it was accepted.
+    `unacknowledged_since` is when a message was accepted and no webhook of the account has come since; it becomes a
+    `warning` after a while. `health_claimed_at` is when a process began the health check that the others wait for.
+    `webhook_key` is the unguessable part of the address that Evolution API posts to.
     """
 
     __tablename__ = "accounts"
@@ -71,5 +76,11 @@ class Account(Identified, Timestamped, Base):
     portfolio: Mapped[str | None]
     daily_recipient_limit: Mapped[int | None]
     warm_up: Mapped[dict[str, Any] | None]
+    on_probation: Mapped[bool] = mapped_column(server_default="false")
+    unacknowledged_since: Mapped[datetime | None]
+    warning: Mapped[str | None]
+    warned_at: Mapped[datetime | None]
+    webhook_key: Mapped[str | None] = mapped_column(unique=True)
     health: Mapped[dict[str, Any] | None]
     health_checked_at: Mapped[datetime | None]
+    health_claimed_at: Mapped[datetime | None]

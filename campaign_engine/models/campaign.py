@@ -18,11 +18,19 @@ class Campaign(Identified, Timestamped, Base):
     `version` grows with every change of the row. Contacts after `frozen_through` came too late to be
     of the audience. `prepared_through` is the last contact whose message row is written; sending starts with the
     first rows, and `prepared_at` is set when all are there.
+
+    `kind` tells a campaign from a test send of one (`parent_id`), which is a campaign of one recipient with the same
+    content. A recurring campaign is a series: when one occurrence starts, the next is written as a scheduled campaign
+    of its own, whose `parent_id` is the first's. `status_code` is the machine's word for why it is paused or was not
+    started, `status_reason` the sentence. `sticky` keeps contacts on the number that last wrote to them.
+    `start_late_s` is how late a missed start may be made up for; null falls back to the company's, then to the
+    environment's, as do `frequency_cap` and the pacing.
     """
 
     __tablename__ = "campaigns"
     __table_args__ = (
         CheckConstraint("status IN ({})".format(", ".join(f"'{status}'" for status in CampaignStatus)), name="status"),
+        CheckConstraint("kind IN ('campaign', 'test')", name="kind"),
         Index("ix_campaigns_company", "company_id", "id"),
         Index(
             "ix_campaigns_live",
@@ -34,14 +42,22 @@ class Campaign(Identified, Timestamped, Base):
     company_id: Mapped[int] = mapped_column(ForeignKey("companies.id"))
     owner_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     name: Mapped[str]
+    kind: Mapped[str] = mapped_column(server_default="campaign")
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("campaigns.id", ondelete="SET NULL"), index=True)
     status: Mapped[str] = mapped_column(server_default=CampaignStatus.DRAFT)
+    status_code: Mapped[str | None]
     status_reason: Mapped[str | None]
     audience: Mapped[dict[str, Any]]
     content: Mapped[dict[str, Any]]
     pacing: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     working_hours: Mapped[dict[str, Any] | None]
     timezone: Mapped[str]
+    sticky: Mapped[bool] = mapped_column(server_default="false")
+    frequency_cap: Mapped[str | None]
     scheduled_at: Mapped[datetime | None]
+    recurrence: Mapped[dict[str, Any] | None]
+    occurrence: Mapped[int] = mapped_column(server_default="1")
+    start_late_s: Mapped[float | None]
     started_at: Mapped[datetime | None]
     prepared_at: Mapped[datetime | None]
     frozen_through: Mapped[int] = mapped_column(server_default="0")
@@ -69,7 +85,11 @@ class Campaign(Identified, Timestamped, Base):
 
 
 class CampaignAccount(Base):
-    """A campaign's use of an account: whose turn it is next, and the campaign's own delay on it."""
+    """A campaign's use of an account: whose turn it is next, the campaign's own delay on it, and its share.
+
+    With a `weight` on any account of a campaign its messages are dealt out beforehand in these proportions; without,
+    each account takes what comes next.
+    """
 
     __tablename__ = "campaign_accounts"
 
@@ -77,6 +97,7 @@ class CampaignAccount(Base):
     account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), primary_key=True, index=True)
     served_at: Mapped[datetime | None]
     delayed_until: Mapped[datetime | None]
+    weight: Mapped[int | None]
 
 
 class CampaignRecipient(Base):

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, Text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -50,11 +50,19 @@ class ListMember(Base):
 
 
 class OptOut(Base):
-    """A person who must not be written to, by equivalence key, so that it outlives the contact and every import."""
+    """A person who must not be written to, by equivalence key, so that it outlives the contact and every import.
+
+    `kind`: `opted_out` by the person, `blocked` by the company (blocklist), `held` because a reply may have meant it
+    and somebody of the company has to decide. `source` is where it came from (`api`, `reply`, `button`, ...).
+    """
 
     __tablename__ = "opt_outs"
+    __table_args__ = (CheckConstraint("kind IN ('opted_out', 'blocked', 'held')", name="kind"),)
 
     company_id: Mapped[int] = mapped_column(ForeignKey("companies.id"), primary_key=True)
     phone_key: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(server_default="opted_out")
     source: Mapped[str]
+    note: Mapped[str | None]
+    campaign_id: Mapped[int | None] = mapped_column(ForeignKey("campaigns.id", ondelete="SET NULL"))
     opted_out_at: Mapped[datetime]

@@ -17,6 +17,8 @@ class Message(Base):
     time-ordered UUID so that a webhook of another installation can never name one of our rows.
     `claim_token` names the turn that may settle the row. `next_attempt_at` is null for a message that was never
     tried, and the earliest time of the next attempt for one that waits for a retry.
+    `planned_account_id` is the account that is to send it (sticky or weighted campaigns), null for whichever comes
+    first; it has no foreign key, because checking one would cost every row and accounts are never removed.
     `variables` holds only what the campaign gave inline; the contact's own are read at the moment of sending.
     """
 
@@ -27,6 +29,7 @@ class Message(Base):
         Index(
             "ix_messages_fresh",
             "campaign_id",
+            "planned_account_id",
             "position",
             postgresql_where=text("status = 'pending' AND next_attempt_at IS NULL"),
         ),
@@ -53,6 +56,7 @@ class Message(Base):
     phone_key: Mapped[str]
     variables: Mapped[dict[str, str] | None]
     account_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
+    planned_account_id: Mapped[int | None]
 
     status: Mapped[str] = mapped_column(server_default=MessageStatus.PENDING)
     status_reason: Mapped[str | None]

@@ -19,4 +19,5 @@ class Template(Identified, Timestamped, Base):
     language: Mapped[str]
     category: Mapped[str | None]
     status: Mapped[str] = mapped_column(server_default="unknown")
+    quality: Mapped[str | None]
     components: Mapped[list[dict[str, Any]]] = mapped_column(server_default="[]")

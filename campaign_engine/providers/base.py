@@ -104,6 +104,49 @@ class StatusUpdate:
 
 
 @dataclass(frozen=True, slots=True)
+class Inbound:
+    """One message that a person wrote to one of our numbers."""
+
+    number: str  # which of our numbers: phone number id (Cloud API) or instance (Evolution)
+    provider_message_id: str
+    sender: str  # the person's number as the provider spells it, without the plus sign
+    at: datetime
+    kind: str  # text, button, interactive, image, ...
+    text: str | None = None
+    payload: str | None = None  # of a quick reply button
+    answers: str | None = None  # the provider's id of the message it replies to
+
+
+class NoticeKind(StrEnum):
+    """What a provider may tell apart from statuses and messages."""
+
+    TEMPLATE_STATUS = "template_status"  # approved, paused, disabled, rejected, ...
+    TEMPLATE_CHANGED = "template_changed"  # its quality, category or components
+    ACCOUNT_STOPPED = "account_stopped"  # banned, restricted, deleted: sending fails from now on
+    ACCOUNT_RESTORED = "account_restored"
+    ACCOUNT_ALERT = "account_alert"  # to be known, nothing to be done by the engine
+    LIMIT_CHANGED = "limit_changed"  # the portfolio's recipients a day, or the throughput
+    MARKETING_STOPPED = "marketing_stopped"  # a person switched our marketing off (or on again) in WhatsApp
+    MARKETING_RESUMED = "marketing_resumed"
+    CONNECTION = "connection"  # a phone session opened or closed
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something a provider says of an account, a template or a person; `value` is its word for it."""
+
+    kind: NoticeKind
+    value: str
+    detail: str = ""
+    number: str | None = None  # which of our numbers, where it says so
+    business: str | None = None  # the business account (WABA), where it says so
+    subject: str | None = None  # the template's name, or the person's number
+    language: str | None = None
+    limit: int | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """What the provider says of an account. Informational: it never gates a send.
 
@@ -137,4 +180,12 @@ class Provider(Protocol):
 
     def parse_statuses(self, payload: Mapping[str, Any]) -> Sequence[StatusUpdate]:
         """Return every status in a webhook body, over all its entries; ignores what it does not know."""
+        ...
+
+    def parse_inbound(self, payload: Mapping[str, Any]) -> Sequence[Inbound]:
+        """Return every message that people wrote, over all entries; ignores what it does not know."""
+        ...
+
+    def parse_notices(self, payload: Mapping[str, Any]) -> Sequence[Notice]:
+        """Return everything else that a webhook body says and that the engine acts on or shows."""
         ...

@@ -23,7 +23,9 @@ from campaign_engine.providers.base import (
     ErrorClass,
     Failure,
     Health,
+    Inbound,
     Lost,
+    Notice,
     NotSent,
     Outcome,
     Outgoing,
@@ -113,6 +115,14 @@ class CloudApi:
     def parse_statuses(self, payload: Mapping[str, Any]) -> Sequence[StatusUpdate]:
         """Return the statuses over every entry and change of a webhook body (up to 1,000 of them)."""
         return list(_statuses(payload))
+
+    def parse_inbound(self, payload: Mapping[str, Any]) -> Sequence[Inbound]:  # noqa: ARG002
+        """Return the messages that people wrote."""
+        return ()
+
+    def parse_notices(self, payload: Mapping[str, Any]) -> Sequence[Notice]:  # noqa: ARG002
+        """Return what Meta says of templates, accounts, limits and preferences."""
+        return ()
 
     def _node(self, sender: Sender) -> str:
         return f"{sender.base_url}/{self._version}/{sender.number}"
