@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from flask import Flask, current_app
 
 from campaign_engine.config import Config, ConfigError
-from campaign_engine.db import database_url_for_sqlalchemy, db
+from campaign_engine.db import database_url_for_sqlalchemy, db, ping_after_idling
 from campaign_engine.vault import Vault
 
 _KEY = "campaign_engine"
@@ -38,7 +38,6 @@ def create_core(config: Config) -> Flask:
     app = Flask("campaign_engine", static_folder=None)
     app.config["SQLALCHEMY_DATABASE_URI"] = database_url_for_sqlalchemy(config.database_url or "")
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {
-        "pool_pre_ping": True,
         "pool_size": 4,
         "max_overflow": config.web_threads,
         "hide_parameters": True,  # in the text of errors, which is logged: they are names, numbers and messages
@@ -50,6 +49,8 @@ def create_core(config: Config) -> Flask:
     }
     app.extensions[_KEY] = Engine(config=config, vault=Vault(config.encryption_key))
     db.init_app(app)
+    with app.app_context():
+        ping_after_idling(db.engine)
     return app
 
 

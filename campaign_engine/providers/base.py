@@ -101,6 +101,7 @@ class StatusUpdate:
     error_class: ErrorClass | None = None
     error_code: str | None = None
     error_detail: str | None = None
+    business: str | None = None  # the business account (WABA) of the number, where it says so
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +112,9 @@ class Inbound:
     provider_message_id: str
     sender: str  # the person's number as the provider spells it, without the plus sign
     at: datetime
-    kind: str  # text, button, interactive, image, ...
+    kind: str  # text, button, interactive, image, ...; number_changed: no message, the person has another number
     text: str | None = None
-    payload: str | None = None  # of a quick reply button
+    payload: str | None = None  # of a quick reply button; of number_changed, the new number
     answers: str | None = None  # the provider's id of the message it replies to
 
 
@@ -131,6 +132,10 @@ class NoticeKind(StrEnum):
     CONNECTION = "connection"  # a phone session opened or closed
 
 
+UNLIMITED = "unlimited"
+"""The value of a notice of a limit that there is no longer; one without a count and without this says nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Notice:
     """Something a provider says of an account, a template or a person; `value` is its word for it."""
@@ -138,25 +143,48 @@ class Notice:
     kind: NoticeKind
     value: str
     detail: str = ""
-    number: str | None = None  # which of our numbers, where it says so
+    number: str | None = None  # which of our numbers, where it says so; +55... where it names the number, not its id
     business: str | None = None  # the business account (WABA), where it says so
     subject: str | None = None  # the template's name, or the person's number
     language: str | None = None
+    aspect: str | None = None  # what has changed about a template: quality, category, components
     limit: int | None = None
     until: datetime | None = None
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
     """What the provider says of an account. Informational: it never gates a send.
 
-    `refused` is set when the provider answered that the credentials or the number are wrong, with the field at fault.
+    `refused_field` is set when the provider answered that the credentials or the number are wrong: the one at fault.
+    `details` are words and numbers of the provider, empty when it did not say how the account is. `warnings` are
+    sentences for people about what may soon stop the account. `recipient_limit` is how many different people may be
+    written to in 24 hours, None for no limit; only meant where `tells_recipient_limit`.
     """
 
     reachable: bool
     summary: str
     details: Mapping[str, Any]
     refused_field: str | None = None
+    warnings: Sequence[str] = ()
+    tells_recipient_limit: bool = False
+    recipient_limit: int | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Say whether the check told nothing: the provider was away, out of order, or refused to answer."""
+        return not self.reachable or not self.details
+
+    def stored(self, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the form that an account's row keeps; a check that failed keeps what was known `before`."""
+        kept: dict[str, Any] = {"reachable": self.reachable, "summary": self.summary}
+        if self.refused_field is not None:
+            kept["refused_field"] = self.refused_field
+        if self.failed:
+            own = ("reachable", "summary", "refused_field")
+            return {**kept, **{name: value for name, value in (before or {}).items() if name not in own}}
+        return {**kept, **self.details, **({"warnings": list(self.warnings)} if self.warnings else {})}
 
 
 def _nothing() -> None:

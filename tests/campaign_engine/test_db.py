@@ -1,13 +1,15 @@
 """One transaction around a use case; what must wait for its commit waits for it, and happens once."""
 
+import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from campaign_engine.db import after_commit, database_url_for_sqlalchemy, db, transaction
+from campaign_engine.db import IDLE_S, after_commit, database_url_for_sqlalchemy, db, transaction
 from tests import factories
 
 
@@ -151,3 +153,44 @@ def test_parameters_stay_out_of_the_text_of_an_error(session: Session) -> None:
 )
 def test_the_driver_is_named_in_the_address(given: str, used: str) -> None:
     assert database_url_for_sqlalchemy(given) == used
+
+
+def _cut(other_session: Callable[[], Session]) -> None:
+    """Let the server end every connection but the one that says so."""
+    with other_session() as session:
+        session.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+
+
+def test_a_connection_that_died_while_it_lay_idle_is_replaced(
+    session: Session, other_session: Callable[[], Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with transaction() as own:
+        factories.company(own, name="one")
+    _cut(other_session)
+    now = time.monotonic()
+    monkeypatch.setattr("campaign_engine.db.time.monotonic", lambda: now + IDLE_S + 0.1)
+    with transaction() as own:
+        assert own.scalar(text("SELECT count(*) FROM companies")) == 1
+
+
+def test_a_connection_that_was_used_a_moment_ago_is_not_tried_first(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pings: list[object] = []
+    dialect = db.engine.dialect
+    ping = dialect.do_ping
+
+    def counted(connection: Any) -> bool:
+        pings.append(connection)
+        return ping(connection)
+
+    monkeypatch.setattr(dialect, "do_ping", counted)
+    for _ in range(5):
+        with transaction() as own:
+            own.execute(text("SELECT 1"))
+    assert pings == []

@@ -1,0 +1,178 @@
+"""One exchange with a provider over pooled connections, and what can become of it on the way.
+
+Messages go over connections of our own (`direct`), everything else through `requests`. Neither follows a redirect, so
+that an account's base URL cannot lead a request elsewhere.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Protocol
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+from urllib3.exceptions import LocationValueError
+
+from campaign_engine.providers.base import Lost, NotSent
+from campaign_engine.providers.direct import Answer, ConnectionFault, DirectHttp
+
+CONNECT_TIMEOUT_S = 5.0
+LONGEST_RETRY_AFTER_S = 86_400.0  # what is more is a slip of whoever wrote it, and may not stop a number for ever
+
+# What `requests` lets through undressed: an address that is none, a file of CA certificates that is not there.
+NETWORK_FAULTS = (requests.RequestException, LocationValueError, OSError)
+
+
+class AnyAnswer(Protocol):
+    """What an answer has, whichever way it came."""
+
+    @property
+    def status_code(self) -> int:
+        """The HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By names in lower case."""
+        ...
+
+    @property
+    def content(self) -> bytes:
+        """The body."""
+        ...
+
+
+class PooledHttp:
+    """The connections of one adapter: kept alive between messages and shared by the threads of its process."""
+
+    def __init__(self, *, timeout_s: float, pool_size: int) -> None:
+        self._timeout = (CONNECT_TIMEOUT_S, timeout_s)
+        self._pool_size = pool_size
+        self._direct = DirectHttp(connect_timeout_s=CONNECT_TIMEOUT_S, timeout_s=timeout_s)
+        self._session = requests.Session()
+        self._surroundings_of: dict[str, tuple[bool | str, Mapping[str, str]]] = {}
+        self._session.mount("https://", self._new_adapter())
+        self._session.mount("http://", self._new_adapter())
+
+    def _new_adapter(self) -> HTTPAdapter:
+        return HTTPAdapter(pool_connections=16, pool_maxsize=self._pool_size, max_retries=0)
+
+    def send(
+        self, url: str, *, headers: Mapping[str, str], body: bytes, leaving: Callable[[], object]
+    ) -> Answer | NotSent | Lost:
+        """Post a message, `body` being its JSON; say what the provider answered, or why nothing is known.
+
+        Side effects: calls `leaving` just before the first byte leaves.
+        """
+        left = False
+
+        def note() -> None:
+            nonlocal left
+            left = True
+            leaving()
+
+        try:
+            return self._direct.post(url, headers=headers, body=body, leaving=note)
+        except ConnectionFault as error:
+            return Lost(str(error)) if left else NotSent(str(error))
+
+    def exchange(
+        self, method: str, url: str, *, base_url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> requests.Response:
+        """Send one request as it is given and return the whole answer; `body` is JSON.
+
+        Raises:
+            NETWORK_FAULTS: there is no answer; `reason_of` says why.
+        """
+        request = requests.PreparedRequest()
+        request.method = method
+        request.url = url
+        request.headers = CaseInsensitiveDict(
+            {**headers, "Accept": "application/json", "User-Agent": "campaign-engine"}
+        )
+        if body is not None:
+            request.headers["Content-Type"] = "application/json"
+            request.headers["Content-Length"] = str(len(body))
+            request.body = body
+        verify, proxies = self._surroundings(base_url)
+        response = self._session.get_adapter(url).send(
+            request, timeout=self._timeout, stream=False, verify=verify, cert=None, proxies=proxies
+        )
+        response.content  # noqa: B018 - read here, where a connection that breaks inside the body is caught
+        return response
+
+    def _surroundings(self, base_url: str) -> tuple[bool | str, Mapping[str, str]]:
+        """Return the CA bundle and the proxies that the environment names for an address; looked up once.
+
+        Looking them up for each message costs a tenth of the CPU of sending it.
+        """
+        known = self._surroundings_of.get(base_url)
+        if known is None:
+            found = self._session.merge_environment_settings(base_url, {}, stream=False, verify=True, cert=None)
+            verify = found["verify"] if found["verify"] is not None else True
+            known = self._surroundings_of[base_url] = (verify, dict(found["proxies"]))
+        return known
+
+
+def json_of(response: AnyAnswer) -> Any:
+    """Return what the body holds, or None where it is no JSON."""
+    try:
+        return json.loads(response.content)
+    except (ValueError, RecursionError):
+        return None
+
+
+def json_object_of(response: AnyAnswer) -> dict[str, Any]:
+    """Return the JSON object of a body, empty where it holds none."""
+    payload = json_of(response)
+    return payload if isinstance(payload, dict) else {}
+
+
+def retry_after_s(response: AnyAnswer) -> float | None:
+    """Read `Retry-After`: seconds, or an HTTP date."""
+    value = response.headers.get("retry-after")
+    if value is None:
+        return None
+    seconds = _seconds_of(value)
+    return None if seconds is None else min(max(0.0, seconds), LONGEST_RETRY_AFTER_S)
+
+
+def _seconds_of(value: str) -> float | None:
+    try:
+        seconds = float(value)
+    except ValueError:
+        pass
+    else:
+        return None if math.isnan(seconds) else seconds
+    try:
+        moment = parsedate_to_datetime(value)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return (moment - datetime.now(UTC)).total_seconds()
+    except (ValueError, OverflowError):
+        return None
+
+
+def reason_of(error: Exception) -> str:
+    """Say what happened in a few words, without addresses or tokens."""
+    reason = _cause_of(error) if isinstance(error, requests.RequestException) else error
+    names = {
+        "NewConnectionError": "connection refused or host unreachable",
+        "NameResolutionError": "the host name cannot be resolved",
+        "ConnectTimeoutError": "connecting timed out",
+        "ReadTimeoutError": "no answer in time",
+        "ProtocolError": "the connection broke",
+        "IncompleteRead": "the connection broke",
+        "LocationParseError": "the address is not one",
+        "OSError": "the certificates this machine trusts cannot be read",
+        "SSLError": "the TLS certificate or handshake was refused",
+    }
+    return names.get(type(reason).__name__, type(reason).__name__)
+
+
+def _cause_of(error: Exception) -> object:
+    cause = error.args[0] if error.args else error
+    return getattr(cause, "reason", cause)

@@ -1,0 +1,29 @@
+"""Values out of JSON that others wrote: whatever they hold, what comes out can be used and stored."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+LONGEST_TEXT = 500  # characters; more than any id of a provider's, less than an index of PostgreSQL takes
+
+
+def objects_of(items: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the objects of a list; nothing where it is none."""
+    if isinstance(items, list):
+        yield from (item for item in items if isinstance(item, dict))
+
+
+def text_of(value: Any, *, longest: int = LONGEST_TEXT) -> str | None:
+    """Return a text that PostgreSQL can store and index: JSON may hold NUL and lone surrogates, PostgreSQL not."""
+    if not isinstance(value, str | int) or value == "":
+        return None
+    text = str(value).replace("\0", "")
+    return text.encode("utf-8", "replace").decode()[:longest]
+
+
+def moment_of(value: Any) -> datetime | None:
+    """Return the time that Unix seconds stand for, written as a number or as its digits."""
+    try:
+        return datetime.fromtimestamp(int(value), UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
