@@ -1,13 +1,12 @@
 """Meta's Cloud API: the addresses, who may use them, and how they answer (wire reference 1 to 5)."""
 
-import asyncio
 import json
-import random
 from collections.abc import Awaitable, Callable
 
 from aiohttp import ClientPayloadError, web
 
 from simulator import cloud_messages, cloud_nodes
+from simulator.answering import Answering
 from simulator.cloud_messages import Body
 from simulator.errors import Refused, ServerFault
 from simulator.graph_errors import THROTTLING_CODES, answer_body, describe
@@ -26,7 +25,7 @@ class CloudApi:
 
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation
-        self._jitter = random.Random(simulation.behaviour.seed)
+        self._answering = Answering(simulation)
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -52,7 +51,7 @@ class CloudApi:
             number = self._number(request, request.match_info["phone_number_id"])
         except Refused as refusal:
             response = self._refusal(refusal)
-            await self._take_time()
+            await self._answering.take_time()
             return response
         with self._simulation.ledger.use_of(number.phone_number_id).sends:
             return await self._answer(request, number, raw, arrived_at)
@@ -73,11 +72,11 @@ class CloudApi:
             response = self._refusal(refusal)
         except ServerFault as server_fault:
             response = self._server_fault(server_fault)
-        await self._take_time()
+        await self._answering.take_time()
         if message is None:
             return response
         if message.fate.answer_lost:
-            return await self._lose(request, response)
+            return await self._answering.lose(request, response)
         if request.transport is not None and not request.transport.is_closing():
             self._simulation.answered(message)
         return response
@@ -92,16 +91,6 @@ class CloudApi:
             country_code_without_plus=behaviour.country_code_without_plus,
         )
         return self._simulation.submit(number, sending, arrived_at)
-
-    async def _lose(self, request: web.Request, unsent: web.Response) -> web.Response:
-        """Cut the connection under an accepted message; the response that is returned can reach nobody."""
-        hang_ms = self._simulation.behaviour.lost_answer_hang_ms
-        if hang_ms:
-            await asyncio.sleep(hang_ms / 1000)
-        if request.transport is not None:
-            request.transport.abort()
-        unsent.force_close()
-        return unsent
 
     # Nodes and templates.
 
@@ -184,7 +173,7 @@ class CloudApi:
                     answer_body(refusal.code, refusal.details, subcode=refusal.subcode),
                     status=describe(refusal.code).http_status,
                 )
-            await self._take_time()
+            await self._answering.take_time()
             return response
 
         return handle
@@ -205,14 +194,6 @@ class CloudApi:
         return web.Response(
             text="Sorry, something went wrong.", status=server_fault.http_status, content_type="text/html"
         )
-
-    async def _take_time(self) -> None:
-        behaviour = self._simulation.behaviour
-        delay_ms = behaviour.latency_ms
-        if behaviour.jitter_ms:
-            delay_ms += behaviour.jitter_ms * self._jitter.random()
-        if delay_ms:
-            await asyncio.sleep(delay_ms / 1000)
 
 
 def _no_such_object(node_id: str) -> Refused:

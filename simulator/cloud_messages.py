@@ -9,6 +9,7 @@ from simulator import recipients
 from simulator.errors import Refused
 from simulator.numbers import Number
 from simulator.recipients import Recipient
+from simulator.sending import Sending
 from simulator.templates import Templates
 
 _SUMMARY_LENGTH = 60
@@ -20,22 +21,6 @@ _INTERACTIVE_TYPES = (
 )  # fmt: skip
 
 Body = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Sending:
-    """A valid request to send. `category` is the pricing category."""
-
-    recipient: Recipient
-    kind: str
-    summary: str
-    category: str
-    callback_data: str | None
-
-    @property
-    def key(self) -> str:
-        """What the fate is drawn from: the callback data, or the key of the recipient."""
-        return self.recipient.key if self.callback_data is None else self.callback_data
 
 
 @dataclass(frozen=True, slots=True)

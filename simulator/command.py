@@ -119,7 +119,7 @@ def _behaviour_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--parent-dies", is_flag=True, help="Stop when the process that started this one dies (Linux).")
 @_behaviour_options
 def simulator(host: str, port: int, state_dir: Path | None, parent_dies: bool, **settings: Any) -> None:
-    """Pretend to be WhatsApp: Meta's Cloud API on one port, with webhooks, limits and faults.
+    """Pretend to be WhatsApp: Meta's Cloud API and Evolution API on one port, with webhooks, limits and faults.
 
     Every setting can also be changed while it runs, with PATCH /simulator/behaviour.
     """

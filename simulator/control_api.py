@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from simulator.errors import InvalidField
-from simulator.numbers import Number
+from simulator.lines import Line
 from simulator.recipients import from_phone
 from simulator.simulation import Simulation
 
@@ -32,6 +32,9 @@ class ControlApi:
             web.get("/simulator/numbers", _checked(self._list_numbers)),
             web.post("/simulator/numbers", _checked(self._register)),
             web.delete("/simulator/numbers/{phone_number_id}", _checked(self._unregister)),
+            web.get("/simulator/instances", _checked(self._list_instances)),
+            web.post("/simulator/instances", _checked(self._register_instance)),
+            web.delete("/simulator/instances/{instance}", _checked(self._unregister_instance)),
             web.get("/simulator/behaviour", _checked(self._show_behaviour)),
             web.patch("/simulator/behaviour", _checked(self._change_behaviour)),
             web.get("/simulator/ledger", _checked(self._ledger)),
@@ -65,6 +68,27 @@ class ControlApi:
         if not self._simulation.unregister(phone_number_id):
             return _problem(404, "phone_number_id", "is not registered")
         return web.json_response({"removed": phone_number_id})
+
+    async def _list_instances(self, _request: web.Request) -> web.Response:
+        use_of = self._simulation.ledger.use_of
+        return web.json_response(
+            {
+                "instances": [
+                    {**instance.public(), "accepted": use_of(instance.instance).accepted}
+                    for instance in self._simulation.instances
+                ]
+            }
+        )
+
+    async def _register_instance(self, request: web.Request) -> web.Response:
+        instance = self._simulation.register_instance(await _body(request))
+        return web.json_response(instance.public())
+
+    async def _unregister_instance(self, request: web.Request) -> web.Response:
+        name = request.match_info["instance"]
+        if not self._simulation.unregister_instance(name):
+            return _problem(404, "instance", "is not registered")
+        return web.json_response({"removed": name})
 
     async def _show_behaviour(self, _request: web.Request) -> web.Response:
         return web.json_response(self._simulation.behaviour.as_json())
@@ -109,7 +133,7 @@ class ControlApi:
     async def _inbound(self, request: web.Request) -> web.Response:
         body = await _body(request)
         _only(body, "phone_number_id", "from", "text", "name", "button", "in_reply_to")
-        number = self._number_with_webhook(body)
+        line = self._line_with_webhook(body)
         sender = from_phone(_text(body, "from"))
         if sender is None:
             raise InvalidField("from", "must be a phone number")
@@ -117,7 +141,7 @@ class ControlApi:
         if not isinstance(button, bool):
             raise InvalidField("button", "must be true or false")
         inbound = self._simulation.receive(
-            number.phone_number_id,
+            line.phone_number_id,
             wa_id=sender.wa_id,
             text=_text(body, "text"),
             at=self._simulation.clock.now(),
@@ -130,11 +154,11 @@ class ControlApi:
     async def _event(self, request: web.Request) -> web.Response:
         body = await _body(request)
         _only(body, "phone_number_id", "field", "value")
-        number = self._number_with_webhook(body)
+        line = self._line_with_webhook(body)
         name = _text(body, "field")
         if not isinstance(body.get("value"), dict):
             raise InvalidField("value", "must be an object")
-        self._simulation.announce(number.phone_number_id, name, body["value"])
+        self._simulation.announce(line.phone_number_id, name, body["value"])
         return web.json_response({"field": name}, status=202)
 
     async def _reset(self, request: web.Request) -> web.Response:
@@ -149,13 +173,13 @@ class ControlApi:
     async def _unknown(self, request: web.Request) -> web.Response:
         return _problem(404, "path", f"{request.path} with {request.method} is not part of the control API")
 
-    def _number_with_webhook(self, body: Mapping[str, Any]) -> Number:
-        number = self._simulation.numbers.get(_text(body, "phone_number_id"))
-        if number is None:
+    def _line_with_webhook(self, body: Mapping[str, Any]) -> Line:
+        line = self._simulation.line(_text(body, "phone_number_id"))
+        if line is None:
             raise InvalidField("phone_number_id", "is not registered")
-        if number.webhook_url is None:
+        if line.webhook_url is None:
             raise InvalidField("phone_number_id", "has no webhook_url to send to")
-        return number
+        return line
 
 
 def _checked(handler: Handler) -> Handler:

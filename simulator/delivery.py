@@ -2,31 +2,34 @@
 
 import asyncio
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 
 import aiohttp
 
 from simulator.behaviour import Behaviour
-from simulator.numbers import Number
+from simulator.lines import Line
 from simulator.outbox import DeliveryCounts, Outbox, SignedRequest, Update, Webhook
+
+Pack = Callable[[Line, Sequence[Update]], Iterable[tuple[SignedRequest, Sequence[Update]]]]
+"""Puts updates of one line that are due together into webhooks, as its wire does it, in their order."""
 
 
 class Delivery:
-    """Holds updates until they are due, and hands them, in batches, to the outbox of their number."""
+    """Holds updates until they are due, and hands them, in batches, to the outbox of their line."""
 
     def __init__(
         self,
         *,
         now: Callable[[], float],
         behaviour: Callable[[], Behaviour],
-        number: Callable[[str], Number | None],
-        sign: Callable[[Number, Sequence[Update]], SignedRequest],
+        line: Callable[[str], Line | None],
+        pack: Pack,
     ) -> None:
         self._now = now
         self._behaviour = behaviour
-        self._number = number
-        self._sign = sign
+        self._line = line
+        self._pack = pack
         self._due: list[tuple[float, int, Update]] = []
         self._order = count()
         self._timer: asyncio.TimerHandle | None = None
@@ -75,24 +78,24 @@ class Delivery:
     def _send_what_is_due(self) -> None:
         now = self._now()
         self._last_batch_at = now
-        by_number: dict[str, list[Update]] = {}
+        by_line: dict[str, list[Update]] = {}
         while self._due and self._due[0][0] <= now:
             update = heapq.heappop(self._due)[2]
-            by_number.setdefault(update.phone_number_id, []).append(update)
+            by_line.setdefault(update.phone_number_id, []).append(update)
         size = self._behaviour().webhook_batch_size
-        for phone_number_id, updates in by_number.items():
+        for phone_number_id, updates in by_line.items():
             for start in range(0, len(updates), size):
                 self._post(phone_number_id, updates[start : start + size])
         self._arm()
 
     def _post(self, phone_number_id: str, updates: Sequence[Update]) -> None:
-        number = self._number(phone_number_id)
-        if number is None or number.webhook_url is None:
+        line = self._line(phone_number_id)
+        if line is None or line.webhook_url is None:
             self.counts.pending -= len(updates)
             self.counts.failed += len(updates)
             return
-        webhook = Webhook(self._sign(number, updates), updates)
-        self._outbox(phone_number_id).put(webhook)
+        for request, packed in self._pack(line, updates):
+            self._outbox(phone_number_id).put(Webhook(request, packed))
 
     def _outbox(self, phone_number_id: str) -> Outbox:
         outbox = self._outboxes.get(phone_number_id)
@@ -100,7 +103,7 @@ class Delivery:
             outbox = self._outboxes[phone_number_id] = Outbox(
                 self._open_session(),
                 behaviour=self._behaviour,
-                number=lambda: self._number(phone_number_id),
+                line=lambda: self._line(phone_number_id),
                 counts=self.counts,
             )
         return outbox

@@ -1,4 +1,4 @@
-"""The webhooks of one number on their way: a few at a time, again when refused, and given up in the end.
+"""The webhooks of one line on their way: a few at a time, again when refused, and given up in the end.
 
 This module knows no wire: a webhook is signed bytes, an update is anything that can be told that it arrived.
 """
@@ -12,7 +12,7 @@ from typing import Protocol
 import aiohttp
 
 from simulator.behaviour import Behaviour
-from simulator.numbers import Number
+from simulator.lines import Line
 
 
 class Update(Protocol):
@@ -27,8 +27,11 @@ class Update(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SignedRequest:
+    """A webhook as its wire writes it; an answer in `final_refusals` is not tried again."""
+
     body: bytes
     headers: Mapping[str, str]
+    final_refusals: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)
@@ -50,19 +53,19 @@ class Webhook:
 
 
 class Outbox:
-    """Posts the webhooks of one number; a slow or dead receiver holds up nobody else's."""
+    """Posts the webhooks of one line; a slow or dead receiver holds up nobody else's."""
 
     def __init__(
         self,
         session: aiohttp.ClientSession,
         *,
         behaviour: Callable[[], Behaviour],
-        number: Callable[[], Number | None],
+        line: Callable[[], Line | None],
         counts: DeliveryCounts,
     ) -> None:
         self._session = session
         self._behaviour = behaviour
-        self._number = number
+        self._line = line
         self._counts = counts
         self._ready: deque[Webhook] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
@@ -96,35 +99,37 @@ class Outbox:
     async def _attempt(self, webhook: Webhook) -> None:
         webhook.attempts += 1
         self._counts.attempts += 1
-        if await self._is_taken(webhook.request):
+        status = await self._post(webhook.request)
+        if status == 200:
             self._counts.pending -= len(webhook.updates)
             self._counts.sent += len(webhook.updates)
             for update in webhook.updates:
                 update.acknowledged()
             return
         self._counts.attempts_refused += 1
-        if webhook.attempts >= self._behaviour().webhook_attempts:
+        is_final = status in webhook.request.final_refusals
+        if is_final or webhook.attempts >= self._behaviour().webhook_attempts:
             self._counts.pending -= len(webhook.updates)
             self._counts.failed += len(webhook.updates)
             return
         self._retry_later(webhook)
 
-    async def _is_taken(self, request: SignedRequest) -> bool:
-        """Post once. Anything but 200 is a refusal, as it is for Meta (wire reference 6.3)."""
-        number = self._number()
-        if number is None or number.webhook_url is None:
-            return False
+    async def _post(self, request: SignedRequest) -> int | None:
+        """Post once and return the status. Anything but 200 is a refusal, as it is for Meta (wire reference 6.3)."""
+        line = self._line()
+        if line is None or line.webhook_url is None:
+            return None
         try:
             async with self._session.post(
-                number.webhook_url,
+                line.webhook_url,
                 data=request.body,
                 headers=request.headers,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=self._behaviour().webhook_timeout_ms / 1000),
             ) as response:
-                return response.status == 200
+                return response.status
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
-            return False
+            return None
 
     def _retry_later(self, webhook: Webhook) -> None:
         """Try again: the first time at once, then with waits that double."""

@@ -38,11 +38,12 @@ def render(simulation: Simulation) -> str:
 <body>
 <main>
 <h1>WhatsApp simulator</h1>
-<p>It answers like Meta's Cloud API and delivers nothing to anybody. Settings:
+<p>It answers like Meta's Cloud API and like Evolution API, and delivers nothing to anybody. Settings:
 <a href="/simulator/behaviour">behaviour</a>. Messages: <a href="/simulator/ledger">ledger</a>.
 Counts: <a href="/simulator/summary">summary</a>.</p>
 {_counts(summary, simulation.delivery.counts)}
 {_numbers(simulation)}
+{_instances(simulation)}
 {_refusals(summary["refused"])}
 {_repeats("Recipients who got more than one message", "to_key", summary["repeated_recipients"])}
 {_repeats("Callback data seen more than once", "callback_data", summary["repeated_callback_data"])}
@@ -86,6 +87,23 @@ def _numbers(simulation: Simulation) -> str:
         '<h2>Numbers</h2><div class="table"><table><thead><tr>'
         '<th scope="col">Number</th><th scope="col">Name</th>'
         '<th scope="col">Phone number id</th><th scope="col">State</th><th scope="col">Webhook</th>'
+        f'<th scope="col" class="count">Accepted</th></tr></thead><tbody>{rows}</tbody></table></div>'
+    )
+
+
+def _instances(simulation: Simulation) -> str:
+    rows = "".join(
+        f"<tr><td><code>{escape(instance.instance)}</code></td><td>{escape(instance.state)}</td>"
+        f"<td>{escape(instance.channel)}</td><td><code>{escape(instance.webhook_url or 'none')}</code></td>"
+        f'<td class="count">{simulation.ledger.use_of(instance.instance).accepted:,}</td></tr>'
+        for instance in simulation.instances
+    )
+    if not rows:
+        return ""
+    return (
+        '<h2>Instances of Evolution API</h2><div class="table"><table><thead><tr>'
+        '<th scope="col">Instance</th><th scope="col">Session</th>'
+        '<th scope="col">Channel</th><th scope="col">Webhook</th>'
         f'<th scope="col" class="count">Accepted</th></tr></thead><tbody>{rows}</tbody></table></div>'
     )
 

@@ -3,17 +3,22 @@
 import asyncio
 import gc
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from aiohttp import web
 
-from simulator import cloud_webhooks, page
+from simulator import cloud_webhooks, evolution_webhooks, page
 from simulator.behaviour import Behaviour
 from simulator.cloud_api import CloudApi
 from simulator.control_api import ControlApi
+from simulator.evolution_api import EvolutionApi
+from simulator.instances import Instance
 from simulator.journal import Journal, NoJournal
+from simulator.lines import Line
+from simulator.numbers import Number
+from simulator.outbox import SignedRequest, Update
 from simulator.simulation import Simulation
 
 # What is left of a stop that has to be over within one second.
@@ -25,6 +30,7 @@ def application(simulation: Simulation) -> web.Application:
     """Return the web application of a simulation. Each wire is a module; the next adds its routes here."""
     app = web.Application(client_max_size=_LARGEST_BODY)
     app.add_routes(CloudApi(simulation).routes())
+    app.add_routes(EvolutionApi(simulation).routes())
     app.add_routes(ControlApi(simulation).routes())
 
     async def show_page(_request: web.Request) -> web.Response:
@@ -55,7 +61,7 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     journal = NoJournal() if state_dir is None else Journal(state_dir)
-    simulation = Simulation(behaviour=behaviour, journal=journal, sign=cloud_webhooks.sign)
+    simulation = Simulation(behaviour=behaviour, journal=journal, pack=_pack)
     runner = web.AppRunner(
         application(simulation), access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_TIMEOUT_S
     )
@@ -69,6 +75,15 @@ async def serve(
         with suppress(TimeoutError):
             await asyncio.wait_for(runner.cleanup(), timeout=2 * _SHUTDOWN_TIMEOUT_S)
         await simulation.close()
+
+
+def _pack(line: Line, updates: Sequence[Update]) -> Iterable[tuple[SignedRequest, Sequence[Update]]]:
+    """Put updates of one line into webhooks of its wire."""
+    if isinstance(line, Number):
+        return [(cloud_webhooks.sign(line, updates), updates)]
+    if isinstance(line, Instance):
+        return evolution_webhooks.written(line, updates)
+    raise TypeError(f"{line!r} has no wire")
 
 
 def site_address(runner: web.AppRunner, host: str) -> str:

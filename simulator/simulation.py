@@ -4,75 +4,83 @@ Everything here runs on the event loop and, where it is not `async`, without int
 judged, charged, recorded and scheduled as one step.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 
-from simulator import ledger, numbers
+from simulator import instances, ledger, numbers
 from simulator.behaviour import Behaviour
 from simulator.clock import Clock
-from simulator.cloud_messages import Sending
-from simulator.delivery import Delivery
-from simulator.errors import Refused, ServerFault, StateDirDamaged
+from simulator.delivery import Delivery, Pack
+from simulator.errors import InvalidField, Refused, ServerFault, StateDirDamaged
 from simulator.fate import DUPLICATE_DELAY, REPLY_DELAY, Draws, Fate, decide, draw, fault, timeline, within
+from simulator.instances import Instance, Instances
 from simulator.journal import NoJournal
 from simulator.ledger import Ledger, Message
 from simulator.limits import Limits
+from simulator.lines import Line
 from simulator.number_rules import Action, NumberRule, magic_rule
 from simulator.numbers import Number, Numbers
-from simulator.outbox import SignedRequest, Update
+from simulator.sending import Sending
 from simulator.templates import Template, Templates, created
 from simulator.updates import Event, InboundMessage, StatusUpdate
-from simulator.wamid import Wamids
+from simulator.wamid import PhoneMessageIds, Wamids
 
 _DAY_S = 86_400.0
 # How much later than the second status the first one is reported when the two change places.
 _REORDER_GAP_S = 0.05
 _REPLYING_NAME = "Simulated Person"
+NOT_ON_WHATSAPP = 131026
 
 
 class Simulation:
-    """Numbers, settings, ledger and deliveries of one running simulator."""
+    """Numbers, instances, settings, ledger and deliveries of one running simulator."""
 
     def __init__(
         self,
         *,
         behaviour: Behaviour,
         journal: NoJournal,
-        sign: Callable[[Number, Sequence[Update]], SignedRequest],
+        pack: Pack,
     ) -> None:
         self.clock = Clock()
         self.behaviour = behaviour
         self.numbers = Numbers()
+        self.instances = Instances()
         self.templates = Templates()
         self.ledger = Ledger()
-        self.delivery = Delivery(
-            now=self.clock.now, behaviour=lambda: self.behaviour, number=self.numbers.get, sign=sign
-        )
+        self.delivery = Delivery(now=self.clock.now, behaviour=lambda: self.behaviour, line=self.line, pack=pack)
         self._initial_behaviour = behaviour.with_changes({})
         self._journal = journal
         self._limits = Limits()
         self._wamids = Wamids()
+        self._phone_message_ids = PhoneMessageIds()
         self._template_ids = 0
         self._inbound_ids: set[str] = set()
         self._refused_requests: dict[str, int] = {}
 
+    def line(self, name: str) -> Line | None:
+        """Return the number or the instance of this name."""
+        return self.numbers.get(name) or self.instances.get(name)
+
     # Sending.
 
-    def submit(self, number: Number, sending: Sending, arrived_at: float) -> Message:
+    def submit(self, line: Line, sending: Sending, arrived_at: float) -> Message:
         """Accept a message, record it and schedule what will be reported of it.
 
         Raises Refused or ServerFault, and then nothing was accepted.
         """
         rule = self._rule_for(sending.recipient.digits)
         try:
-            self._meet_faults(number, sending, rule)
-            self._limits.charge(number, sending.recipient.key, arrived_at, self.behaviour)
+            self._meet_faults(line, sending, rule)
+            if isinstance(line, Number):
+                # The limits are Meta's; a phone has none that it would tell of.
+                self._limits.charge(line, sending.recipient.key, arrived_at, self.behaviour)
         except (Refused, ServerFault):
             self._refused_requests[sending.key] = self._refused_requests.get(sending.key, 0) + 1
             raise
         draws = draw(self.behaviour.seed, sending.key)
         fate = self._fate(draws, rule)
-        message = self._message(number, sending, arrived_at, draws, fate)
+        message = self._message(line, sending, arrived_at, draws, fate)
         if self._journal.keeps:
             # On disk before the answer: a simulator that is killed forgets nothing that it acknowledged.
             self._journal.write("accepted", message.stored())
@@ -94,17 +102,22 @@ class Simulation:
         if message_id not in self._inbound_ids:
             raise Refused(131009, "Param message_id is not the id of a received message.")
 
+    def is_on_whatsapp(self, digits: str) -> bool:
+        """Say whether a number has WhatsApp: all but those that a rule refuses as undeliverable (131026)."""
+        rule = self._rule_for(digits)
+        return rule is None or rule.action is not Action.REFUSE or rule.code != NOT_ON_WHATSAPP
+
     def _rule_for(self, digits: str) -> NumberRule | None:
         rule = self.behaviour.number_rules.rule_for(digits)
         if rule is None and self.behaviour.magic_numbers:
             return magic_rule(digits)
         return rule
 
-    def _meet_faults(self, number: Number, sending: Sending, rule: NumberRule | None) -> None:
-        """Raise what refuses this request, if anything does: its number, a count, a rule, a share."""
+    def _meet_faults(self, line: Line, sending: Sending, rule: NumberRule | None) -> None:
+        """Raise what refuses this request, if anything does: its line, a count, a rule, a share."""
         behaviour = self.behaviour
-        if number.refuse_code is not None:
-            raise Refused(number.refuse_code, "This number is set to refuse every message.")
+        if line.refuse_code is not None:
+            raise Refused(line.refuse_code, "This number is set to refuse every message.")
         if behaviour.refuse_next:
             behaviour.refuse_next -= 1
             raise Refused(behaviour.refuse_next_code, "The simulator was told to refuse the next messages.")
@@ -134,7 +147,7 @@ class Simulation:
             fate = replace(fate, answer_lost=True)
         return fate
 
-    def _message(self, number: Number, sending: Sending, arrived_at: float, draws: Draws, fate: Fate) -> Message:
+    def _message(self, line: Line, sending: Sending, arrived_at: float, draws: Draws, fate: Fate) -> Message:
         recipient = sending.recipient
         steps = timeline(self.behaviour, draws, fate, arrived_at)
         reply_at = None
@@ -142,8 +155,8 @@ class Simulation:
             reply_at = steps[-1][1] + within(self.behaviour.reply_delay_ms, draws[REPLY_DELAY])
         return Message(
             seq=self.ledger.next_seq,
-            message_id=self._wamids.next_for(recipient.wa_id or recipient.key),
-            phone_number_id=number.phone_number_id,
+            message_id=self._message_id(line, recipient.wa_id or recipient.key),
+            phone_number_id=line.phone_number_id,
             to=recipient.asked,
             wa_id=recipient.wa_id,
             to_key=recipient.key,
@@ -154,9 +167,14 @@ class Simulation:
             received_at=arrived_at,
             fate=fate,
             steps=steps,
-            acknowledged_at=[None] * len(steps) if number.webhook_url else [],
-            reply_at=reply_at if number.webhook_url else None,
+            acknowledged_at=[None] * len(steps) if line.webhook_url else [],
+            reply_at=reply_at if line.webhook_url else None,
         )
+
+    def _message_id(self, line: Line | None, person: str) -> str:
+        if isinstance(line, Instance) and not line.is_business:
+            return self._phone_message_ids.next()
+        return self._wamids.next_for(person)
 
     def _schedule(self, message: Message, duplicate_delay_s: float) -> None:
         due_at = [at for _, at in message.steps]
@@ -203,7 +221,7 @@ class Simulation:
         """Let a user write to a number at this time (Unix seconds) and return the message."""
         inbound = InboundMessage(
             phone_number_id=phone_number_id,
-            message_id=self._wamids.next_for(wa_id),
+            message_id=self._message_id(self.line(phone_number_id), wa_id),
             wa_id=wa_id,
             name=name,
             text=text,
@@ -227,6 +245,8 @@ class Simulation:
         """Add a number or change one. Raises InvalidField."""
         known_id = fields.get("phone_number_id")
         known = self.numbers.get(known_id) if isinstance(known_id, str) else None
+        if isinstance(known_id, str) and self.instances.get(known_id) is not None:
+            raise InvalidField("phone_number_id", "is the name of an instance")
         number = numbers.registered(known, fields)
         self.numbers.put(number)
         self._journal.write("number", asdict(number))
@@ -237,6 +257,28 @@ class Simulation:
         removed = self.numbers.remove(phone_number_id)
         if removed:
             self._journal.write("number_removed", phone_number_id)
+        return removed
+
+    def register_instance(self, fields: Mapping[str, object]) -> Instance:
+        """Add an instance or change one; a change of its state is told by webhook. Raises InvalidField."""
+        name = fields.get("instance")
+        known = self.instances.get(name) if isinstance(name, str) else None
+        if isinstance(name, str) and self.numbers.get(name) is not None:
+            raise InvalidField("instance", "is the id of a number")
+        instance = instances.registered(known, fields)
+        self.instances.put(instance)
+        self._journal.write("instance", asdict(instance))
+        if known is not None and known.state != instance.state:
+            reason = 200 if instance.state == "open" else 428
+            value = {"instance": instance.instance, "state": instance.state, "statusReason": reason}
+            self.announce(instance.instance, "connection.update", value)
+        return instance
+
+    def unregister_instance(self, name: str) -> bool:
+        """Remove an instance; return whether there was one."""
+        removed = self.instances.remove(name)
+        if removed:
+            self._journal.write("instance_removed", name)
         return removed
 
     def create_template(self, waba_id: str, fields: Mapping[str, object]) -> Template:
@@ -262,9 +304,12 @@ class Simulation:
             self.behaviour = self._initial_behaviour.with_changes({})
         if numbers_too:
             self.numbers.clear()
+            self.instances.clear()
             self.templates.clear()
         for number in self.numbers:
             self._journal.write("number", asdict(number))
+        for instance in self.instances:
+            self._journal.write("instance", asdict(instance))
         for waba_id, template in self.templates.added():
             self._journal.write("template", [waba_id, asdict(template)])
         await self.delivery.clear()
@@ -306,6 +351,10 @@ class Simulation:
                 self.numbers.put(numbers.restored(data))
             case "number_removed", str(phone_number_id):
                 self.numbers.remove(phone_number_id)
+            case "instance", dict():
+                self.instances.put(instances.restored(data))
+            case "instance_removed", str(name):
+                self.instances.remove(name)
             case "template", [str(waba_id), dict(template)]:
                 self._add_template(waba_id, Template(**template))
             case _:

@@ -1,4 +1,4 @@
-"""Message ids in the form of Meta's: opaque, unique, and with the recipient inside."""
+"""Message ids in the form of Meta's, with the recipient inside, and in that of a phone's: opaque and unique."""
 
 import os
 from base64 import b64encode
@@ -17,3 +17,14 @@ class Wamids:
         digits = recipient.encode("ascii", "replace")
         raw = b"\x1d\x0d%c%b\x15\x02\x00\x11\x18\x12%b\x00" % (len(digits) & 0xFF, digits, unique)
         return "wamid." + b64encode(raw).decode()
+
+
+class PhoneMessageIds:
+    """Makes ids as a linked device does, that no other run of the simulator makes either."""
+
+    def __init__(self) -> None:
+        self._run = os.urandom(5).hex().upper()
+        self._order = count(1)
+
+    def next(self) -> str:
+        return f"3EB0{self._run}{next(self._order):08X}"

@@ -5,8 +5,12 @@ from collections.abc import Mapping
 from campaign_engine.config import Config
 from campaign_engine.providers.base import Provider
 from campaign_engine.providers.cloud_api import CloudApi
+from campaign_engine.providers.evolution import Evolution
 
 
 def build(config: Config) -> Mapping[str, Provider]:
     """Return the adapter of every provider by the name that accounts use; opens no connection."""
-    return {"cloud_api": CloudApi(version=config.cloud_api_version, timeout_s=config.provider_timeout_s)}
+    return {
+        "cloud_api": CloudApi(version=config.cloud_api_version, timeout_s=config.provider_timeout_s),
+        "evolution": Evolution(timeout_s=config.provider_timeout_s),
+    }

@@ -25,6 +25,8 @@ PHONE_NUMBER_ID = "100200300400500"
 TOKEN = "test-token"
 SECRET = "test-secret"
 RECIPIENT = "+5511910000001"
+INSTANCE = "test instance"
+APIKEY = "test-apikey"
 
 # No delays and no chance, unless a test asks for them.
 PLAIN = (  # noqa: SIM905 - as one would type it
@@ -104,6 +106,13 @@ class Simulator:
         headers = {"Authorization": f"Bearer {token}"}
         return self.http.request(method, f"{self.url}/v26.0/{path}", headers=headers, timeout=5, **rest)
 
+    def evolution(
+        self, method: str, path: str, body: Any = None, *, instance: str = INSTANCE, apikey: str | None = APIKEY
+    ) -> requests.Response:
+        """Call Evolution API: `path` is what stands before the name of the instance."""
+        headers = {"apikey": apikey} if apikey else {}
+        return self.http.request(method, f"{self.url}/{path}/{instance}", json=body, headers=headers, timeout=5)
+
     # The control API.
 
     def control(self, method: str, path: str, body: Any = None) -> requests.Response:
@@ -112,6 +121,11 @@ class Simulator:
     def register(self, **fields: Any) -> dict[str, Any]:
         number = {"phone_number_id": PHONE_NUMBER_ID, "access_token": TOKEN, "app_secret": SECRET, **fields}
         response = self.control("POST", "numbers", number)
+        assert response.status_code == 200, response.text
+        return dict(response.json())
+
+    def register_instance(self, **fields: Any) -> dict[str, Any]:
+        response = self.control("POST", "instances", {"instance": INSTANCE, "apikey": APIKEY, **fields})
         assert response.status_code == 200, response.text
         return dict(response.json())
 

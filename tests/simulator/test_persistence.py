@@ -91,6 +91,21 @@ def test_a_reset_and_a_removal_are_kept_and_a_clean_stop_keeps_everything(tmp_pa
         simulator.stop()
 
 
+def test_an_instance_and_its_address_book_outlive_a_kill_and_a_removed_one_stays_away(tmp_path: Path) -> None:
+    simulator = Simulator(state_dir=tmp_path)
+    simulator.register_instance(state="close", contacts=[{"number": "+5511910000001", "name": "Ana"}])
+    simulator.register_instance(instance="gone")
+    simulator.control("DELETE", "instances/gone")
+    simulator.stop(signal.SIGKILL)
+    simulator = Simulator(state_dir=tmp_path)
+    try:
+        (instance,) = simulator.control("GET", "instances").json()["instances"]
+        assert (instance["state"], instance["contacts"][0]["name"]) == ("close", "Ana")
+        assert simulator.evolution("GET", "instance/connectionState").status_code == 200
+    finally:
+        simulator.stop()
+
+
 def test_a_torn_last_line_is_cut_off_and_another_damaged_line_is_refused(tmp_path: Path) -> None:
     journal = tmp_path / "journal.jsonl"
     simulator = Simulator(state_dir=tmp_path)

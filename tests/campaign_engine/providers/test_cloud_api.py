@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from campaign_engine.providers import cloud_api
+from campaign_engine.providers import cloud_api, cloud_api_webhooks
 from campaign_engine.providers.base import (
     Accepted,
     ErrorClass,
@@ -673,6 +673,7 @@ def test_a_status_is_read_in_full(api: CloudApi) -> None:
             error_class=ErrorClass.RECIPIENT,
             error_code="131026",
             error_detail="not on WhatsApp",
+            business="WABA",
         )
     ]
 
@@ -685,7 +686,7 @@ def test_a_thousand_statuses_over_many_entries_are_all_read_in_order(api: CloudA
     found = api.parse_statuses(payload)
     assert [update.provider_message_id for update in found] == [f"wamid.{at}" for at in range(1000)]
     assert [update.number for update in found] == [NUMBER] * 900 + ["222"] * 100
-    assert cloud_api.numbers_in(payload) == {NUMBER, "222"}
+    assert cloud_api_webhooks.numbers_in(payload) == {NUMBER, "222"}
 
 
 @pytest.mark.parametrize(
@@ -708,7 +709,7 @@ def test_what_may_be_absent_may_be_absent(api: CloudApi) -> None:
     del payload["entry"][0]["changes"][0]["value"]["metadata"]
     (update,) = api.parse_statuses(payload)
     assert update == StatusUpdate(
-        MessageStatus.SENT, datetime(2025, 11, 24, 16, 0, tzinfo=UTC), "", None, None, recipient=None
+        MessageStatus.SENT, datetime(2025, 11, 24, 16, 0, tzinfo=UTC), "", None, None, recipient=None, business="WABA"
     )
 
 
@@ -767,7 +768,7 @@ _STATUS = st.dictionaries(
     | st.builds(lambda statuses: webhook(statuses), st.lists(_STATUS, max_size=3))
 )
 def test_no_payload_whatsoever_breaks_the_reading(payload: dict[str, Any]) -> None:
-    cloud_api.numbers_in(payload)
+    cloud_api_webhooks.numbers_in(payload)
     for update in CloudApi(version="v26.0", timeout_s=1).parse_statuses(payload):
         assert update.at.tzinfo is UTC
         for text in (update.provider_message_id, update.callback_data, update.recipient, update.error_detail):

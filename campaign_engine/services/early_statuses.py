@@ -1,0 +1,83 @@
+"""Statuses that are faster than the answer to the send they speak of.
+
+Where a provider takes nothing of ours along, a status is matched by the id that only the answer gives. One that comes
+first would belong to nobody and be lost, so it waits for as long as a message of its account is being sent that may be
+the one: the id is either found then, or is not ours (somebody wrote on the phone by hand).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Session
+from sqlalchemy.types import BigInteger, DateTime, Text
+
+from campaign_engine.models import WebhookEvent
+from campaign_engine.providers.base import Provider
+
+WITHOUT_CALLBACK_DATA = frozenset({"evolution"})
+PAUSE = timedelta(seconds=1)
+
+# One statement and so one moment: a message is either still being sent or has its id. The clocks of the machine that
+# claimed and of the one that received may differ a little.
+_EARLY = text(
+    """
+    SELECT DISTINCT s.event_id
+    FROM unnest(:event_ids, :account_ids, :provider_message_ids, :received_ats)
+      AS s(event_id, account_id, provider_message_id, received_at)
+    WHERE NOT EXISTS (SELECT 1 FROM messages m WHERE m.provider_message_id = s.provider_message_id)
+      AND EXISTS (
+        SELECT 1 FROM messages m
+        WHERE m.status = 'sending' AND m.account_id = s.account_id
+          AND m.claimed_at <= s.received_at + interval '5 seconds'
+      )
+    """
+).bindparams(
+    bindparam("event_ids", type_=ARRAY(BigInteger)),
+    bindparam("account_ids", type_=ARRAY(BigInteger)),
+    bindparam("provider_message_ids", type_=ARRAY(Text)),
+    bindparam("received_ats", type_=ARRAY(DateTime(timezone=True))),
+)
+
+
+def hold_back(
+    session: Session, events: Sequence[WebhookEvent], *, providers: Mapping[str, Provider], now: datetime
+) -> list[WebhookEvent]:
+    """Return the events that can be applied now, in their order; the others are looked at again after `PAUSE`."""
+    spoken = [
+        (event.id, account_id, identity, event.received_at)
+        for event in events
+        if event.provider in WITHOUT_CALLBACK_DATA
+        for identity in _ids_in(event, providers[event.provider])
+        for account_id in event.account_ids
+    ]
+    if not spoken:
+        return list(events)
+    event_ids, account_ids, identities, received_ats = (list(column) for column in zip(*spoken, strict=True))
+    early = set(
+        session.scalars(
+            _EARLY,
+            {
+                "event_ids": event_ids,
+                "account_ids": account_ids,
+                "provider_message_ids": identities,
+                "received_ats": received_ats,
+            },
+        )
+    )
+    for event in events:
+        if event.id in early:
+            event.apply_after = now + PAUSE
+    return [event for event in events if event.id not in early]
+
+
+def _ids_in(event: WebhookEvent, provider: Provider) -> set[str]:
+    try:
+        payload = json.loads(event.body)
+    except (ValueError, RecursionError):
+        return set()
+    if not isinstance(payload, dict):
+        return set()
+    return {update.provider_message_id for update in provider.parse_statuses(payload) if update.provider_message_id}

@@ -1,0 +1,35 @@
+"""How the answers of every wire leave: after the latency, or never."""
+
+import asyncio
+import random
+
+from aiohttp import web
+
+from simulator.simulation import Simulation
+
+
+class Answering:
+    """The time that the answers of one wire take, and the ones that are lost."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+        self._jitter = random.Random(simulation.behaviour.seed)
+
+    async def take_time(self) -> None:
+        """Let the latency pass."""
+        behaviour = self._simulation.behaviour
+        delay_ms = behaviour.latency_ms
+        if behaviour.jitter_ms:
+            delay_ms += behaviour.jitter_ms * self._jitter.random()
+        if delay_ms:
+            await asyncio.sleep(delay_ms / 1000)
+
+    async def lose(self, request: web.Request, unsent: web.Response) -> web.Response:
+        """Cut the connection under an accepted message; the response that is returned can reach nobody."""
+        hang_ms = self._simulation.behaviour.lost_answer_hang_ms
+        if hang_ms:
+            await asyncio.sleep(hang_ms / 1000)
+        if request.transport is not None:
+            request.transport.abort()
+        unsent.force_close()
+        return unsent

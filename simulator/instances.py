@@ -1,0 +1,139 @@
+"""The registered Evolution instances: phone sessions, what each shows of itself, and how its webhooks look."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from simulator import checks
+from simulator.errors import InvalidField
+
+STATES = ("open", "connecting", "close")
+CHANNELS = ("baileys", "business")
+SHAPES = (
+    "object",  # what Evolution 2.3 documents: an object with `keyId` and the word for the status
+    "list",  # a list of `key` and `update`, the status as Baileys' number
+    "flat",  # an object with `key.id`, the status in lower case
+)
+CONTACT_TYPES = ("contact", "group_member")
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """A person in the phone's address book."""
+
+    number: str
+    name: str = ""
+    type: str = "contact"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One phone session. Nothing can be sent while its `state` is not `open`.
+
+    On the `business` channel it only hands through to Meta: ids, errors and words of statuses are Meta's.
+    """
+
+    instance: str
+    apikey: str
+    webhook_url: str | None = None
+    state: str = "open"
+    channel: str = "baileys"
+    update_shape: str = "object"
+    refuse_code: int | None = None
+    contacts: tuple[Contact, ...] = ()
+
+    @property
+    def phone_number_id(self) -> str:
+        """Its name, under which the ledger has its messages."""
+        return self.instance
+
+    @property
+    def is_business(self) -> bool:
+        return self.channel == "business"
+
+    def public(self) -> dict[str, object]:
+        """Return everything but the apikey."""
+        shown = asdict(self)
+        del shown["apikey"]
+        return shown
+
+
+class Instances:
+    """The registry, by name."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Instance] = {}
+
+    def __iter__(self) -> Iterator[Instance]:
+        return iter(list(self._by_name.values()))
+
+    def get(self, name: str) -> Instance | None:
+        return self._by_name.get(name)
+
+    def put(self, instance: Instance) -> None:
+        self._by_name[instance.instance] = instance
+
+    def remove(self, name: str) -> bool:
+        return self._by_name.pop(name, None) is not None
+
+    def clear(self) -> None:
+        self._by_name.clear()
+
+
+def registered(known: Instance | None, fields: Mapping[str, object]) -> Instance:
+    """Return the instance that these fields make, or make of a known one; what is left out keeps its value.
+
+    Raises InvalidField.
+    """
+    for name in fields:
+        if name not in _FIELDS:
+            raise InvalidField(name, f"is not a field of an instance; the fields are {', '.join(_FIELDS)}")
+    checked = {name: _checked(name, value) for name, value in fields.items()}
+    if known is None:
+        for name in ("instance", "apikey"):
+            if name not in checked:
+                raise InvalidField(name, "is required")
+        known = Instance(instance=checked["instance"], apikey=checked["apikey"])
+    return replace(known, **checked)
+
+
+def restored(stored: Mapping[str, Any]) -> Instance:
+    """Return an instance that the journal holds."""
+    return Instance(**{**stored, "contacts": tuple(Contact(**contact) for contact in stored["contacts"])})
+
+
+def _checked(name: str, value: object) -> Any:
+    check, allows_null = _FIELDS[name]
+    if value is None and allows_null:
+        return None
+    try:
+        return check(value)
+    except ValueError as problem:
+        raise InvalidField(name, f"{problem}{', or null' if allows_null else ''}") from None
+
+
+def _contacts(value: object) -> tuple[Contact, ...]:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(each, dict) for each in value):
+        raise ValueError('must be a list like [{"number": "+5511910000001", "name": "Ana", "type": "contact"}]')
+    check_type = checks.one_of(*CONTACT_TYPES)
+    return tuple(
+        Contact(
+            number=checks.phone(each.get("number")),
+            name=checks.text(each["name"]) if each.get("name") else "",
+            type=check_type(each.get("type", "contact")),
+        )
+        for each in value
+    )
+
+
+# Field: how it is checked, and whether null is a value.
+_FIELDS: dict[str, tuple[Callable[[object], object], bool]] = {
+    "instance": (checks.text, False),
+    "apikey": (checks.text, False),
+    "webhook_url": (checks.url, True),
+    "state": (checks.one_of(*STATES), False),
+    "channel": (checks.one_of(*CHANNELS), False),
+    "update_shape": (checks.one_of(*SHAPES), False),
+    "refuse_code": (checks.code, True),
+    "contacts": (_contacts, False),
+}

@@ -1,0 +1,39 @@
+"""What the phone of an Evolution account knows of people: its address book, and who is on WhatsApp."""
+
+from typing import Any
+
+from campaign_engine.db import transaction
+from campaign_engine.services import accounts, contact_sync, contacts
+from jobs.enqueueing import enqueue_contact_sync, enqueue_number_check
+from web.api.blueprint import Blueprint, company_id
+from web.hints import hint
+from web.runtime import runtime
+from web.schemas.contact_sync import ContactSyncRequestSchema, ContactSyncSchema
+
+blueprint = Blueprint("contact sync", __name__, description="People out of the phone of an account, in the background.")
+
+
+@blueprint.route("/accounts/<id:account_id>/sync-contacts", methods=["POST"])
+@blueprint.arguments(ContactSyncRequestSchema)
+@blueprint.response(202, ContactSyncSchema)
+def sync_contacts(values: dict[str, Any], account_id: int) -> Any:
+    """Read the address book of the account's phone onto a list; a notification tells when it is done."""
+    with transaction() as session:
+        account = accounts.get(session, company_id(), account_id)
+        contact_sync.address_book_of(account, runtime().providers)
+        contact_list = contact_sync.list_for(session, account, name=values.get("list"))
+        hint(session, enqueue_contact_sync, account.id, contact_list.id)
+        return {"account_id": account.id, "list_id": contact_list.id, "list": contact_list.name}
+
+
+@blueprint.route("/accounts/<id:account_id>/lists/<id:list_id>/check-numbers", methods=["POST"])
+@blueprint.response(202, ContactSyncSchema)
+def check_numbers(account_id: int, list_id: int) -> Any:
+    """Ask the account's phone who of a list is on WhatsApp; the others go on the list that the answer names."""
+    with transaction() as session:
+        account = accounts.get(session, company_id(), account_id)
+        contact_list = contacts.get_list(session, company_id(), list_id)
+        contact_sync.address_book_of(account, runtime().providers)
+        absent = contacts.ensure_list(session, company_id=company_id(), name=contact_sync.NOT_ON_WHATSAPP)
+        hint(session, enqueue_number_check, account.id, contact_list.id, absent.id)
+        return {"account_id": account.id, "list_id": absent.id, "list": absent.name}
