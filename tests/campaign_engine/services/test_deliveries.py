@@ -14,10 +14,10 @@ from sqlalchemy.orm import Session
 
 from campaign_engine import providers
 from campaign_engine.config import Config
-from campaign_engine.models import Account, Campaign
+from campaign_engine.models import Account, Campaign, Company
 from campaign_engine.providers.base import Accepted
 from campaign_engine.providers.cloud_api import signature_of
-from campaign_engine.services import campaigns, deliveries, progress, sending
+from campaign_engine.services import campaigns, deliveries, progress, settling
 from tests import factories
 from tests.campaign_engine import numbered
 from tests.campaign_engine.numbered import NOW
@@ -43,10 +43,10 @@ def _send(session: Session, campaign: Campaign, count: int = 1) -> list[uuid.UUI
     token = uuid.uuid4()
     number = _number(session, campaign)
     rows = numbered.claim_next(session, account=number, token=token, sequence=[campaign.id] * count, now=NOW)
-    sending.settle(
+    settling.settle(
         session,
         token=token,
-        settlements=[sending.settlement_of(row, Accepted(f"wamid.{row.message_id}", None), now=NOW) for row in rows],
+        settlements=[settling.settlement_of(row, Accepted(f"wamid.{row.message_id}", None), now=NOW) for row in rows],
     )
     return [row.message_id for row in rows]
 
@@ -134,8 +134,8 @@ def test_a_webhook_before_the_send_is_settled_settles_it(session: Session, campa
     )
     _deliver(session, campaign, _status(rows[0].message_id, "delivered"))
     assert _row(session, rows[0].message_id).status == "delivered"
-    sending.settle(
-        session, token=token, settlements=[sending.settlement_of(rows[0], Accepted("wamid.x", None), now=NOW)]
+    settling.settle(
+        session, token=token, settlements=[settling.settlement_of(rows[0], Accepted("wamid.x", None), now=NOW)]
     )
     assert _row(session, rows[0].message_id).status == "delivered"
     assert progress.miscounted(session) == []
@@ -146,7 +146,7 @@ def test_a_webhook_settles_an_unknown_message_by_its_own_id(session: Session, ca
     [row] = numbered.claim_next(
         session, account=_number(session, campaign), token=token, sequence=[campaign.id], now=NOW
     )
-    sending.expire_claims(session, token)
+    settling.expire_claims(session, token)
     _deliver(session, campaign, _status(row.message_id, "sent", id="wamid.never-seen"))
     found = _row(session, row.message_id)
     assert (found.status, found.provider_message_id) == ("sent", "wamid.never-seen")
@@ -194,6 +194,78 @@ def test_failed_is_final_but_loses_against_proof_of_delivery(session: Session, c
     _deliver(session, campaign, _status(wrong, "failed", errors=[error]))
     assert _row(session, wrong).status == "delivered"
     assert progress.miscounted(session) == []
+
+
+def test_the_failure_of_an_earlier_attempt_says_nothing_of_the_present_one(
+    session: Session, campaign: Campaign
+) -> None:
+    [message] = _send(session, campaign)
+    error = {"code": 131050, "title": "switched off"}
+    earlier = _status(message, "failed", id="wamid.of-the-first-attempt", errors=[error])
+    _deliver(session, campaign, earlier)
+    row = _row(session, message)
+    assert (row.status, row.failed_at, row.error_code) == ("sent", None, None)
+    assert session.scalar(text("SELECT count(*) FROM opt_outs")) == 0
+    _deliver(session, campaign, earlier, _status(message, "failed", errors=[{"code": 131026}]))
+    row = _row(session, message)
+    assert (row.status, row.error_code) == ("failed", "131026")
+
+
+def test_a_failure_counts_while_the_providers_id_is_not_known(session: Session, campaign: Campaign) -> None:
+    numbered.claim_next(
+        session, account=_number(session, campaign), token=uuid.uuid4(), sequence=[campaign.id], now=NOW
+    )
+    message = session.scalar(text("SELECT id FROM messages WHERE status = 'sending'"))
+    _deliver(session, campaign, _status(message, "failed", errors=[{"code": 131026}]))
+    assert _row(session, message).status == "failed"
+
+
+def test_accounts_that_were_heard_from_are_not_waited_for_and_their_business_is_known(
+    session: Session, campaign: Campaign
+) -> None:
+    [message] = _send(session, campaign)
+    number = _number(session, campaign)
+    silent = numbered.account(session, campaign_company(session, campaign), unacknowledged_since=NOW)
+    number.unacknowledged_since = NOW
+    deliveries.store(
+        session,
+        provider="cloud_api",
+        account_ids=[number.id, silent.id],
+        body=_body([_status(message, "delivered")]),
+        now=NOW,
+    )
+    session.flush()
+    applied = deliveries.apply_waiting(session, providers=PROVIDERS, now=NOW)
+    assert applied is not None
+    assert applied.heard_from == {number.id: "waba"}
+    deliveries.acknowledge(session, applied.heard_from)
+    session.expire_all()
+    assert (number.unacknowledged_since, silent.unacknowledged_since) == (None, NOW)
+    assert (number.business_account_id, silent.business_account_id) == ("waba", None)
+    deliveries.acknowledge(session, {number.id: None})
+    session.expire_all()
+    assert number.business_account_id == "waba"
+
+
+def campaign_company(session: Session, campaign: Campaign) -> Company:
+    return session.get_one(Company, campaign.company_id)
+
+
+def test_a_webhook_that_is_given_up_is_kept_with_the_reason(session: Session, campaign: Campaign) -> None:
+    number = _number(session, campaign)
+    for body in (b"1", b"2", b"3"):
+        deliveries.store(session, provider="cloud_api", account_ids=[number.id], body=body, now=NOW)
+    session.flush()
+    ids = session.scalars(text("SELECT id FROM webhook_events ORDER BY id")).all()
+    for reason in ("cannot be applied", "comes too late"):
+        deliveries.set_aside(session, ids[1], reason=reason, now=NOW)
+    assert deliveries.due(session, now=NOW, limit=9) == [ids[0], ids[2]]
+    found = session.execute(text("SELECT body, failure, applied_at FROM webhook_events ORDER BY id")).all()
+    assert [(row.body, row.failure, row.applied_at) for row in found] == [
+        (b"1", None, None),
+        (b"2", "cannot be applied", NOW),
+        (b"3", None, None),
+    ]
 
 
 @pytest.mark.parametrize(

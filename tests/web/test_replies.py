@@ -1,0 +1,202 @@
+"""Replies over the API and as a page: looked at, and decided where it is not clear what they mean."""
+
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from campaign_engine.models import Account, Campaign, Company, Role, User
+from campaign_engine.providers.base import Inbound
+from campaign_engine.services import replies
+from campaign_engine.services.replies import Received
+from tests import factories
+from tests.web.conftest import Caller, problem
+from tests.web.visitor import Visitor, flashes, person, signed_in
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+PHONE = "+5511987654321"
+HOSTILE = "<script>evil()</script> não tenho interesse. não quero mais"
+
+Says = Callable[..., None]
+
+
+def say(session: Any, number: Account, *words: str, sender: str = "551187654321") -> None:
+    """Let a person write to a number."""
+    written = [
+        Received(
+            number.id,
+            number.company_id,
+            Inbound(number.phone_number_id or "", f"wamid.{uuid.uuid4().hex}", sender, NOW, "text", text=each),
+        )
+        for each in words
+    ]
+    replies.receive(session, written, now=NOW)
+
+
+@pytest.fixture
+def says(call: Caller, database: Callable[[], Any]) -> Says:
+    """Let a person write to the caller's company."""
+
+    def write(*words: str, **who: str) -> None:
+        with database() as session:
+            say(session, factories.account(session, session.get_one(Company, call.company_id)), *words, **who)
+
+    return write
+
+
+def test_replies_are_listed_newest_first_and_in_pages(call: Caller, says: Says) -> None:
+    says("oi", "chega", "SAIR")
+    first = call("GET", "/replies?limit=2").json
+    second = call("GET", f"/replies?limit=2&cursor={first['next_cursor']}").json
+    assert [each["text"] for each in first["items"] + second["items"]] == ["SAIR", "chega", "oi"]
+    shown = first["items"][0]
+    assert (shown["phone"], shown["intent"], shown["kind"]) == ("+551187654321", "certain", "text")
+    assert (shown["decision"], shown["campaign_id"], shown["received_at"]) == (None, None, "2026-11-20T12:00:00.000Z")
+    assert call("GET", f"/replies/{shown['id']}").json == shown
+
+
+def test_replies_are_chosen_by_intent_and_by_need_of_a_decision(call: Caller, says: Says) -> None:
+    says("oi", sender="5511987650001")
+    says("chega", sender="5511987650002")
+    says("SAIR", sender="5511987650003")
+    for query, texts in (
+        ("intent=certain", ["SAIR"]),
+        ("intent=none", ["oi"]),
+        ("undecided=true", ["chega"]),
+        ("undecided=false&intent=resume", []),
+    ):
+        assert [each["text"] for each in call("GET", f"/replies?{query}").json["items"]] == texts, query
+    problem(call("GET", "/replies?intent=perhaps"), 422)
+    problem(call("GET", "/replies?campaign_id=99999999"), 404)
+
+
+@pytest.mark.parametrize(("decision", "kinds"), [("opted_out", ["opted_out"]), ("dismissed", [])])
+def test_a_held_reply_is_decided_once(call: Caller, says: Says, decision: str, kinds: list[str]) -> None:
+    says("chega")
+    [held] = call("GET", "/replies?undecided=true").json["items"]
+    assert [each["kind"] for each in call("GET", "/opt-outs").json["items"]] == ["held"]
+    decided = call("POST", f"/replies/{held['id']}/decide", json={"decision": decision})
+    assert (decided.status_code, decided.json["decision"]) == (200, decision)
+    assert decided.json["decided_by"] == str(call.user_id)
+    assert [each["kind"] for each in call("GET", "/opt-outs").json["items"]] == kinds
+    again = problem(call("POST", f"/replies/{held['id']}/decide", json={"decision": "dismissed"}), 409)
+    assert again["code"] == "reply_decided"
+    assert [each["kind"] for each in call("GET", "/opt-outs").json["items"]] == kinds
+
+
+@pytest.mark.parametrize("body", [{}, {"decision": "later"}, {"decision": None}, {"decision": ["dismissed"]}])
+def test_a_decision_is_one_of_two(call: Caller, says: Says, body: Any) -> None:
+    says("chega")
+    [held] = call("GET", "/replies").json["items"]
+    assert list(problem(call("POST", f"/replies/{held['id']}/decide", json=body), 422)["errors"]) == ["decision"]
+
+
+def test_a_viewer_looks_and_another_company_does_not(
+    call: Caller, caller: Callable[..., Caller], stranger: Caller, says: Says
+) -> None:
+    says("chega")
+    viewer = caller(role="viewer", like=call)
+    [held] = viewer("GET", "/replies").json["items"]
+    problem(viewer("POST", f"/replies/{held['id']}/decide", json={"decision": "dismissed"}), 403)
+    assert stranger("GET", "/replies").json["items"] == []
+    problem(stranger("GET", f"/replies/{held['id']}"), 404)
+    problem(stranger("POST", f"/replies/{held['id']}/decide", json={"decision": "dismissed"}), 404)
+    assert viewer("GET", "/replies?undecided=true").json["items"] == [held]
+
+
+def test_the_settings_of_the_confirmation_are_kept_and_go_back(call: Caller) -> None:
+    given = {"opt_out_confirmation": False, "opt_out_confirmation_text": "Tchau!"}
+    assert given.items() <= call("PATCH", "/company/settings", json=given).json.items()
+    back = call("PATCH", "/company/settings", json=dict.fromkeys(given)).json
+    assert (back["opt_out_confirmation"], back["opt_out_confirmation_text"]) == (None, None)
+    problem(call("PATCH", "/company/settings", json={"opt_out_confirmation": "yes"}), 422)
+
+
+# --- The page.
+
+
+@pytest.fixture
+def desk(app: Flask, database: Callable[[], Any]) -> tuple[Visitor, Visitor, int]:
+    """An operator and a viewer of a company to which somebody has written, and the id of its account."""
+    with database() as session:
+        company = factories.company(session)
+        number = factories.account(session, company)
+        people = [person(session, company, role) for role in (Role.OPERATOR, Role.VIEWER)]
+        factories.contact(session, company, phone=PHONE, name="Ana & Bia")
+        say(session, number, HOSTILE)
+        say(session, number, "Adorei!", sender="5511987650001")
+    operator, viewer = (signed_in(app, each) for each in people)
+    return operator, viewer, number.id
+
+
+def test_what_is_to_be_decided_stands_on_a_page_and_in_the_navigation(desk: tuple[Visitor, Visitor, int]) -> None:
+    operator, _, _ = desk
+    html = operator.see("/replies")
+    assert "&lt;script&gt;evil()" in html
+    assert "<script>evil" not in html
+    assert "Ana &amp; Bia" in html
+    assert "Adorei!" not in html
+    assert "Adorei!" in operator.see("/replies?show=all")
+    for path in ("/", "/accounts", "/imports"):
+        assert 'class="waiting">1<span' in operator.get(path, follow_redirects=True).get_data(as_text=True), path
+
+
+def test_a_button_decides_and_the_hint_goes_away(desk: tuple[Visitor, Visitor, int]) -> None:
+    operator, _, _ = desk
+    html = operator.see("/replies")
+    action = html.split('action="/replies/')[1].split('"')[0]
+    for expected in ("This person gets no more messages.", "This reply has been decided already."):
+        answer = operator.press(f"/replies/{action}", decision="opted_out")
+        assert answer.status_code == 303
+        html = operator.see("/replies")
+        assert flashes(html) == [expected]
+    assert "Nothing is to be decided" in html
+    assert 'class="waiting"' not in html
+    assert "Decided: no more messages." in operator.see("/replies?show=all")
+    assert operator.press(f"/replies/{action}", decision="later").status_code == 422
+
+
+def test_who_only_looks_has_no_buttons(desk: tuple[Visitor, Visitor, int]) -> None:
+    operator, viewer, _ = desk
+    action = operator.see("/replies").split('action="/replies/')[1].split('"')[0]
+    assert 'action="/replies/' not in viewer.see("/replies")
+    assert viewer.press(f"/replies/{action}", decision="dismissed").status_code == 403
+
+
+def test_a_page_of_another_company_shows_nothing_and_decides_nothing(
+    app: Flask, database: Callable[[], Any], desk: tuple[Visitor, Visitor, int]
+) -> None:
+    operator, _, _ = desk
+    action = operator.see("/replies").split('action="/replies/')[1].split('"')[0]
+    with database() as session:
+        other = person(session, factories.company(session), Role.ADMIN)
+    stranger = signed_in(app, other)
+    assert "Nobody has replied yet" in stranger.see("/replies?show=all")
+    assert stranger.press(f"/replies/{action}", decision="opted_out").status_code == 404
+    assert 'class="waiting">1<span' in operator.see("/replies")
+
+
+def test_a_reply_leads_to_its_campaign_and_pages_lead_on(
+    app: Flask, database: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from web.pages import replies as pages
+
+    monkeypatch.setattr(pages, "REPLIES_PER_PAGE", 2)
+    with database() as session:
+        company = factories.company(session)
+        user: User = person(session, company, Role.OPERATOR)
+        number = factories.account(session, company)
+        campaign: Campaign = factories.campaign(session, user, accounts=[number], name="Spring")
+        say(session, number, *("chega", "basta", "fora"))
+        session.flush()
+        for reply in replies.of_company(session, company.id):
+            reply.campaign_id = campaign.id
+    visitor = signed_in(app, user)
+    first = visitor.see("/replies")
+    assert f'href="/campaigns/{campaign.id}">Spring</a>' in first
+    older = first.split('rel="next"')[0].rpartition('href="')[2].split('"')[0].replace("&amp;", "&")
+    second = visitor.see(older)
+    assert ("chega" in first, "chega" in second) == (False, True)

@@ -1,0 +1,69 @@
+"""People who must not be written to: who asked for it, and the company's own blocklist."""
+
+from typing import Any
+
+from campaign_engine.clock import utc_now
+from campaign_engine.db import transaction
+from campaign_engine.models import OptOut
+from campaign_engine.services import opt_outs
+from web.api.blueprint import Blueprint, company_id, decode_cursor, page
+from web.api.contacts import default_region
+from web.auth import current_user
+from web.schemas.opt_outs import OptOutPageSchema, OptOutQuery, OptOutSchema
+
+blueprint = Blueprint("opt-outs", __name__, description="People who must not be written to, whatever is imported.")
+
+
+@blueprint.route("/opt-outs", methods=["GET"])
+@blueprint.arguments(OptOutQuery, location="query")
+@blueprint.response(200, OptOutPageSchema)
+def list_opt_outs(query: dict[str, Any]) -> Any:
+    """List who opted out, who is blocked, and whose wish is to be decided."""
+    with transaction() as session:
+        (after_key,) = decode_cursor(query["cursor"], str) or ("",)
+        found = opt_outs.of_company(
+            session, company_id(), kind=query["kind"], after_key=after_key, limit=query["limit"] + 1
+        )
+        listed = page(found, limit=query["limit"], position=lambda opted_out: [opted_out.phone_key])
+        return {**listed, "items": [_shown(opted_out) for opted_out in listed["items"]]}
+
+
+@blueprint.route("/opt-outs", methods=["POST"])
+@blueprint.arguments(OptOutSchema)
+@blueprint.response(201, OptOutSchema)
+def create_opt_out(values: dict[str, Any]) -> Any:
+    """Note that a person must not be written to; messages that wait are left out when their turn comes."""
+    with transaction() as session:
+        opted_out = opt_outs.add(
+            session,
+            company_id=company_id(),
+            phone=values["phone"],
+            kind=values["kind"],
+            note=values.get("note"),
+            default_region=default_region(),
+            now=utc_now(),
+            actor_id=current_user().id,
+        )
+        return _shown(opted_out)
+
+
+@blueprint.route("/opt-outs/<phone>", methods=["DELETE"])
+@blueprint.response(204)
+def lift_opt_out(phone: str) -> None:
+    """Let a person be written to again."""
+    with transaction() as session:
+        opt_outs.lift(
+            session,
+            company_id=company_id(),
+            phone=phone,
+            default_region=default_region(),
+            now=utc_now(),
+            actor_id=current_user().id,
+        )
+
+
+def _shown(opted_out: OptOut) -> dict[str, Any]:
+    return {
+        "phone": f"+{opted_out.phone_key}",
+        **{name: getattr(opted_out, name) for name in ("kind", "source", "note", "campaign_id", "opted_out_at")},
+    }

@@ -1,0 +1,62 @@
+"""What people write back, and what to make of it where that is not clear."""
+
+from typing import Any
+
+from campaign_engine.clock import utc_now
+from campaign_engine.db import transaction
+from campaign_engine.models import Reply
+from campaign_engine.services import campaigns, replies
+from web.api.blueprint import Blueprint, company_id, decode_cursor, page
+from web.auth import current_user
+from web.schemas.opt_outs import DecisionSchema, ReplyPageSchema, ReplyQuery, ReplySchema
+
+blueprint = Blueprint("replies", __name__, description="What people write back, newest first.")
+
+
+@blueprint.route("/replies", methods=["GET"])
+@blueprint.arguments(ReplyQuery, location="query")
+@blueprint.response(200, ReplyPageSchema)
+def list_replies(query: dict[str, Any]) -> Any:
+    """List the replies, all or those to a campaign, of an intent, or that wait for a decision."""
+    with transaction() as session:
+        if query["campaign_id"] is not None:
+            campaigns.get(session, company_id(), query["campaign_id"])
+        (before_id,) = decode_cursor(query["cursor"], int) or (None,)
+        found = replies.of_company(
+            session,
+            company_id(),
+            campaign_id=query["campaign_id"],
+            intent=query["intent"],
+            undecided=query["undecided"],
+            before_id=before_id,
+            limit=query["limit"] + 1,
+        )
+        listed = page(found, limit=query["limit"], position=lambda reply: [reply.id])
+        return {**listed, "items": [_shown(reply) for reply in listed["items"]]}
+
+
+@blueprint.route("/replies/<id:reply_id>", methods=["GET"])
+@blueprint.response(200, ReplySchema)
+def show_reply(reply_id: int) -> Any:
+    """Show a reply."""
+    with transaction() as session:
+        return _shown(replies.get(session, company_id(), reply_id))
+
+
+@blueprint.route("/replies/<id:reply_id>/decide", methods=["POST"])
+@blueprint.arguments(DecisionSchema)
+@blueprint.response(200, ReplySchema)
+def decide_reply(values: dict[str, Any], reply_id: int) -> Any:
+    """Decide what a held reply meant, and with it every other held reply of the same person."""
+    with transaction() as session:
+        reply = replies.get(session, company_id(), reply_id)
+        replies.decide(session, reply, decision=values["decision"], actor_id=current_user().id, now=utc_now())
+        return _shown(reply)
+
+
+def _shown(reply: Reply) -> dict[str, Any]:
+    names = (
+        *("id", "contact_id", "account_id", "campaign_id", "message_id", "kind", "text", "payload", "intent"),
+        *("received_at", "decision", "decided_at", "decided_by"),
+    )
+    return {"phone": f"+{reply.phone_key}", **{name: getattr(reply, name) for name in names}}
