@@ -33,11 +33,13 @@ CAMPAIGN_TRANSITIONS: dict[str, tuple[frozenset[CampaignStatus], CampaignStatus]
     # verb: (states it starts from, state it leads to)
     "schedule": (frozenset({CampaignStatus.DRAFT, CampaignStatus.SCHEDULED}), CampaignStatus.SCHEDULED),
     "start": (frozenset({CampaignStatus.DRAFT, CampaignStatus.SCHEDULED}), CampaignStatus.PREPARING),
+    "miss": (frozenset({CampaignStatus.SCHEDULED}), CampaignStatus.DRAFT),  # found too late to start by itself
     "run": (frozenset({CampaignStatus.PREPARING}), CampaignStatus.RUNNING),
     "fail": (frozenset({CampaignStatus.PREPARING}), CampaignStatus.FAILED),
     "pause": (frozenset({CampaignStatus.RUNNING}), CampaignStatus.PAUSED),
     "resume": (frozenset({CampaignStatus.PAUSED}), CampaignStatus.RUNNING),
     "complete": (frozenset({CampaignStatus.RUNNING}), CampaignStatus.COMPLETED),
+    "reopen": (frozenset({CampaignStatus.COMPLETED}), CampaignStatus.RUNNING),
     "cancel": (
         frozenset(
             {
@@ -53,6 +55,11 @@ CAMPAIGN_TRANSITIONS: dict[str, tuple[frozenset[CampaignStatus], CampaignStatus]
 }
 
 CAMPAIGN_IS_OVER = frozenset({CampaignStatus.COMPLETED, CampaignStatus.CANCELLED, CampaignStatus.FAILED})
+
+# A person may have single messages sent again, of a completed campaign too: it runs again until they are out.
+CAMPAIGN_MAY_SEND_AGAIN = frozenset(
+    {CampaignStatus.PREPARING, CampaignStatus.RUNNING, CampaignStatus.PAUSED, CampaignStatus.COMPLETED}
+)
 
 # What a provider's status means for a row, and over which states it may win. A status only moves forward
 # (accepted < sent < delivered < read); `failed` is final but loses against a later `delivered` or `read` of the same

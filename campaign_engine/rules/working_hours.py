@@ -1,20 +1,28 @@
-"""When a campaign may send: several windows a day, weekdays, holidays, in one time zone, through every clock change.
+"""When a campaign may send: several windows a day, weekdays, holidays, through every clock change; in one time zone or
+in each recipient's own.
 
 Windows are in local wall-clock time. In the hour that a clock change skips a window opens at the next instant that
 exists; in the hour that is repeated it opens the first time and closes the second.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from campaign_engine.rules.local_time import first_instant, last_instant
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 AT_CLOSE = ("resume", "stop")
 _HORIZON_DAYS = 370  # a year of holidays, and a little more
 _LONGEST_DAYS = 8
 _MIDNIGHT = "24:00"
+COMPANY = "company"
+RECIPIENT = "recipient"
+"""What `timezone` may be besides the name of a zone: the company's own, or that of each recipient's number."""
+
+_SEARCHES = 10
 
 
 class WorkingHoursError(ValueError):
@@ -42,12 +50,17 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class WorkingHours:
-    """The windows of a campaign. `stops_at_close` ends the campaign's sending for good when a window closes."""
+    """The windows of a campaign. `stops_at_close` ends the campaign's sending for good when a window closes.
+
+    With `per_recipient` the windows are in the time of each recipient (`opens_in`); `zone` then stands in for numbers
+    that belong to no place.
+    """
 
     windows: tuple[Window, ...]
     zone: ZoneInfo
     holidays: frozenset[date]
     stops_at_close: bool
+    per_recipient: bool = False
 
     def open_until(self, now: datetime) -> datetime | None:
         """Return when the window that is open at `now` closes, or None when none is open.
@@ -68,6 +81,24 @@ class WorkingHours:
                 return max(opens, now)
         return None
 
+    def opens_in(self, zones: Sequence[str], now: datetime) -> datetime | None:
+        """Return when a window is open in every one of `zones` at once: `now` while it is, None when never.
+
+        A number's prefix may stand for several zones; nobody is written to outside the hours of any of them. Where
+        they have no hour in common, the first zone decides.
+        """
+        local = [replace(self, zone=ZoneInfo(name)) for name in zones] or [self]
+        at = now
+        for _ in range(_SEARCHES):
+            moments = [hours.opens_at(at) for hours in local]
+            opens = [moment for moment in moments if moment is not None]
+            if len(opens) < len(moments):
+                return None
+            if max(opens) <= at:
+                return at
+            at = max(opens)
+        return local[0].opens_at(now)
+
     def _stretches(self, now: datetime) -> Iterator[tuple[datetime, datetime]]:
         """Yield (opens, closes) in UTC from yesterday on, in order, those that touch or overlap made one."""
         first = now.astimezone(self.zone).date() - timedelta(days=1)
@@ -84,7 +115,7 @@ class WorkingHours:
                     pending = (opens, closes)
             # A window of today may touch one of tomorrow; one that closed before today's end touches nothing any more.
             # Hours that never close are given out a week at a time.
-            closed = pending is not None and pending[1] < _instant(day, time.max, self.zone, fold=1)
+            closed = pending is not None and pending[1] < last_instant(datetime.combine(day, time.max), self.zone)
             if pending is not None and (closed or offset > _LONGEST_DAYS):
                 yield pending
                 pending = None
@@ -97,14 +128,16 @@ class WorkingHours:
         for window in self.windows:
             if day.weekday() in window.days:
                 last = day + timedelta(days=1) if window.overnight else day
-                opens = _instant(day, window.start, self.zone, fold=0)
-                closes = _instant(last, window.end, self.zone, fold=1)
+                opens = first_instant(datetime.combine(day, window.start), self.zone)
+                closes = last_instant(datetime.combine(last, window.end), self.zone)
                 if opens < closes:
                     yield opens, closes
 
 
 def parse(value: Mapping[str, Any], *, default_zone: str) -> WorkingHours:
     """Read `{windows: [{days, start, end}], timezone?, holidays?, at_close?}` (contract).
+
+    `default_zone` is the company's when `timezone` is `company` or `recipient`, and the campaign's when it is left out.
 
     Raises:
         WorkingHoursError: with the field that cannot be used.
@@ -116,9 +149,13 @@ def parse(value: Mapping[str, Any], *, default_zone: str) -> WorkingHours:
     if at_close not in AT_CLOSE:
         raise WorkingHoursError("at_close", "Accepted are resume and stop.")
     try:
-        zone = ZoneInfo(value.get("timezone") or default_zone)
+        named = value.get("timezone") or default_zone
+        zone = ZoneInfo(default_zone if named in (COMPANY, RECIPIENT) else named)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: "America" is a folder of the database
-        raise WorkingHoursError("timezone", "This is no time zone, such as America/Sao_Paulo.") from error
+        sentence = "Accepted are a time zone, such as America/Sao_Paulo, and the words company and recipient."
+        raise WorkingHoursError("timezone", sentence) from error
+    if named == RECIPIENT and at_close == "stop":
+        raise WorkingHoursError("at_close", "Hours of each recipient close at different times; accepted is resume.")
     holidays = set()
     for at, holiday in enumerate(value.get("holidays") or []):
         try:
@@ -130,6 +167,7 @@ def parse(value: Mapping[str, Any], *, default_zone: str) -> WorkingHours:
         zone=zone,
         holidays=frozenset(holidays),
         stops_at_close=at_close == "stop",
+        per_recipient=named == RECIPIENT,
     )
 
 
@@ -154,27 +192,3 @@ def _time(field: str, value: Any) -> time:
     if found.tzinfo is not None:
         raise WorkingHoursError(field, "Give the time without a zone; the zone is `timezone`.")
     return found
-
-
-def _instant(day: date, at: time, zone: ZoneInfo, *, fold: int) -> datetime:
-    # For a wall-clock time that a change skips, the conversion through UTC lands after the gap by as much as the
-    # time lies in it; the fold of a repeated time chooses the first or the second.
-    local = datetime.combine(day, at.replace(fold=fold), tzinfo=zone)
-    instant = local.astimezone(UTC)
-    if instant.astimezone(zone).replace(tzinfo=None, fold=0) != local.replace(tzinfo=None, fold=0):
-        before = local.replace(fold=1).astimezone(UTC)
-        after = local.replace(fold=0).astimezone(UTC)
-        return _end_of_gap(min(before, after), max(before, after), zone)
-    return instant
-
-
-def _end_of_gap(low: datetime, high: datetime, zone: ZoneInfo) -> datetime:
-    """Return the instant of the clock change between two instants, to the second."""
-    offset = low.astimezone(zone).utcoffset()
-    while high - low > timedelta(seconds=1):
-        middle = low + (high - low) / 2
-        if middle.astimezone(zone).utcoffset() == offset:
-            low = middle
-        else:
-            high = middle
-    return high.replace(microsecond=0)

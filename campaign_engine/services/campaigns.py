@@ -1,11 +1,10 @@
-"""Campaigns: drafted, started, paused, resumed, cancelled, completed. Every transition is a compare-and-set."""
+"""Campaigns: read, scheduled, started, paused, resumed, cancelled, completed. Every transition is a compare-and-set."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, bindparam, delete, func, insert, select, text
+from sqlalchemy import Row, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 from sqlalchemy.types import BigInteger, Text
@@ -22,93 +21,20 @@ from campaign_engine.models import (
     Contact,
     Message,
 )
-from campaign_engine.rules import content as content_rules
-from campaign_engine.rules import rendering, working_hours
-from campaign_engine.rules.phone import InvalidPhone, parse_phone
-from campaign_engine.rules.states import CAMPAIGN_TRANSITIONS, CampaignStatus
+from campaign_engine.rules.states import CAMPAIGN_MAY_SEND_AGAIN, CAMPAIGN_TRANSITIONS, CampaignStatus
+from campaign_engine.services import notifications, series
+from campaign_engine.services.audiences import Audience, has_anybody
 
 log = get_logger(__name__)
 
-MAX_INLINE_RECIPIENTS = 10_000
-BUILT_IN_VARIABLES = frozenset({"name", "phone"})
-CHANGEABLE_WHILE_OPEN = ("name", "pacing", "working_hours", "content")
-
-
-@dataclass(frozen=True, slots=True)
-class Audience:
-    """Who gets a campaign: contacts on any of the lists or with any of the tags, less those on excluded lists."""
-
-    list_ids: Sequence[int]
-    tags: Sequence[str]
-    exclude_list_ids: Sequence[int]
-
-    @classmethod
-    def of(cls, stored: Mapping[str, Any]) -> "Audience":
-        """Read it from a campaign's row."""
-        return cls(
-            list_ids=stored.get("list_ids") or [],
-            tags=stored.get("tags") or [],
-            exclude_list_ids=stored.get("exclude_list_ids") or [],
-        )
-
-
-def create(
-    session: Session,
-    *,
-    company_id: int,
-    owner_id: int,
-    values: Mapping[str, Any],
-    default_region: str,
-    default_timezone: str,
-    now: datetime,
-) -> Campaign:
-    """Create a campaign, as a draft or, with `scheduled_at`, scheduled.
-
-    `values` has the shape of `POST /campaigns` (contract), ids as integers.
-
-    Raises:
-        InvalidInput: names every field that cannot be used.
-    """
-    faults: dict[str, list[str]] = {}
-    account_ids = _checked_accounts(session, company_id, values.get("account_ids") or [], faults)
-    audience = values.get("audience") or {}
-    recipients = _checked_audience(session, company_id, audience, default_region, faults)
-    content = values.get("content") or {}
-    _check_content(session, company_id, audience, recipients, content, faults)
-    _check_hours(values.get("working_hours"), faults)
-    scheduled_at = values.get("scheduled_at")
-    if faults:
-        raise InvalidInput(faults)
-
-    campaign = Campaign(
-        company_id=company_id,
-        owner_id=owner_id,
-        name=values["name"],
-        audience={key: audience[key] for key in ("list_ids", "tags", "exclude_list_ids") if audience.get(key)},
-        content=dict(content),
-        pacing={key: value for key, value in (values.get("pacing") or {}).items() if value is not None},
-        working_hours=values.get("working_hours"),
-        timezone=values.get("timezone") or default_timezone,
-        created_at=now,
-    )
-    session.add(campaign)
-    session.flush()
-    session.add_all(CampaignAccount(campaign_id=campaign.id, account_id=account_id) for account_id in account_ids)
-    if recipients:
-        session.execute(
-            insert(CampaignRecipient),
-            [{"campaign_id": campaign.id, "position": at, **row} for at, row in enumerate(recipients)],
-        )
-    session.flush()
-    if scheduled_at is not None:
-        schedule(session, campaign, at=scheduled_at)
-    return campaign
+START_TOLERANCE = timedelta(minutes=1)
+"""A start time may be this far in the past: the clock of whoever gives it, and the way here."""
 
 
 def get(session: Session, company_id: int, campaign_id: int) -> Campaign:
-    """Return a campaign of the company, as it is now; NotFound otherwise."""
+    """Return a campaign of the company, as it is now; NotFound otherwise, and for a test send of one."""
     campaign = session.get(Campaign, campaign_id, populate_existing=True)
-    if campaign is None or campaign.company_id != company_id:
+    if campaign is None or campaign.company_id != company_id or campaign.kind != "campaign":
         raise NotFound("campaign", campaign_id)
     return campaign
 
@@ -116,8 +42,8 @@ def get(session: Session, company_id: int, campaign_id: int) -> Campaign:
 def of_company(
     session: Session, company_id: int, *, before_id: int | None = None, limit: int = 50
 ) -> Sequence[Campaign]:
-    """Return the company's campaigns, newest first, from before `before_id`."""
-    query = select(Campaign).where(Campaign.company_id == company_id)
+    """Return the company's campaigns, newest first, from before `before_id`; test sends are none."""
+    query = select(Campaign).where(Campaign.company_id == company_id, Campaign.kind == "campaign")
     if before_id is not None:
         query = query.where(Campaign.id < before_id)
     return session.scalars(query.order_by(Campaign.id.desc()).limit(limit)).all()
@@ -129,7 +55,7 @@ def some_of_company(session: Session, company_id: int, campaign_ids: Sequence[in
         campaign.id: campaign
         for campaign in session.scalars(
             select(Campaign)
-            .where(Campaign.company_id == company_id, Campaign.id.in_(campaign_ids))
+            .where(Campaign.company_id == company_id, Campaign.kind == "campaign", Campaign.id.in_(campaign_ids))
             .execution_options(populate_existing=True)
         )
     }
@@ -146,6 +72,19 @@ def account_ids_of(session: Session, campaign_ids: Collection[int]) -> dict[int,
     )
     for row in rows:
         found[row.campaign_id].append(row.account_id)
+    return found
+
+
+def weights_of(session: Session, campaign_ids: Collection[int]) -> dict[int, dict[int, int | None]]:
+    """Return the weight of each account of each campaign, in one statement; all null where none was chosen."""
+    found: dict[int, dict[int, int | None]] = {campaign_id: {} for campaign_id in campaign_ids}
+    rows = session.execute(
+        select(CampaignAccount.campaign_id, CampaignAccount.account_id, CampaignAccount.weight)
+        .where(CampaignAccount.campaign_id.in_(campaign_ids))
+        .order_by(CampaignAccount.account_id)
+    )
+    for row in rows:
+        found[row.campaign_id][row.account_id] = row.weight
     return found
 
 
@@ -197,98 +136,24 @@ def export_of(session: Session, campaign_id: int) -> Iterator[Row[Message, str |
     yield from session.execute(query)
 
 
-def update(session: Session, campaign: Campaign, *, values: Mapping[str, Any], default_region: str) -> None:
-    """Change a campaign that is not over; a change of text or pace takes effect at the next message.
-
-    A draft may change in everything; once it has started, its audience and accounts stay.
-
-    Raises:
-        InvalidInput: a value cannot be used, or may not change any more.
-        TransitionNotAllowed: the campaign is over.
-    """
-    # Locked, so that it cannot start while its audience is being replaced.
-    session.refresh(campaign, with_for_update=True)
-    if campaign.status not in (
-        CampaignStatus.DRAFT,
-        CampaignStatus.SCHEDULED,
-        CampaignStatus.PREPARING,
-        CampaignStatus.RUNNING,
-        CampaignStatus.PAUSED,
-    ):
-        raise TransitionNotAllowed(kind="campaign", verb="change", status=campaign.status)
-    faults: dict[str, list[str]] = {}
-    started = campaign.status not in (CampaignStatus.DRAFT, CampaignStatus.SCHEDULED)
-    if started:
-        for name in values:
-            if name not in CHANGEABLE_WHILE_OPEN:
-                faults[name] = ["This cannot change after the start; cancel and make a new campaign."]
-    company_id = campaign.company_id
-    audience = values.get("audience", campaign.audience)
-    recipients: list[dict[str, Any]] | None = None
-    if "audience" in values and not started:
-        recipients = _checked_audience(session, company_id, audience, default_region, faults)
-    account_ids = None
-    if "account_ids" in values and not started:
-        account_ids = _checked_accounts(session, company_id, values["account_ids"], faults)
-    if "working_hours" in values:
-        _check_hours(values["working_hours"], faults)
-    if "content" in values or recipients is not None:
-        # Another audience may lack the variables of the same text, and the recipients it replaces count no more.
-        content = values.get("content", campaign.content)
-        stays = campaign.id if recipients is None else None
-        _check_content(session, company_id, audience, recipients, content, faults, campaign_id=stays)
-    if faults:
-        raise InvalidInput(faults)
-
-    for name in ("name", "content", "pacing", "working_hours", "timezone"):
-        if name in values:
-            setattr(campaign, name, values[name])
-    if recipients is not None:
-        campaign.audience = {
-            key: audience[key] for key in ("list_ids", "tags", "exclude_list_ids") if audience.get(key)
-        }
-        session.execute(delete(CampaignRecipient).where(CampaignRecipient.campaign_id == campaign.id))
-        if recipients:
-            session.execute(
-                insert(CampaignRecipient),
-                [{"campaign_id": campaign.id, "position": at, **row} for at, row in enumerate(recipients)],
-            )
-    if account_ids is not None:
-        session.execute(delete(CampaignAccount).where(CampaignAccount.campaign_id == campaign.id))
-        session.add_all(CampaignAccount(campaign_id=campaign.id, account_id=account_id) for account_id in account_ids)
-    session.flush()
-    if values.get("scheduled_at") is not None:
-        schedule(session, campaign, at=values["scheduled_at"])
-
-
-def delete_draft(session: Session, campaign: Campaign) -> None:
-    """Delete a campaign that never started.
-
-    Raises:
-        TransitionNotAllowed: it has started; what was sent is kept.
-    """
-    result = session.execute(
-        text("DELETE FROM campaigns WHERE id = :id AND status IN ('draft', 'scheduled')"), {"id": campaign.id}
-    )
-    if not result.rowcount:  # type: ignore[attr-defined]
-        raise TransitionNotAllowed(kind="campaign", verb="be deleted", status=campaign.status)
-    session.expunge(campaign)
-
-
-def schedule(session: Session, campaign: Campaign, *, at: datetime) -> None:
+def schedule(session: Session, campaign: Campaign, *, at: datetime, now: datetime) -> None:
     """Let the campaign start by itself at `at`.
 
     Raises:
+        InvalidInput: the time is over. A wrong year would send to everybody at once.
         TransitionNotAllowed: it has started already.
     """
-    _move(session, campaign, "schedule", scheduled_at=require_aware(at))
+    if require_aware(at) < now - START_TOLERANCE:
+        raise InvalidInput.field("scheduled_at", "This time is in the past; leave it out and start the campaign.")
+    _move(session, campaign, "schedule", scheduled_at=require_aware(at), status_reason=None, status_code=None)
     log.info("campaign.scheduled", campaign_id=campaign.id, at=at.isoformat())
 
 
 def start(session: Session, campaign: Campaign, *, now: datetime) -> None:
     """Start a campaign: from now on its audience is frozen and messages are written.
 
-    Two starts at once start once; the other is refused.
+    Two starts at once start once; the other is refused. The next occurrence of a recurring campaign is written with
+    the start of this one.
 
     Raises:
         TransitionNotAllowed: it is not a draft or scheduled.
@@ -299,26 +164,64 @@ def start(session: Session, campaign: Campaign, *, now: datetime) -> None:
         _require_recipients(session, campaign)
         _require_active_account(session, campaign)
     last_contact = session.scalar(text("SELECT max(id) FROM contacts")) or 0
-    _move(session, campaign, "start", started_at=now, frozen_through=int(last_contact))
+    _move(
+        session,
+        campaign,
+        "start",
+        started_at=now,
+        frozen_through=int(last_contact),
+        status_reason=None,
+        status_code=None,
+    )
+    series.write_next(session, campaign, after=now, now=now)
     log.info("campaign.started", campaign_id=campaign.id, company_id=campaign.company_id)
 
 
-def pause(session: Session, campaign: Campaign, *, reason: str = "paused by an operator") -> None:
-    """Stop sending after the messages in flight."""
-    _move(session, campaign, "pause", status_reason=reason)
-    log.info("campaign.paused", campaign_id=campaign.id, reason=reason)
+def miss(session: Session, campaign: Campaign, *, reason: str) -> None:
+    """Turn a scheduled campaign whose time passed unused into a draft, for a person to start or to schedule anew.
+
+    It gives its recurrence up: the series goes on in the next occurrence, or is over.
+    """
+    _move(session, campaign, "miss", status_reason=reason, status_code="missed_start", recurrence=None)
+    log.warning("campaign.start_missed", campaign_id=campaign.id, reason=reason)
+
+
+def pause(
+    session: Session, campaign: Campaign, *, reason: str = "paused by an operator", code: str = "operator"
+) -> None:
+    """Stop sending after the messages in flight; `reason` is the sentence for people, `code` the word for programs."""
+    _move(session, campaign, "pause", status_reason=reason, status_code=code)
+    log.info("campaign.paused", campaign_id=campaign.id, code=code, reason=reason)
 
 
 def resume(session: Session, campaign: Campaign) -> None:
     """Go on where a pause stopped."""
-    _move(session, campaign, "resume", status_reason=None)
+    _move(session, campaign, "resume", status_reason=None, status_code=None)
     log.info("campaign.resumed", campaign_id=campaign.id)
 
 
 def cancel(session: Session, campaign: Campaign, *, now: datetime) -> None:
     """End a campaign for good; what was not sent is never sent."""
-    _move(session, campaign, "cancel", finished_at=now, status_reason=None)
+    _move(session, campaign, "cancel", finished_at=now, status_reason=None, status_code=None)
     log.info("campaign.cancelled", campaign_id=campaign.id)
+
+
+def reopen(session: Session, campaign: Campaign, *, verb: str) -> None:
+    """Let a campaign send messages that a person has just put back; a completed one runs again.
+
+    Call it with those rows pending again: their counters hold the campaign in the state that is looked at here.
+
+    Raises:
+        TransitionNotAllowed: it was cancelled or could not be prepared; `verb` is what cannot be done now.
+    """
+    session.refresh(campaign)
+    if campaign.status not in CAMPAIGN_MAY_SEND_AGAIN:
+        raise TransitionNotAllowed(
+            kind="campaign", verb=verb, status=campaign.status, code=f"campaign_{campaign.status}"
+        )
+    if campaign.status == CampaignStatus.COMPLETED:
+        _move(session, campaign, "reopen", finished_at=None)
+        log.info("campaign.reopened", campaign_id=campaign.id)
 
 
 def mark_running(session: Session, campaign: Campaign) -> None:
@@ -335,7 +238,7 @@ def fail(session: Session, campaign: Campaign, *, reason: str, now: datetime) ->
 def complete_finished(session: Session, campaign_ids: Collection[int] | None, *, now: datetime) -> list[int]:
     """Complete those campaigns (or all) that have no row pending or sending left; return which.
 
-    Side effects: logs each once; the compare-and-set makes one caller the one who completed it.
+    Side effects: logs and notifies of each once; the compare-and-set makes one caller the one who completed it.
     """
     if campaign_ids is not None and not campaign_ids:
         return []
@@ -343,9 +246,11 @@ def complete_finished(session: Session, campaign_ids: Collection[int] | None, *,
     rows = session.execute(
         text(
             f"""
-            UPDATE campaigns SET status = 'completed', finished_at = :now
+            UPDATE campaigns SET status = 'completed', finished_at = :now, status_reason = NULL,
+              status_code = NULL
             WHERE status = 'running' AND prepared_at IS NOT NULL AND pending_count = 0 AND sending_count = 0 {narrowed}
-            RETURNING id, total_count, funnel_sent_count, failed_count, unknown_count, skipped_count
+            RETURNING id, company_id, kind, name, total_count, funnel_sent_count, failed_count, unknown_count,
+              skipped_count, sent_count + delivered_count + read_count AS accepted_count
             """  # noqa: S608 - the only inserted text is our own
         ).bindparams(*([bindparam("ids", type_=ARRAY(BigInteger))] if campaign_ids is not None else [])),
         {"now": now, **({"ids": list(campaign_ids)} if campaign_ids is not None else {})},
@@ -360,7 +265,25 @@ def complete_finished(session: Session, campaign_ids: Collection[int] | None, *,
             unknown=row.unknown_count,
             skipped=row.skipped_count,
         )
+        if row.kind == "campaign":
+            _notify_completed(session, row)
     return [row.id for row in rows]
+
+
+def _notify_completed(session: Session, row: Row[Any]) -> None:
+    parts = [f"{row.accepted_count} of {row.total_count} sent", f"{row.failed_count} failed"]
+    if row.skipped_count:
+        parts.append(f"{row.skipped_count} skipped")
+    if row.unknown_count:
+        parts.append(f"{row.unknown_count} unknown: look at them")
+    notifications.notify(
+        session,
+        company_id=row.company_id,
+        kind="campaign_completed",
+        severity="warning" if row.unknown_count else "info",
+        text=f"The campaign {row.name} is completed: {', '.join(parts)}.",
+        subject=("campaign", row.id),
+    )
 
 
 CONTENT_FAILURES = 3
@@ -379,14 +302,24 @@ def pause_where_content_fails(session: Session, campaign_ids: Collection[int]) -
         ).all()
         campaign = session.get_one(Campaign, campaign_id, populate_existing=True)
         if len(details) >= CONTENT_FAILURES and campaign.status == CampaignStatus.RUNNING:
-            pause(session, campaign, reason=f"the provider refuses its content ({details[-1]})")
+            pause(
+                session,
+                campaign,
+                reason=f"the provider refuses its content ({details[-1]})",
+                code="content_refused",
+            )
 
 
 def pause_at_close(session: Session, campaign_id: int) -> None:
     """Pause a campaign whose hours are over and which is to stop then; harmless when it was paused meanwhile."""
     campaign = session.get_one(Campaign, campaign_id, populate_existing=True)
     if campaign.status == CampaignStatus.RUNNING:
-        pause(session, campaign, reason="its working hours are over, and it stops at closing time")
+        pause(
+            session,
+            campaign,
+            reason="its working hours are over, and it stops at closing time",
+            code="closing_time",
+        )
 
 
 def _move(session: Session, campaign: Campaign, verb: str, **values: Any) -> None:
@@ -408,160 +341,9 @@ def _move(session: Session, campaign: Campaign, verb: str, **values: Any) -> Non
         )
 
 
-def _checked_accounts(
-    session: Session, company_id: int, account_ids: Sequence[int], faults: dict[str, list[str]]
-) -> list[int]:
-    if not account_ids:
-        faults["account_ids"] = ["At least one account is needed."]
-        return []
-    distinct = list(dict.fromkeys(account_ids))
-    known = set(
-        session.scalars(
-            select(Account.id).where(
-                Account.company_id == company_id,
-                Account.id.in_(distinct),
-                Account.status != AccountStatus.DELETED,
-            )
-        )
-    )
-    missing = [str(account_id) for account_id in distinct if account_id not in known]
-    if missing:
-        faults["account_ids"] = [f"There is no account {', '.join(missing)}."]
-    return distinct
-
-
-def _checked_audience(
-    session: Session,
-    company_id: int,
-    audience: Mapping[str, Any],
-    default_region: str,
-    faults: dict[str, list[str]],
-) -> list[dict[str, Any]]:
-    """Check an audience; return its inline recipients as rows, in the order given."""
-    recipients = audience.get("recipients") or []
-    if not (audience.get("list_ids") or audience.get("tags") or recipients):
-        faults["audience"] = ["Name at least one list, tag or recipient."]
-        return []
-    for name in ("list_ids", "exclude_list_ids"):
-        wanted = list(dict.fromkeys(audience.get(name) or []))
-        known = set(
-            session.scalars(
-                text("SELECT id FROM contact_lists WHERE company_id = :company AND id = ANY(:ids)").bindparams(
-                    bindparam("ids", type_=ARRAY(BigInteger))
-                ),
-                {"company": company_id, "ids": wanted},
-            )
-        )
-        missing = [str(list_id) for list_id in wanted if list_id not in known]
-        if missing:
-            faults[f"audience.{name}"] = [f"There is no list {', '.join(missing)}."]
-    if len(recipients) > MAX_INLINE_RECIPIENTS:
-        faults["audience.recipients"] = [
-            f"At most {MAX_INLINE_RECIPIENTS:,} recipients can be given inline; import a list instead."
-        ]
-        return []
-    rows: list[dict[str, Any]] = []
-    for at, recipient in enumerate(recipients):
-        try:
-            phone = parse_phone(recipient["phone"], default_region=default_region)
-        except InvalidPhone as error:
-            faults[f"audience.recipients.{at}.phone"] = [str(error)]
-            continue
-        rows.append(
-            {
-                "phone": phone.e164,
-                "phone_key": phone.key,
-                "name": recipient.get("name"),
-                "variables": content_rules.named_variables(recipient.get("variables") or {}),
-            }
-        )
-    return rows
-
-
-def _check_hours(value: Mapping[str, Any] | None, faults: dict[str, list[str]]) -> None:
-    if value is not None:
-        try:
-            working_hours.parse(value, default_zone="UTC")
-        except working_hours.WorkingHoursError as error:
-            faults[f"working_hours.{error.field}"] = [str(error)]
-
-
-def _check_content(
-    session: Session,
-    company_id: int,
-    audience: Mapping[str, Any],
-    recipients: Sequence[Mapping[str, Any]] | None,
-    content: Mapping[str, Any],
-    faults: dict[str, list[str]],
-    *,
-    campaign_id: int | None = None,
-) -> None:
-    found = content_rules.faults_of(content)
-    if found:
-        faults.update(found)
-        return
-    try:
-        templates = list(content_rules.templates_of(content))
-    except rendering.TemplateError as error:
-        faults[content_rules.field_with_text(content)] = [str(error)]
-        return
-    if "audience" in faults or not any(template.variables for _, template in templates):
-        return
-    known = known_variables(session, company_id, Audience.of(audience), campaign_id=campaign_id) | BUILT_IN_VARIABLES
-    for row in recipients or ():
-        known |= set(row["variables"])
-    for name, template in templates:
-        try:
-            template.check(known)
-        except rendering.UnknownVariables as error:
-            faults[name] = [str(error)]
-
-
-def known_variables(
-    session: Session, company_id: int, audience: Audience, *, campaign_id: int | None = None
-) -> set[str]:
-    """Return the names of the variables that some contact of the audience has."""
-    rows = session.scalars(
-        text(
-            """
-            SELECT DISTINCT jsonb_object_keys(c.variables) FROM contacts c
-            WHERE c.company_id = :company_id AND c.variables <> '{}' AND (
-              c.tags && :tags OR EXISTS (
-                SELECT 1 FROM contact_list_members lm WHERE lm.contact_id = c.id AND lm.list_id = ANY(:list_ids)
-              )
-            )
-            UNION SELECT DISTINCT jsonb_object_keys(r.variables) FROM campaign_recipients r
-            WHERE r.campaign_id = :campaign_id
-            """
-        ).bindparams(bindparam("tags", type_=ARRAY(Text)), bindparam("list_ids", type_=ARRAY(BigInteger))),
-        {
-            "company_id": company_id,
-            "tags": list(audience.tags),
-            "list_ids": list(audience.list_ids),
-            "campaign_id": campaign_id,
-        },
-    )
-    return set(rows)
-
-
 def _require_recipients(session: Session, campaign: Campaign) -> None:
     audience = Audience.of(campaign.audience)
-    found = session.scalar(
-        text(
-            """
-            SELECT EXISTS (SELECT 1 FROM campaign_recipients WHERE campaign_id = :campaign_id)
-              OR EXISTS (SELECT 1 FROM contact_list_members WHERE list_id = ANY(:list_ids))
-              OR EXISTS (SELECT 1 FROM contacts WHERE company_id = :company_id AND tags && :tags)
-            """
-        ).bindparams(bindparam("tags", type_=ARRAY(Text)), bindparam("list_ids", type_=ARRAY(BigInteger))),
-        {
-            "campaign_id": campaign.id,
-            "list_ids": list(audience.list_ids),
-            "company_id": campaign.company_id,
-            "tags": list(audience.tags),
-        },
-    )
-    if not found:
+    if not has_anybody(session, campaign.company_id, audience, campaign_id=campaign.id):
         raise InvalidInput.field(
             "audience",
             "Nobody would get this campaign: its lists, tags and recipients are empty.",

@@ -3,6 +3,7 @@
 import math
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import redis as redis_package
 from rq import Queue
@@ -19,13 +20,15 @@ from tests import factories
 from tests.campaign_engine import numbered
 
 
-def _campaign(*, scheduled_at: datetime | None = None, count: int = 3) -> tuple[int, int]:
+def _campaign(*, scheduled_at: datetime | None = None, count: int = 3, **values: Any) -> tuple[int, int]:
     """Make a campaign; return its id and its account's."""
     with transaction() as session:
         owner = factories.user(session, factories.company(session))
         number = numbered.account(session, owner.company)
         members = numbered.people(session, owner.company, count=count)
-        values = {"scheduled_at": scheduled_at} if scheduled_at else {}
+        # Made before its time, as it would be.
+        if scheduled_at is not None:
+            values = {"scheduled_at": scheduled_at, "now": scheduled_at - timedelta(days=1), **values}
         made = numbered.draft(session, owner, accounts=[number], lists=[members], **values)
         return made.id, number.id
 
@@ -39,11 +42,42 @@ def _queued(connection: redis_package.Redis, name: str) -> int:
     return len(Queue(name, connection=connection))
 
 
-def test_a_campaign_missed_while_everything_was_down_starts(current: Runtime) -> None:
-    campaign_id, account_id = _campaign(scheduled_at=utc_now() - timedelta(hours=5))
+def test_a_campaign_missed_while_everything_was_down_starts_unless_it_is_too_late(current: Runtime) -> None:
+    campaign_id, account_id = _campaign(scheduled_at=utc_now() - timedelta(minutes=55))
+    missed_id, _ = _campaign(scheduled_at=utc_now() - timedelta(minutes=65))
     scheduling.verify_campaigns()
     assert _status(campaign_id) == "running"
     assert waking.lanes_with_a_turn(current.redis, [account_id]) == {account_id}
+    assert _status(missed_id) == "draft"
+    # Its job of rq-scheduler comes in late, and the verification comes again.
+    scheduling.start_campaign(missed_id)
+    scheduling.verify_campaigns()
+    assert _status(missed_id) == "draft"
+    with transaction() as session:
+        assert session.scalar(text("SELECT count(*) FROM notifications WHERE kind = 'campaign_start_missed'")) == 1
+
+
+def test_a_recurring_campaign_starts_again_and_again(current: Runtime) -> None:
+    first_id, _ = _campaign(scheduled_at=utc_now() - timedelta(seconds=1), recurrence={"every": "day", "time": "09:00"})
+    scheduling.verify_campaigns()
+    assert _status(first_id) == "running"
+    for occurrence in (2, 3):
+        with transaction() as session:
+            moved = "UPDATE campaigns SET scheduled_at = now() WHERE status = 'scheduled' RETURNING id, occurrence"
+            head = session.execute(text(moved)).one()
+        assert head.occurrence == occurrence
+        scheduling.start_campaign(head.id)
+        scheduling.verify_campaigns()
+        assert _status(head.id) == "running"
+
+
+def test_a_campaign_that_cannot_start_keeps_no_other_from_starting(current: Runtime) -> None:
+    held_id, account_id = _campaign(scheduled_at=utc_now() - timedelta(seconds=30))
+    with transaction() as session:
+        session.execute(text("UPDATE accounts SET status = 'deactivated' WHERE id = :id"), {"id": account_id})
+    campaign_id, _ = _campaign(scheduled_at=utc_now() - timedelta(seconds=1))
+    scheduling.verify_campaigns()
+    assert (_status(held_id), _status(campaign_id)) == ("scheduled", "running")
 
 
 def test_a_campaign_is_not_started_before_its_time(current: Runtime) -> None:

@@ -68,7 +68,18 @@ def test_a_campaign_is_drafted_and_shown(call: Caller, campaign: Campaign, accou
 
 
 def test_nulls_of_what_may_be_left_out_are_as_left_out(call: Caller, body: Campaign) -> None:
-    nulls = {"scheduled_at": None, "timezone": None, "pacing": None, "working_hours": None}
+    nulls: Campaign = dict.fromkeys(
+        (
+            "scheduled_at",
+            "timezone",
+            "pacing",
+            "working_hours",
+            "recurrence",
+            "start_late_s",
+            "rotation",
+            "frequency_cap",
+        )
+    )
     assert made_of(call, {**body, **nulls})["status"] == "draft"
 
 
@@ -80,6 +91,64 @@ def test_a_list_of_ids_takes_strings_and_numbers(call: Caller, body: Campaign, a
 def test_a_start_time_makes_it_scheduled_in_utc(call: Caller, body: Campaign) -> None:
     made = made_of(call, {**body, "scheduled_at": "2099-01-31T09:00:00-03:00"})
     assert (made["status"], made["scheduled_at"]) == ("scheduled", "2099-01-31T12:00:00.000Z")
+
+
+def test_a_start_time_without_an_offset_is_one_of_the_zone_that_is_given_with_it(call: Caller, body: Campaign) -> None:
+    new_york = {**body, "timezone": "America/New_York"}
+    made = made_of(call, {**new_york, "scheduled_at": "2098-03-09T02:30:00"})
+    assert made["scheduled_at"] == "2098-03-09T07:00:00.000Z", "the clock change skips it: right after the gap"
+    change = {"scheduled_at": "2099-01-31T09:00", "timezone": "America/Sao_Paulo"}
+    moved = call("PATCH", f"/campaigns/{made['id']}", json=change).json
+    assert (moved["scheduled_at"], moved["timezone"]) == ("2099-01-31T12:00:00.000Z", "America/Sao_Paulo")
+    refused = problem(call("PATCH", f"/campaigns/{made['id']}", json={"scheduled_at": "2099-01-31T09:00"}), 422)
+    assert list(refused["errors"]) == ["scheduled_at"]
+
+
+def test_a_recurrence_makes_a_series_that_can_be_followed(call: Caller, body: Campaign) -> None:
+    recurrence = {"every": "week", "days": ["mon", "thu"], "time": "09:00", "starts_on": "2099-01-31", "count": 3}
+    first = made_of(call, {**body, "recurrence": recurrence, "start_late_s": 90})
+    path = f"/campaigns/{first['id']}"
+    assert (first["status"], first["scheduled_at"]) == ("scheduled", "2099-02-02T12:00:00.000Z")
+    assert first["recurrence"] == {**recurrence, "interval": 1}
+    assert (first["occurrence"], first["parent_id"], first["start_late_s"]) == (1, None, 90)
+    assert first["next_occurrence_at"] == "2099-02-05T12:00:00.000Z"
+    assert call("GET", path).json == first
+    # What was read can be given back, and changes nothing.
+    given_back = call("PATCH", path, json={"recurrence": first["recurrence"]}).json
+    assert {**given_back, "version": 0} == {**first, "version": 0}
+
+    started = call("POST", f"{path}/start").json
+    assert started["next_occurrence_at"] == "2099-02-05T12:00:00.000Z"
+    [second, listed] = call("GET", "/campaigns").json["items"]
+    assert listed == started
+    assert (second["occurrence"], second["parent_id"]) == (2, first["id"])
+    assert (second["scheduled_at"], second["next_occurrence_at"]) == (
+        "2099-02-05T12:00:00.000Z",
+        "2099-02-09T12:00:00.000Z",
+    )
+    ended = call("PATCH", f"/campaigns/{second['id']}", json={"recurrence": None}).json
+    assert (ended["status"], ended["recurrence"], ended["next_occurrence_at"]) == ("scheduled", None, None)
+    call("POST", f"/campaigns/{second['id']}/cancel")
+    assert call("GET", path).json["next_occurrence_at"] is None
+
+
+def test_a_rotation_and_a_cap_are_kept_and_shown(call: Caller, body: Campaign, database: Callable[[], Any]) -> None:
+    with database() as session:
+        other = str(factories.account(session, session.get_one(Company, call.company_id)).id)
+    senders = [*body["account_ids"], other]
+    window = {"days": ["mon"], "start": "09:00", "end": "18:00"}
+    given = {
+        "account_ids": senders,
+        "rotation": {"sticky": True, "weights": {other: 4}},
+        "frequency_cap": "2/7 days",
+        "working_hours": {"windows": [window], "timezone": "recipient"},
+    }
+    made = made_of(call, {**body, **given})
+    assert made["rotation"] == {"sticky": True, "weights": {senders[0]: 1, other: 4}}
+    assert (made["frequency_cap"], made["working_hours"]) == (given["frequency_cap"], given["working_hours"])
+    change = {"rotation": {}, "frequency_cap": "none"}
+    shown = call("PATCH", f"/campaigns/{made['id']}", json=change).json
+    assert (shown["rotation"], shown["frequency_cap"]) == ({"sticky": False, "weights": None}, "none")
 
 
 def changed(body: Campaign, path: str, value: Any) -> Campaign:
@@ -154,6 +223,25 @@ def changed(body: Campaign, path: str, value: Any) -> Campaign:
         ("scheduled_at", "2020-01-31T09:00:00Z", "scheduled_at"),
         ("scheduled_at", "0001-01-01T00:00:00+14:00", "scheduled_at"),
         ("scheduled_at", "9999-12-31T23:59:59-14:00", "scheduled_at"),
+        ("recurrence", {"time": "09:00"}, "recurrence.every"),
+        ("recurrence", {"every": "hour", "time": "09:00"}, "recurrence.every"),
+        ("recurrence", {"every": "day"}, "recurrence.time"),
+        ("recurrence", {"every": "day", "time": "25:00"}, "recurrence.time"),
+        ("recurrence", {"every": "day", "time": "09:00", "interval": 0}, "recurrence.interval"),
+        ("recurrence", {"every": "week", "time": "09:00", "days": ["abc"]}, "recurrence.days"),
+        ("recurrence", {"every": "month", "time": "09:00", "day_of_month": 0}, "recurrence.day_of_month"),
+        ("recurrence", {"every": "month", "time": "09:00", "day_of_month": "first"}, "recurrence.day_of_month"),
+        ("recurrence", {"every": "day", "time": "09:00", "until": "2020-01-01"}, "recurrence.until"),
+        ("recurrence", {"every": "day", "time": "09:00", "slot_at": "2020-01-01"}, "recurrence.slot_at"),
+        ("start_late_s", -1, "start_late_s"),
+        ("start_late_s", "60", "start_late_s"),
+        ("rotation", {"sticky": "yes"}, "rotation.sticky"),
+        ("rotation", {"weights": {"1": 0}}, "rotation.weights.1.value"),
+        ("rotation", {"weights": {"999999999": 5}}, "rotation.weights"),
+        ("rotation", {"weights": [5]}, "rotation.weights"),
+        ("frequency_cap", "often", "frequency_cap"),
+        ("frequency_cap", "1/91 days", "frequency_cap"),
+        ("frequency_cap", 5, "frequency_cap"),
         ("timezone", "Sao Paulo", "timezone"),
         ("timezone", "", "timezone"),
         ("timezone", "../etc/passwd", "timezone"),
@@ -165,6 +253,11 @@ def changed(body: Campaign, path: str, value: Any) -> Campaign:
         ("pacing", {"longer_interval_after": 1.5}, "pacing.longer_interval_after"),
         ("pacing", {"speed": 5}, "pacing.speed"),
         ("working_hours", {"windows": []}, "working_hours.windows"),
+        (
+            "working_hours",
+            {"windows": [{"days": ["mon"], "start": "09:00", "end": "18:00"}], "timezone": "nowhere"},
+            "working_hours.timezone",
+        ),
         ("working_hours", "9 to 5", "working_hours"),
         ("status", "running", "status"),
     ],

@@ -1,7 +1,6 @@
 """Campaigns: drafted, changed, started, paused, resumed, cancelled, followed."""
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flask import Response
@@ -11,10 +10,13 @@ from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.errors import InvalidInput
 from campaign_engine.models import Campaign
-from campaign_engine.services import campaigns
+from campaign_engine.rules.states import CampaignStatus
+from campaign_engine.services import campaigns, drafts, series
+from campaign_engine.services.audit import CAMPAIGN_ACTIONS
 from campaign_engine.services.progress import STATES
 from jobs.enqueueing import enqueue_lanes, enqueue_prepare
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
+from web.auditing import audited
 from web.auth import current_user
 from web.downloads import csv_download
 from web.hints import hint
@@ -35,23 +37,26 @@ from web.schemas.campaigns import (
 )
 from web.schemas.fields import MAX_ID
 
-CLOCK_TOLERANCE = timedelta(minutes=1)
-"""A start time may be this far in the past: the caller's clock and the way here."""
-
 MAX_PROGRESS_IDS = 200
 
 SHOWN_FIELDS = (
     "id",
     "name",
     "status",
+    "status_code",
     "status_reason",
     "owner_id",
     "audience",
     "content",
     "pacing",
     "working_hours",
+    "frequency_cap",
     "timezone",
     "scheduled_at",
+    "start_late_s",
+    "recurrence",
+    "occurrence",
+    "parent_id",
     "created_at",
     "started_at",
     "finished_at",
@@ -93,11 +98,10 @@ def list_campaigns(query: dict[str, Any]) -> Any:
 @blueprint.arguments(CampaignSchema)
 @blueprint.response(201, CampaignShownSchema)
 def create_campaign(values: dict[str, Any]) -> Any:
-    """Create a campaign: a draft or, with `scheduled_at`, one that starts by itself."""
+    """Create a campaign: a draft or, with `scheduled_at` or `recurrence`, one that starts by itself."""
     config, user, now = runtime().config, current_user(), utc_now()
-    _require_future(values, now=now)
     with transaction() as session:
-        made = campaigns.create(
+        made = drafts.create(
             session,
             company_id=user.company_id,
             owner_id=user.id,
@@ -106,6 +110,8 @@ def create_campaign(values: dict[str, Any]) -> Any:
             default_timezone=user.company.timezone,
             now=now,
         )
+        audited(session, "campaign.created", ("campaign", made.id), name=made.name)
+        _audit_schedule(session, made)
         return _shown(session, [made])[0]
 
 
@@ -122,11 +128,13 @@ def show_campaign(campaign_id: int) -> Any:
 @blueprint.response(200, CampaignShownSchema)
 def change_campaign(values: dict[str, Any], campaign_id: int) -> Any:
     """Change a campaign; what is given replaces what was there, and takes effect at the next message."""
-    _require_future(values, now=utc_now())
     with transaction() as session:
         campaign = campaigns.get(session, company_id(), campaign_id)
-        campaigns.update(session, campaign, values=values, default_region=runtime().config.default_region)
+        drafts.update(session, campaign, values=values, default_region=runtime().config.default_region, now=utc_now())
         session.refresh(campaign)
+        audited(session, "campaign.changed", ("campaign", campaign.id), fields=sorted(values))
+        if values.get("scheduled_at") is not None or values.get("recurrence") is not None:
+            _audit_schedule(session, campaign)
         _wake_lanes(session, campaign)
         return _shown(session, [campaign])[0]
 
@@ -136,7 +144,9 @@ def change_campaign(values: dict[str, Any], campaign_id: int) -> Any:
 def delete_campaign(campaign_id: int) -> None:
     """Delete a campaign that never started."""
     with transaction() as session:
-        campaigns.delete_draft(session, campaigns.get(session, company_id(), campaign_id))
+        campaign = campaigns.get(session, company_id(), campaign_id)
+        drafts.delete_draft(session, campaign)
+        audited(session, "campaign.deleted", ("campaign", campaign_id), name=campaign.name)
 
 
 @blueprint.route("/campaigns/<id:campaign_id>/start", methods=["POST"])
@@ -146,6 +156,7 @@ def start_campaign(campaign_id: int) -> Any:
     with transaction() as session:
         campaign = campaigns.get(session, company_id(), campaign_id)
         campaigns.start(session, campaign, now=utc_now())
+        audited(session, CAMPAIGN_ACTIONS["start"], ("campaign", campaign.id))
         hint(session, enqueue_prepare, campaign.id)
         return _shown(session, [campaign])[0]
 
@@ -157,6 +168,7 @@ def pause_campaign(campaign_id: int) -> Any:
     with transaction() as session:
         campaign = campaigns.get(session, company_id(), campaign_id)
         campaigns.pause(session, campaign)
+        audited(session, CAMPAIGN_ACTIONS["pause"], ("campaign", campaign.id))
         return _shown(session, [campaign])[0]
 
 
@@ -167,6 +179,7 @@ def resume_campaign(campaign_id: int) -> Any:
     with transaction() as session:
         campaign = campaigns.get(session, company_id(), campaign_id)
         campaigns.resume(session, campaign)
+        audited(session, CAMPAIGN_ACTIONS["resume"], ("campaign", campaign.id))
         _wake_lanes(session, campaign)
         return _shown(session, [campaign])[0]
 
@@ -178,6 +191,7 @@ def cancel_campaign(campaign_id: int) -> Any:
     with transaction() as session:
         campaign = campaigns.get(session, company_id(), campaign_id)
         campaigns.cancel(session, campaign, now=utc_now())
+        audited(session, CAMPAIGN_ACTIONS["cancel"], ("campaign", campaign.id))
         return _shown(session, [campaign])[0]
 
 
@@ -236,17 +250,26 @@ def export_campaign(campaign_id: int) -> Response:
     )
 
 
+def _audit_schedule(session: Session, campaign: Campaign) -> None:
+    if campaign.status == CampaignStatus.SCHEDULED and campaign.scheduled_at is not None:
+        at = campaign.scheduled_at.isoformat()
+        audited(session, "campaign.scheduled", ("campaign", campaign.id), scheduled_at=at)
+
+
 def _wake_lanes(session: Session, campaign: Campaign) -> None:
     hint(session, enqueue_lanes, campaigns.account_ids_of(session, [campaign.id])[campaign.id])
 
 
 def _shown(session: Session, selected: Sequence[Campaign]) -> list[dict[str, Any]]:
     ids = [campaign.id for campaign in selected]
-    accounts, recipients = campaigns.account_ids_of(session, ids), campaigns.recipient_counts_of(session, ids)
+    weights, recipients = campaigns.weights_of(session, ids), campaigns.recipient_counts_of(session, ids)
+    next_starts = series.next_starts_of(session, selected)
     return [
         {
             **{name: getattr(campaign, name) for name in SHOWN_FIELDS},
-            "account_ids": accounts[campaign.id],
+            "account_ids": list(weights[campaign.id]),
+            "rotation": _rotation(campaign, weights[campaign.id]),
+            "next_occurrence_at": next_starts.get(campaign.id),
             "recipient_count": recipients.get(campaign.id, 0),
             "total": campaign.total_count,
             "counts": {state: getattr(campaign, f"{state}_count") for state in STATES},
@@ -255,15 +278,9 @@ def _shown(session: Session, selected: Sequence[Campaign]) -> list[dict[str, Any
     ]
 
 
-def _require_future(values: dict[str, Any], *, now: datetime) -> None:
-    """Refuse a start in the past: a wrong year would send to everybody at once.
-
-    Raises:
-        InvalidInput: names `scheduled_at`.
-    """
-    at: datetime | None = values.get("scheduled_at")
-    if at is not None and at < now - CLOCK_TOLERANCE:
-        raise InvalidInput.field("scheduled_at", "This time is in the past; leave it out and start the campaign.")
+def _rotation(campaign: Campaign, weights: Mapping[int, int | None]) -> dict[str, Any]:
+    chosen = {str(account_id): weight for account_id, weight in weights.items() if weight is not None}
+    return {"sticky": campaign.sticky, "weights": chosen or None}
 
 
 def _ids(given: str) -> list[int]:

@@ -1,18 +1,24 @@
 """Campaigns, how far they are, and what became of each message."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import marshmallow as ma
 from marshmallow import fields, validate
 
+from campaign_engine.rules import recurrence
+from campaign_engine.rules.local_time import first_instant
 from campaign_engine.rules.states import MessageStatus
-from campaign_engine.services.campaigns import MAX_INLINE_RECIPIENTS
+from campaign_engine.rules.working_hours import COMPANY, RECIPIENT
+from campaign_engine.services.audiences import MAX_INLINE_RECIPIENTS
 from campaign_engine.services.progress import STATES
 from web.schemas.base import PageQuery, Schema, page_of
-from web.schemas.fields import SECONDS, Id, Instant, Name, Number, Text, TimeZone, Variables, Whole
+from web.schemas.fields import SECONDS, START_LATE, Id, Instant, Name, Number, Text, TimeZone, Variables, Whole
 
 MAX_LISTS = 1000
+MAX_WEIGHT = 1000
 
 _CONTENT_FIELDS = {
     "text": {"type", "text"},
@@ -86,13 +92,119 @@ class WindowSchema(Schema):
     end = Text(max_chars=8, required=True, metadata={"description": "Such as 18:00; 24:00 is the end of the day."})
 
 
+class HoursZone(TimeZone):
+    """The zone that windows are meant in: one of the IANA database, the company's, or each recipient's."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        return value if value in (COMPANY, RECIPIENT) else super()._deserialize(value, attr, data, **kwargs)
+
+
 class WorkingHoursSchema(Schema):
     """When the campaign may send."""
 
     windows = fields.List(fields.Nested(WindowSchema), required=True, validate=validate.Length(min=1, max=50))
-    timezone = TimeZone(allow_none=True)
+    timezone = HoursZone(
+        allow_none=True,
+        metadata={"description": "Left out, the campaign's; `company` and `recipient` are accepted too."},
+    )
     holidays = fields.List(Text(max_chars=10), validate=validate.Length(max=400))
     at_close = Text(max_chars=10, metadata={"description": "`resume` (the default) or `stop`."})
+
+
+class DayOfMonth(Whole):
+    """A day of the month: 1 to 31 (in a shorter month, its last day) or `last`."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        return value if value == recurrence.LAST else super()._deserialize(value, attr, data, **kwargs)
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:  # noqa: ARG002
+        return value
+
+
+class RecurrenceSchema(Schema):
+    """When a campaign starts again, in its time zone."""
+
+    every = Text(max_chars=10, required=True, metadata={"description": "`day`, `week` or `month`."})
+    interval = Whole(metadata={"description": "Every so many of them; 1 unless given."})
+    days = fields.List(
+        Text(max_chars=3),
+        validate=validate.Length(min=1, max=7),
+        metadata={"description": "Of a week: `mon` to `sun`; the first start's unless given."},
+    )
+    day_of_month = DayOfMonth(
+        metadata={
+            "type": ["integer", "string"],
+            "description": "1 to 31 or `last`; a shorter month's last day stands in. The first start's unless given.",
+        }
+    )
+    time = Text(
+        max_chars=5,
+        required=True,
+        metadata={
+            "description": "Such as 09:00; one that a clock change skips comes right after it, a repeated one once."
+        },
+    )
+    starts_on = Text(
+        max_chars=10,
+        metadata={"description": "Intervals are counted from this date; the first start's unless given."},
+    )
+    until = Text(max_chars=10, metadata={"description": "The last date on which it may start."})
+    count = Whole(metadata={"description": "How many times it starts in all."})
+
+
+class RotationSchema(Schema):
+    """How the messages are dealt out to the accounts; left out, each account takes what comes next."""
+
+    sticky = fields.Boolean(
+        truthy={True},
+        falsy={False},
+        metadata={"description": "Keep contacts on the account of the campaign that last wrote to them."},
+    )
+    weights = fields.Dict(
+        keys=fields.String(),
+        values=Whole(validate=validate.Range(min=1, max=MAX_WEIGHT, error=f"Accepted is 1 to {MAX_WEIGHT}.")),
+        allow_none=True,
+        validate=validate.Length(max=MAX_LISTS),
+        metadata={"description": "Shares by account id; accounts that are not named get 1."},
+    )
+
+
+class StartTime(Instant):
+    """A moment to start at: with its offset, or as a local time of the `timezone` given with it."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> datetime:
+        zone = data.get("timezone") if data else None
+        local = _local_time(value)
+        if local is None or not isinstance(zone, str):
+            return super()._deserialize(value, attr, data, **kwargs)
+        try:
+            return first_instant(local, ZoneInfo(TimeZone().deserialize(zone)))
+        except OverflowError as error:
+            raise ma.ValidationError("This time is out of range.") from error
+
+
+_STARTS_AT = {
+    "description": "With its offset from UTC, or without one as a local time of the `timezone` given with it."
+}
+_RECURS = {
+    "description": "Makes it a series: when one occurrence starts, the next is written, a campaign of its own. Without"
+    " `scheduled_at` it begins at its first time. Null ends the series after this occurrence, cancelling it now."
+}
+_STARTS_LATE = {
+    "description": "How many seconds late it may start by itself, such as after an outage; later, it becomes a draft"
+    " with the `status_code` `missed_start` and a person decides. Null: the company's, else the installation's."
+}
+_CAPS = {
+    "description": "Messages a person may get of all campaigns together, such as 2/7 days; `none` lifts the company's."
+}
+
+
+def _local_time(value: Any) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None
+    return moment if moment.tzinfo is None else None
 
 
 class CampaignSchema(Schema):
@@ -102,23 +214,33 @@ class CampaignSchema(Schema):
     account_ids = fields.List(Id(), required=True, validate=validate.Length(max=MAX_LISTS))
     audience = fields.Nested(AudienceSchema, required=True)
     content = fields.Nested(ContentSchema, required=True)
-    scheduled_at = Instant(allow_none=True)
+    scheduled_at = StartTime(allow_none=True, metadata=_STARTS_AT)
     timezone = TimeZone(allow_none=True)
+    recurrence = fields.Nested(RecurrenceSchema, allow_none=True, metadata=_RECURS)
+    start_late_s = Number(allow_none=True, validate=START_LATE, metadata=_STARTS_LATE)
     pacing = fields.Nested(PacingSchema, allow_none=True)
     working_hours = fields.Nested(WorkingHoursSchema, allow_none=True)
+    rotation = fields.Nested(RotationSchema, allow_none=True)
+    frequency_cap = Text(max_chars=40, allow_none=True, metadata=_CAPS)
 
 
 class CampaignChangeSchema(Schema):
-    """What may change about a campaign; after the start only `name`, `content`, `pacing` and `working_hours`."""
+    """What may change about a campaign; after the start only `name`, `content`, `pacing`, `working_hours` and
+    `frequency_cap`.
+    """
 
     name = Name()
     account_ids = fields.List(Id(), validate=validate.Length(max=MAX_LISTS))
     audience = fields.Nested(AudienceSchema)
     content = fields.Nested(ContentSchema)
-    scheduled_at = Instant()
+    scheduled_at = StartTime(metadata=_STARTS_AT)
     timezone = TimeZone()
+    recurrence = fields.Nested(RecurrenceSchema, allow_none=True, metadata=_RECURS)
+    start_late_s = Number(allow_none=True, validate=START_LATE, metadata=_STARTS_LATE)
     pacing = fields.Nested(PacingSchema)
     working_hours = fields.Nested(WorkingHoursSchema, allow_none=True)
+    rotation = fields.Nested(RotationSchema, allow_none=True)
+    frequency_cap = Text(max_chars=40, allow_none=True, metadata=_CAPS)
 
 
 # By from_dict, because a state has the name of an attribute of schemas: `unknown`.
@@ -131,6 +253,7 @@ class CampaignShownSchema(Schema):
     id = Id()
     name = fields.String()
     status = fields.String()
+    status_code = fields.String(allow_none=True, metadata={"description": "`status_reason` for programs."})
     status_reason = fields.String(allow_none=True)
     owner_id = Id()
     account_ids = fields.List(Id())
@@ -139,8 +262,15 @@ class CampaignShownSchema(Schema):
     content = fields.Raw(metadata={"type": "object"})
     pacing = fields.Raw(metadata={"type": "object"})
     working_hours = fields.Raw(allow_none=True, metadata={"type": "object"})
+    rotation = fields.Nested(RotationSchema)
+    frequency_cap = fields.String(allow_none=True)
     timezone = fields.String()
     scheduled_at = Instant(allow_none=True)
+    start_late_s = fields.Float(allow_none=True)
+    recurrence = fields.Nested(RecurrenceSchema, allow_none=True)
+    occurrence = fields.Integer(metadata={"description": "Its number in its series, from 1."})
+    parent_id = Id(allow_none=True, metadata={"description": "The first occurrence of its series; null of the first."})
+    next_occurrence_at = Instant(allow_none=True, metadata={"description": "When its series starts next after it."})
     created_at = Instant()
     started_at = Instant(allow_none=True)
     finished_at = Instant(allow_none=True)
@@ -160,9 +290,10 @@ class FunnelSchema(Schema):
 class WaitSchema(Schema):
     """Why nothing leaves just now."""
 
-    reason = fields.String()
+    reason = fields.String(metadata={"description": "A stable word, such as `outside_hours` or `pacing`."})
     until = Instant(allow_none=True)
-    text = fields.String()
+    text = fields.String(metadata={"description": "The reason in words with its end, in the campaign's time zone."})
+    account_id = Id(allow_none=True, metadata={"description": "Which account waits; null: the campaign itself."})
 
 
 class AccountInProgressSchema(Schema):

@@ -1,0 +1,205 @@
+"""When a recurring campaign starts again: every day, week or month at a time of day, in one time zone.
+
+The time is a wall clock's, so that nine o'clock stays nine o'clock through every clock change: a time that a change
+skips comes at the first instant after the gap, one that is repeated comes once, the first time.
+"""
+
+import calendar
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import MAXYEAR, date, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from campaign_engine.rules.local_time import first_instant
+from campaign_engine.rules.working_hours import WEEKDAYS
+
+EVERY = ("day", "week", "month")
+LAST = "last"
+MAX_INTERVAL = 366
+MAX_COUNT = 10_000
+_LAST_DAY = 31  # a 31st in a shorter month is its last day
+_TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
+
+
+class RecurrenceError(ValueError):
+    """The recurrence cannot be used; `field` is where, below `recurrence`."""
+
+    def __init__(self, field: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class Recurrence:
+    """Every `interval` days, weeks (on `days`, 0 is Monday) or months (on `day_of_month`) at `at`, local time.
+
+    Intervals are counted from `starts_on`, before which nothing comes. `until` is the last day on which it may come,
+    `count` how many times in all.
+    """
+
+    every: str
+    at: time
+    interval: int = 1
+    days: tuple[int, ...] = ()
+    day_of_month: int | str | None = None
+    starts_on: date | None = None
+    until: date | None = None
+    count: int | None = None
+
+    def starting(self, on: date) -> "Recurrence":
+        """Return it with the weekday or day of the month, where left open, of its first day: `on`, unless it says."""
+        first = self.starts_on or on
+        return replace(
+            self,
+            days=self.days or ((first.weekday(),) if self.every == "week" else ()),
+            day_of_month=self.day_of_month or (first.day if self.every == "month" else None),
+            starts_on=first,
+        )
+
+    def stored(self) -> dict[str, Any]:
+        """Return it in the shape that `parse` reads."""
+        shape = {
+            "every": self.every,
+            "interval": self.interval,
+            "days": [WEEKDAYS[day] for day in self.days] or None,
+            "day_of_month": self.day_of_month,
+            "time": self.at.isoformat("minutes"),
+            "starts_on": self.starts_on.isoformat() if self.starts_on else None,
+            "until": self.until.isoformat() if self.until else None,
+            "count": self.count,
+        }
+        return {name: value for name, value in shape.items() if value is not None}
+
+
+def next_after(recurrence: Recurrence, zone: ZoneInfo, after: datetime) -> datetime | None:
+    """Return the first time after `after` (aware; the answer in UTC); None when `until` or the calendar ends it.
+
+    `count` is not looked at: how often it came, the caller knows.
+    """
+    try:
+        today = after.astimezone(zone).date()
+        settled = recurrence.starting(today)
+        for day in _days_of(settled, since=today):
+            if settled.until is not None and day > settled.until:
+                return None
+            at = first_instant(datetime.combine(day, settled.at), zone)
+            if at > after:
+                return at
+    except OverflowError:
+        pass  # the calendar ends
+    return None
+
+
+def begin(recurrence: Recurrence, zone: ZoneInfo, now: datetime) -> tuple[Recurrence, datetime] | None:
+    """Return a recurrence that begins now, settled, and its first time; None when it never comes.
+
+    No interval passes before the first time, which is the one that intervals are counted from, unless `starts_on`
+    says otherwise.
+    """
+    at = next_after(recurrence if recurrence.starts_on else replace(recurrence, interval=1), zone, now)
+    if at is None:
+        return None
+    settled = recurrence.starting(now.astimezone(zone).date())
+    return replace(settled, starts_on=recurrence.starts_on or at.astimezone(zone).date()), at
+
+
+def _days_of(recurrence: Recurrence, *, since: date) -> Iterator[date]:
+    """Yield the days it comes on, in order, from `since` or its first day on.
+
+    Raises:
+        OverflowError: at the end of the calendar.
+    """
+    start = recurrence.starts_on or since
+    since = max(since, start)
+    candidates = {"day": _daily, "week": _weekly, "month": _monthly}[recurrence.every]
+    for day in candidates(recurrence, start, since):
+        if day >= since:
+            yield day
+
+
+def _daily(recurrence: Recurrence, start: date, since: date) -> Iterator[date]:
+    step = timedelta(days=recurrence.interval)
+    day = start + (since - start) // step * step
+    while True:
+        yield day
+        day += step
+
+
+def _weekly(recurrence: Recurrence, start: date, since: date) -> Iterator[date]:
+    step = timedelta(weeks=recurrence.interval)
+    monday = start - timedelta(days=start.weekday())
+    monday += (since - monday) // step * step
+    while True:
+        for day in recurrence.days:
+            yield monday + timedelta(days=day)
+        monday += step
+
+
+def _monthly(recurrence: Recurrence, start: date, since: date) -> Iterator[date]:
+    wanted = _LAST_DAY if recurrence.day_of_month == LAST else int(recurrence.day_of_month or start.day)
+    first, now = (day.year * 12 + day.month - 1 for day in (start, since))
+    month = first + (now - first) // recurrence.interval * recurrence.interval
+    while month // 12 <= MAXYEAR:
+        year, index = divmod(month, 12)
+        yield date(year, index + 1, min(wanted, calendar.monthrange(year, index + 1)[1]))
+        month += recurrence.interval
+
+
+def parse(value: Mapping[str, Any]) -> Recurrence:
+    """Read `{every, interval?, days?, day_of_month?, time, starts_on?, until?, count?}`.
+
+    Raises:
+        RecurrenceError: with the field that cannot be used.
+    """
+    every = value.get("every")
+    if every not in EVERY:
+        raise RecurrenceError("every", "Accepted are day, week and month.")
+    if value.get("days") and every != "week":
+        raise RecurrenceError("days", "Only a weekly recurrence has weekdays.")
+    if value.get("day_of_month") is not None and every != "month":
+        raise RecurrenceError("day_of_month", "Only a monthly recurrence has a day of the month.")
+    at = value.get("time")
+    if not isinstance(at, str) or not _TIME.fullmatch(at):
+        raise RecurrenceError("time", "This is no time of day, such as 08:30.")
+    starts_on, until = _date("starts_on", value), _date("until", value)
+    if starts_on is not None and until is not None and until < starts_on:
+        raise RecurrenceError("until", "It ends before it starts.")
+    return Recurrence(
+        every=every,
+        at=time.fromisoformat(at),
+        interval=_whole("interval", value, most=MAX_INTERVAL) or 1,
+        days=_weekdays(value),
+        day_of_month=LAST if value.get("day_of_month") == LAST else _whole("day_of_month", value, most=_LAST_DAY),
+        starts_on=starts_on,
+        until=until,
+        count=_whole("count", value, most=MAX_COUNT),
+    )
+
+
+def _whole(field: str, value: Mapping[str, Any], *, most: int) -> int | None:
+    given = value.get(field)
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int) or not 1 <= given <= most:
+        also = f", and {LAST}" if field == "day_of_month" else ""
+        raise RecurrenceError(field, f"Accepted is a whole number from 1 to {most}{also}.")
+    return given
+
+
+def _weekdays(value: Mapping[str, Any]) -> tuple[int, ...]:
+    days = value.get("days") or []
+    if not isinstance(days, list | tuple) or any(day not in WEEKDAYS for day in days):
+        raise RecurrenceError("days", "Accepted are " + ", ".join(WEEKDAYS) + ".")
+    return tuple(sorted({WEEKDAYS.index(day) for day in days}))
+
+
+def _date(field: str, value: Mapping[str, Any]) -> date | None:
+    given = value.get(field)
+    if given is None:
+        return None
+    try:
+        return date.fromisoformat(given)
+    except (TypeError, ValueError) as error:
+        raise RecurrenceError(field, "This is no date, such as 2026-12-25.") from error

@@ -1,0 +1,24 @@
+"""How messages are dealt out to accounts by weight."""
+
+import heapq
+from collections.abc import Mapping
+from fractions import Fraction
+from math import gcd
+
+
+def hand(weights: Mapping[int, int], *, most: int) -> list[int]:
+    """Return whose each message is, to be dealt round and round: as often as its weight says, evenly spread.
+
+    `most` bounds the length, for weights that have no small common measure.
+    """
+    measure = gcd(*weights.values())
+    length = min(sum(weights.values()) // measure, most)
+    # Each account's k-th message falls due at (k + 1/2) / weight; the earliest is dealt first.
+    due = [(Fraction(1, 2 * weight), account) for account, weight in weights.items()]
+    heapq.heapify(due)
+    dealt: list[int] = []
+    while len(dealt) < length:
+        at, account = due[0]
+        dealt.append(account)
+        heapq.heapreplace(due, (at + Fraction(1, weights[account]), account))
+    return dealt

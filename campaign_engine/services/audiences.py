@@ -1,0 +1,78 @@
+"""Audiences: who gets a campaign, and which variables they have."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Session
+from sqlalchemy.types import BigInteger, Text
+
+MAX_INLINE_RECIPIENTS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Who gets a campaign: contacts on any of the lists or with any of the tags, less those on excluded lists."""
+
+    list_ids: Sequence[int]
+    tags: Sequence[str]
+    exclude_list_ids: Sequence[int]
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> "Audience":
+        """Read it from a campaign's row."""
+        return cls(
+            list_ids=stored.get("list_ids") or [],
+            tags=stored.get("tags") or [],
+            exclude_list_ids=stored.get("exclude_list_ids") or [],
+        )
+
+
+def known_variables(
+    session: Session, company_id: int, audience: Audience, *, campaign_id: int | None = None
+) -> set[str]:
+    """Return the names of the variables that some contact of the audience has."""
+    rows = session.scalars(
+        text(
+            """
+            SELECT DISTINCT jsonb_object_keys(c.variables) FROM contacts c
+            WHERE c.company_id = :company_id AND c.variables <> '{}' AND (
+              c.tags && :tags OR EXISTS (
+                SELECT 1 FROM contact_list_members lm WHERE lm.contact_id = c.id AND lm.list_id = ANY(:list_ids)
+              )
+            )
+            UNION SELECT DISTINCT jsonb_object_keys(r.variables) FROM campaign_recipients r
+            WHERE r.campaign_id = :campaign_id
+            """
+        ).bindparams(bindparam("tags", type_=ARRAY(Text)), bindparam("list_ids", type_=ARRAY(BigInteger))),
+        {
+            "company_id": company_id,
+            "tags": list(audience.tags),
+            "list_ids": list(audience.list_ids),
+            "campaign_id": campaign_id,
+        },
+    )
+    return set(rows)
+
+
+def has_anybody(session: Session, company_id: int, audience: Audience, *, campaign_id: int) -> bool:
+    """Return whether the audience, or the campaign's own recipients, name anybody at all."""
+    return bool(
+        session.scalar(
+            text(
+                """
+                SELECT EXISTS (SELECT 1 FROM campaign_recipients WHERE campaign_id = :campaign_id)
+                  OR EXISTS (SELECT 1 FROM contact_list_members WHERE list_id = ANY(:list_ids))
+                  OR EXISTS (SELECT 1 FROM contacts WHERE company_id = :company_id AND tags && :tags)
+                """
+            ).bindparams(bindparam("tags", type_=ARRAY(Text)), bindparam("list_ids", type_=ARRAY(BigInteger))),
+            {
+                "campaign_id": campaign_id,
+                "list_ids": list(audience.list_ids),
+                "company_id": company_id,
+                "tags": list(audience.tags),
+            },
+        )
+    )

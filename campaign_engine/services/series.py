@@ -1,0 +1,116 @@
+"""Series: the occurrences of a recurring campaign, each a campaign of its own that carries the recurrence on.
+
+The last occurrence written is the head: scheduled, with the recurrence. When it starts, or is missed, the next one is
+written in the same transaction as a copy of it, so that what was changed about it holds from then on; the
+compare-and-set of the start makes it one. A head that is cancelled or deleted ends the series. `parent_id` is the first
+occurrence's id.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Session
+from sqlalchemy.types import BigInteger
+
+from campaign_engine.logs import get_logger
+from campaign_engine.models import Campaign
+from campaign_engine.rules import recurrence as rules
+from campaign_engine.rules.recurrence import Recurrence
+from campaign_engine.rules.states import CampaignStatus
+
+log = get_logger(__name__)
+
+_SLOT = "slot_at"
+"""Where the stored recurrence keeps the time that it gave this occurrence: `scheduled_at` may be moved since."""
+
+_COPY = text(
+    f"""
+    INSERT INTO campaigns (company_id, owner_id, name, parent_id, status, audience, content, pacing, working_hours,
+      timezone, sticky, frequency_cap, start_late_s, recurrence, occurrence, scheduled_at, created_at)
+    SELECT company_id, owner_id, name, coalesce(parent_id, id), 'scheduled', audience, content, pacing, working_hours,
+      timezone, sticky, frequency_cap, start_late_s, recurrence || jsonb_build_object('{_SLOT}', CAST(:slot AS text)),
+      occurrence + 1, :at, :now
+    FROM campaigns WHERE id = :id
+    RETURNING id
+    """  # noqa: S608 - the only inserted text is our own
+)
+_COPY_ACCOUNTS = text(
+    "INSERT INTO campaign_accounts (campaign_id, account_id, weight)"
+    " SELECT :copy, account_id, weight FROM campaign_accounts WHERE campaign_id = :id"
+)
+_COPY_RECIPIENTS = text(
+    "INSERT INTO campaign_recipients (campaign_id, position, phone, phone_key, name, variables)"
+    " SELECT :copy, position, phone, phone_key, name, variables FROM campaign_recipients WHERE campaign_id = :id"
+)
+
+
+def stored(recurrence: Recurrence, *, at: datetime) -> dict[str, Any]:
+    """Return a recurrence as a campaign keeps it whose occurrence it gave the time `at`."""
+    return {**recurrence.stored(), _SLOT: at.isoformat()}
+
+
+def following(campaign: Campaign, *, after: datetime) -> datetime | None:
+    """Return when the series goes on after this occurrence, later than `after`; None when it ends with it."""
+    if campaign.recurrence is None:
+        return None
+    recurrence = rules.parse(campaign.recurrence)
+    if recurrence.count is not None and campaign.occurrence >= recurrence.count:
+        return None
+    slot = datetime.fromisoformat(campaign.recurrence[_SLOT])
+    return rules.next_after(recurrence, ZoneInfo(campaign.timezone), max(slot, after))
+
+
+def write_next(session: Session, campaign: Campaign, *, after: datetime, now: datetime) -> int | None:
+    """Write the occurrence that follows this one, at the first time after `after`; return its id, None at the end."""
+    at = following(campaign, after=after)
+    if at is None:
+        return None
+    identity = {"id": campaign.id}
+    copy: int = session.execute(_COPY, {**identity, "at": at, "slot": at.isoformat(), "now": now}).scalar_one()
+    session.execute(_COPY_ACCOUNTS, {**identity, "copy": copy})
+    session.execute(_COPY_RECIPIENTS, {**identity, "copy": copy})
+    log.info("campaign.recurs", campaign_id=campaign.id, next_campaign_id=copy, at=at.isoformat())
+    return copy
+
+
+def has_gone_on(session: Session, campaign: Campaign) -> bool:
+    """Return whether a later occurrence of the campaign's series exists."""
+    found = session.scalar(
+        text(
+            "SELECT EXISTS (SELECT 1 FROM campaigns"
+            " WHERE parent_id = :root AND kind = 'campaign' AND occurrence > :occurrence)"
+        ),
+        {"root": campaign.parent_id or campaign.id, "occurrence": campaign.occurrence},
+    )
+    return bool(found)
+
+
+def next_starts_of(session: Session, selected: Sequence[Campaign]) -> dict[int, datetime]:
+    """Return when the series of each campaign starts next, after the campaign itself; those without are left out.
+
+    One statement, whatever their number.
+    """
+    found: dict[int, datetime] = {}
+    roots: dict[int, int] = {}
+    for campaign in selected:
+        if campaign.status == CampaignStatus.SCHEDULED and campaign.scheduled_at is not None:
+            at = following(campaign, after=campaign.scheduled_at)
+            if at is not None:
+                found[campaign.id] = at
+        else:
+            roots[campaign.id] = campaign.parent_id or campaign.id
+    if not roots:
+        return found
+    rows = session.execute(
+        text(
+            "SELECT parent_id, scheduled_at FROM campaigns WHERE parent_id = ANY(:roots) AND kind = 'campaign'"
+            " AND status = 'scheduled' AND recurrence IS NOT NULL"
+        ).bindparams(bindparam("roots", type_=ARRAY(BigInteger))),
+        {"roots": list(set(roots.values()))},
+    )
+    heads = {row.parent_id: row.scheduled_at for row in rows}
+    return found | {campaign_id: heads[root] for campaign_id, root in roots.items() if root in heads}

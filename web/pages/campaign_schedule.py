@@ -1,0 +1,84 @@
+"""When a campaign starts, as its page shows and changes it: once, again and again, or not in time."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+
+from flask import flash, redirect, request, url_for
+from sqlalchemy.orm import Session
+from werkzeug.wrappers import Response
+
+from campaign_engine.clock import utc_now
+from campaign_engine.db import transaction
+from campaign_engine.errors import InvalidInput, TransitionNotAllowed
+from campaign_engine.models import Campaign, Role
+from campaign_engine.rules.local_time import first_instant
+from campaign_engine.rules.recurrence import LAST
+from campaign_engine.rules.states import CAMPAIGN_TRANSITIONS, CampaignStatus
+from campaign_engine.services import campaigns as service
+from campaign_engine.services import series
+from web import auth
+from web.auditing import audited
+from web.pages.blueprint import blueprint
+from web.pages.rendering import zone
+
+
+def shown(session: Session, campaign: Campaign) -> dict[str, Any]:
+    """Return what the templates of this section need."""
+    waits = campaign.status in CAMPAIGN_TRANSITIONS["schedule"][0]
+    return {
+        "schedule": {
+            "missed": campaign.status == CampaignStatus.DRAFT and campaign.status_code == "missed_start",
+            "may_change": waits and auth.may(Role.OPERATOR),
+            "repeats": _rhythm(campaign),
+            "in_series": campaign.recurrence is not None or campaign.parent_id is not None,
+            "next_at": series.next_starts_of(session, [campaign]).get(campaign.id),
+        }
+    }
+
+
+@blueprint.post("/campaigns/<id:campaign_id>/schedule")
+@auth.role_required(Role.OPERATOR)
+def schedule(campaign_id: int) -> Response:
+    """Let a campaign start by itself at a time of the company's clock."""
+    try:
+        at = first_instant(datetime.fromisoformat(request.form.get("at", "")).replace(tzinfo=None), zone())
+        with transaction() as session:
+            campaign = service.get(session, auth.current_user().company_id, campaign_id)
+            service.schedule(session, campaign, at=at, now=utc_now())
+            audited(session, "campaign.scheduled", ("campaign", campaign.id), scheduled_at=at.isoformat())
+    except (ValueError, OverflowError):
+        flash("This is not a time to start at.", "error")
+    except InvalidInput as error:
+        flash(" ".join(sentence for sentences in error.errors.values() for sentence in sentences), "error")
+    except TransitionNotAllowed as error:
+        flash(error.detail, "error")
+    else:
+        flash("The campaign is scheduled.", "done")
+    return redirect(url_for("pages.campaign", campaign_id=campaign_id), HTTPStatus.SEE_OTHER)
+
+
+def _rhythm(campaign: Campaign) -> str | None:
+    """Return the recurrence in words, with its zone where that is not the one of the page."""
+    if campaign.recurrence is None:
+        return None
+    elsewhere = f" ({campaign.timezone})" if campaign.timezone != zone().key else ""
+    return in_words(campaign.recurrence) + elsewhere
+
+
+def in_words(recurrence: Mapping[str, Any]) -> str:
+    """Return a stored recurrence as a phrase: `every 2 weeks on Mon, Thu at 09:00, until 2026-12-31`."""
+    every, interval = recurrence["every"], recurrence["interval"]
+    said = f"every {every}" if interval == 1 else f"every {interval} {every}s"
+    if every == "week":
+        said += " on " + ", ".join(day.capitalize() for day in recurrence["days"])
+    elif every == "month":
+        day = recurrence["day_of_month"]
+        said += " on the last day" if day == LAST else f" on day {day}"
+    said += f" at {recurrence['time']}"
+    if "until" in recurrence:
+        said += f", until {recurrence['until']}"
+    if "count" in recurrence:
+        said += f", {recurrence['count']} times in all"
+    return said
