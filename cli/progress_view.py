@@ -3,12 +3,22 @@
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TextIO
 from zoneinfo import ZoneInfo
 
+from campaign_engine.rules.waiting import WaitReason
+
 BAR_WIDTH = 24
 OVER = ("completed", "cancelled", "failed")
+_ORDINARY = (
+    WaitReason.PACING,
+    WaitReason.ACCOUNT_LIMIT,
+    WaitReason.CAMPAIGN_DELAY,
+    WaitReason.USER_LIMIT,
+    WaitReason.OTHER_ACCOUNTS,
+    WaitReason.TURN_OVER,
+)
 
 
 def line_of(progress: dict[str, Any], *, zone: ZoneInfo) -> str:
@@ -29,7 +39,7 @@ def line_of(progress: dict[str, Any], *, zone: ZoneInfo) -> str:
         parts.append(progress["status"])
     elif progress["status"] == "running":
         parts.append(f"{progress['rate_per_minute']:.0f}/min")
-        parts.append(_eta(progress, zone))
+        parts += [_eta(progress, zone), _why_not_now(progress)]
     else:
         parts += [progress["status"], *(wait["text"] for wait in progress["waiting"])]
     return "  ".join(part for part in parts if part)
@@ -38,10 +48,18 @@ def line_of(progress: dict[str, Any], *, zone: ZoneInfo) -> str:
 def _eta(progress: dict[str, Any], zone: ZoneInfo) -> str:
     eta, seconds = progress["eta"], progress["eta_seconds"]
     if eta is None:
-        waiting = progress["waiting"]
-        return waiting[0]["text"] if waiting else ""
-    moment: datetime = eta
-    return f"ETA {_duration(seconds)} ({moment.astimezone(zone):%H:%M:%S})"
+        return ""
+    ends: datetime = eta.astimezone(zone)
+    is_today = ends.date() == (eta - timedelta(seconds=seconds)).astimezone(zone).date()
+    at = f"{ends:%H:%M:%S}" if is_today else f"{ends:%a} {ends.day} {ends:%b}, {ends:%H:%M}"
+    return f"ETA {_duration(seconds)} ({at})"
+
+
+def _why_not_now(progress: dict[str, Any]) -> str:
+    """Return what it waits for, in words; the wait between two messages is no news while the end is known."""
+    known = progress["eta"] is not None
+    texts: list[str] = [wait["text"] for wait in progress["waiting"] if not (known and wait["reason"] in _ORDINARY)]
+    return texts[0] if texts else ""
 
 
 def _duration(seconds: float) -> str:

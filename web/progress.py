@@ -1,13 +1,14 @@
-"""How far campaigns are, as the API and the pages show it."""
+"""How far campaigns are, and what would become of one, as the API and the pages show it."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
 from campaign_engine.models import Campaign
-from campaign_engine.services import campaigns, progress
+from campaign_engine.services import campaigns, preflight, progress
 from jobs.waking import waits_of
 from web.runtime import runtime
 
@@ -15,9 +16,35 @@ from web.runtime import runtime
 def read_progress(session: Session, selected: Sequence[Campaign]) -> list[dict[str, Any]]:
     """Return the progress of campaigns in the shape of the contract, times as datetimes, ids as integers.
 
-    Side effects: one call to Redis, for why accounts wait; without it the explanation is missing and nothing else.
+    Side effects: one call to Redis, for why accounts wait, and a few for each account with a limit of 24 hours. Without
+    it the explanation is missing, and the ETA knows less.
     """
     face = runtime()
     used = campaigns.account_ids_of(session, [campaign.id for campaign in selected])
     account_ids = sorted({account_id for ids in used.values() for account_id in ids})
-    return progress.read(session, selected, config=face.config, now=utc_now(), waits=waits_of(face.redis, account_ids))
+    return progress.read(
+        session,
+        selected,
+        config=face.config,
+        now=utc_now(),
+        waits=waits_of(face.redis, account_ids),
+        limiter_of=face.limiter,
+    )
+
+
+def read_preflight(session: Session, campaign: Campaign, *, must_end_by: datetime | None = None) -> dict[str, Any]:
+    """Return what would become of a campaign that has not started; otherwise as `services.preflight.check`.
+
+    Side effects: calls to Redis, as for the progress.
+    """
+    face = runtime()
+    account_ids = campaigns.account_ids_of(session, [campaign.id])[campaign.id]
+    return preflight.check(
+        session,
+        campaign,
+        config=face.config,
+        now=utc_now(),
+        must_end_by=must_end_by,
+        waits=waits_of(face.redis, account_ids),
+        limiter_of=face.limiter,
+    )

@@ -30,16 +30,6 @@ class Pacing:
         """Whether a wait follows every message, so that only one may be claimed at once."""
         return self.message_interval_s > 0 or self.message_delay_s > 0 or self.jitter_s > 0
 
-    @property
-    def messages_per_s(self) -> float:
-        """The most this pace lets through on one account for one campaign, in the long run; inf when unpaced."""
-        jitter_s = self.jitter_s / 2
-        per_message_s = max(self.message_interval_s + jitter_s, self.message_delay_s)
-        if (series := self.longer_interval_after) > 0:
-            longest_s = max(self.message_interval_s, self.greater_interval_s) + jitter_s
-            per_message_s = (per_message_s * (series - 1) + max(longest_s, self.message_delay_s)) / series
-        return 1 / per_message_s if per_message_s > 0 else float("inf")
-
 
 PACING_FIELDS = (
     "message_interval_s",

@@ -1,9 +1,10 @@
 """How far campaigns are: read from the counters of their rows, in time that does not grow with the campaign."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -12,10 +13,12 @@ from sqlalchemy.types import BigInteger
 
 from campaign_engine.config import Config
 from campaign_engine.models import Account, AccountStatus, Campaign, Company
-from campaign_engine.rules import eta
+from campaign_engine.rules.eta import End
 from campaign_engine.rules.states import CAMPAIGN_IS_OVER, CampaignStatus
-from campaign_engine.services import limits
-from campaign_engine.services.sending import pacing_of
+from campaign_engine.rules.waiting import WaitReason, sentence
+from campaign_engine.services import forecasts
+from campaign_engine.services.forecasts import LimiterOf, WaitingRows
+from campaign_engine.services.forecasts import Wait as Wait
 
 YOUNGEST_S = 3.0
 """A campaign younger than this is taken for as old: the rate of its first messages would be a wild guess."""
@@ -23,12 +26,25 @@ YOUNGEST_S = 3.0
 STATES = ("pending", "sending", "sent", "delivered", "read", "failed", "unknown", "skipped")
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Why an account is not sending just now, and until when at the earliest (None: nobody knows)."""
+_HAS_AN_END = (CampaignStatus.SCHEDULED, CampaignStatus.PREPARING, CampaignStatus.RUNNING)
 
-    reason: str
-    until: datetime | None
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """A campaign's use of an account: until when its own delay holds there."""
+
+    account: Account
+    delayed_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """What the progress of one campaign depends on besides its own row."""
+
+    company: Company
+    uses: Sequence[_Use]
+    end: End | None = None
+    rows: WaitingRows = field(default_factory=lambda: WaitingRows(fresh=True))
 
 
 def read(
@@ -38,26 +54,36 @@ def read(
     config: Config,
     now: datetime,
     waits: Mapping[int, Wait] | None = None,
+    limiter_of: LimiterOf | None = None,
 ) -> list[dict[str, Any]]:
     """Return the progress of campaigns in the shape of the contract, times as datetimes, ids as integers.
 
     Args:
-        session: reads accounts and companies, in a constant number of statements.
+        session: reads the campaigns of the same companies and their accounts, in a constant number of statements.
         selected: the campaigns, as they are now.
         config: the defaults of limits and pacing, for the ETA.
         now: the present.
         waits: what the lanes of accounts last waited for, by account id.
+        limiter_of: looks at what the limits of 24 hours have let through, for the ETA.
     """
-    uses = _accounts_of(session, [campaign.id for campaign in selected])
-    busy = _running_campaigns_by_account(session, {account.id for accounts in uses.values() for account in accounts})
+    uses = _uses_of(session, [campaign.id for campaign in selected])
     companies = {campaign.company_id: session.get_one(Company, campaign.company_id) for campaign in selected}
+    moving = {each.company_id: companies[each.company_id] for each in selected if each.status in _HAS_AN_END}
+    ends: Mapping[int, End] = {}
+    if moving:
+        found = forecasts.outlook(session, moving, config=config, now=now, waits=waits, limiter_of=limiter_of)
+        ends = found.ends(now=now)
+    sending = [each.id for each in selected if each.status == CampaignStatus.RUNNING and each.pending_count > 0]
+    rows = forecasts.waiting_rows(session, sending)
     return [
         _progress(
             campaign,
-            uses[campaign.id],
-            companies[campaign.company_id],
-            busy=busy,
-            config=config,
+            _Surroundings(
+                company=companies[campaign.company_id],
+                uses=uses[campaign.id],
+                end=ends.get(campaign.id),
+                rows=rows.get(campaign.id, WaitingRows(fresh=True)),
+            ),
             now=now,
             waits=waits or {},
         )
@@ -65,21 +91,12 @@ def read(
     ]
 
 
-def _progress(
-    campaign: Campaign,
-    accounts: Sequence[Account],
-    company: Company,
-    *,
-    busy: Mapping[int, int],
-    config: Config,
-    now: datetime,
-    waits: Mapping[int, Wait],
-) -> dict[str, Any]:
+def _progress(campaign: Campaign, around: _Surroundings, *, now: datetime, waits: Mapping[int, Wait]) -> dict[str, Any]:
     counts = {state: getattr(campaign, f"{state}_count") for state in STATES}
     sent = campaign.funnel_sent_count
     finished_well = counts["sent"] + counts["delivered"] + counts["read"]
     settled = finished_well + counts["failed"]
-    eta_s = _eta_s(campaign, accounts, company, busy=busy, config=config)
+    ends_at = _ends_at(campaign, around, now)
     return {
         "campaign_id": campaign.id,
         "name": campaign.name,
@@ -94,23 +111,35 @@ def _progress(
         },
         "success_rate": finished_well / settled if settled else None,
         "rate_per_minute": round(_rate_per_minute(campaign, now), 1),
-        "eta": now + timedelta(seconds=eta_s) if eta_s is not None else None,
-        "eta_seconds": eta_s,
-        "waiting": _waiting(campaign, accounts, waits, now),
+        "eta": ends_at,
+        "eta_seconds": None if ends_at is None else round((ends_at - now).total_seconds(), 1),
+        "waiting": list(_waiting(campaign, around, waits, now)),
         "accounts": [
             {
-                "id": account.id,
-                "name": account.name,
-                "status": account.status,
-                "status_reason": account.status_reason,
+                "id": use.account.id,
+                "name": use.account.name,
+                "status": use.account.status,
+                "status_reason": use.account.status_reason,
             }
-            for account in accounts
+            for use in around.uses
         ],
         "scheduled_at": campaign.scheduled_at,
         "started_at": campaign.started_at,
         "finished_at": campaign.finished_at,
         "version": campaign.version,
     }
+
+
+def _ends_at(campaign: Campaign, around: _Surroundings, now: datetime) -> datetime | None:
+    """Return when the last message leaves, or None while nothing moves or nobody knows."""
+    if campaign.status not in _HAS_AN_END:
+        return None
+    if campaign.status == CampaignStatus.RUNNING and campaign.pending_count == 0 and campaign.prepared_at is not None:
+        return now
+    if around.end is None or around.end.at is None:
+        return None
+    # The last retry that is known of may be due later than all the others are through.
+    return max(around.end.at, around.rows.last_at or now)
 
 
 def _rate_per_minute(campaign: Campaign, now: datetime) -> float:
@@ -131,62 +160,88 @@ def _rate_per_minute(campaign: Campaign, now: datetime) -> float:
     return count * 60 / min(60.0, max(running_s, YOUNGEST_S))
 
 
-def _eta_s(
-    campaign: Campaign,
-    accounts: Sequence[Account],
-    company: Company,
-    *,
-    busy: Mapping[int, int],
-    config: Config,
-) -> float | None:
-    """Return the seconds until the last message leaves, or None while nothing moves."""
-    if campaign.status != CampaignStatus.RUNNING:
-        return None
-    owner = limits.owner_rate(company, config)
-    rates = []
-    for account in accounts:
-        if account.status != AccountStatus.ACTIVE:
-            continue
-        rate = limits.account_rate(account, company, config)
-        own_pace = pacing_of(account, company, campaign.pacing, config)
-        shared = min(rate.count * 1e6 / rate.period_us, own_pace.messages_per_s)
-        rates.append(shared / max(1, busy.get(account.id, 1)))
-    per_s = min(sum(rates), owner.count * 1e6 / owner.period_us)
-    return eta.seconds_left(campaign.pending_count + campaign.sending_count, per_s=per_s)
-
-
 def _waiting(
-    campaign: Campaign, accounts: Sequence[Account], waits: Mapping[int, Wait], now: datetime
-) -> list[dict[str, Any]]:
-    if campaign.status in CAMPAIGN_IS_OVER or campaign.status == CampaignStatus.DRAFT:
-        return []
-    if campaign.status == CampaignStatus.SCHEDULED:
-        return [_reason("schedule", campaign.scheduled_at, "It starts by itself at its time.")]
+    campaign: Campaign, around: _Surroundings, waits: Mapping[int, Wait], now: datetime
+) -> Iterator[dict[str, Any]]:
+    """Yield what a campaign waits for: what holds it up itself, or what holds its accounts up, one by one."""
+    if campaign.status in CAMPAIGN_IS_OVER or campaign.status in (CampaignStatus.DRAFT, CampaignStatus.PREPARING):
+        return
     if campaign.status == CampaignStatus.PAUSED:
-        return [_reason("paused", None, f"Paused: {campaign.status_reason or 'by an operator'}.")]
-    if campaign.pending_count == 0:
-        return []
-    reasons = []
-    for account in accounts:
-        if account.status != AccountStatus.ACTIVE:
-            text_ = f"{account.name} is {account.status}: {account.status_reason or 'no reason given'}."
-            reasons.append(_reason("account_inactive", None, text_))
-            continue
-        wait = waits.get(account.id)
-        if wait is not None and (wait.until is None or wait.until > now):
-            reasons.append(_reason(wait.reason, wait.until, f"{account.name}: {wait.reason}."))
-    return reasons
+        yield _paused(campaign)
+    elif campaign.status == CampaignStatus.SCHEDULED:
+        yield _scheduled(campaign, now)
+    elif campaign.pending_count > 0:
+        own = _own_wait(campaign, around, now)
+        if own is not None:
+            yield _reason(campaign, own, None, now)
+            return
+        for use in around.uses:
+            wait = _wait_of(use, waits.get(use.account.id), now)
+            if wait is not None:
+                yield _reason(campaign, wait, use.account, now)
 
 
-def _reason(reason: str, until: datetime | None, sentence: str) -> dict[str, Any]:
-    return {"reason": reason, "until": until, "text": sentence}
+def _own_wait(campaign: Campaign, around: _Surroundings, now: datetime) -> Wait | None:
+    """Return what the campaign itself waits for, on whichever account."""
+    if campaign.working_hours is not None and campaign.kind != "test":
+        hours = forecasts.hours_of(campaign.working_hours, timezone=campaign.timezone, company=around.company)
+        if not hours.per_recipient and (opens_at := hours.opens_at(now)) != now:
+            return Wait(WaitReason.OUTSIDE_HOURS, opens_at)
+    rows = around.rows
+    if not rows.fresh and rows.first_at is not None and rows.first_at > now:
+        return Wait(WaitReason.RETRY_BACKOFF if rows.first_is_retry else WaitReason.OUTSIDE_HOURS, rows.first_at)
+    return None
 
 
-def _accounts_of(session: Session, campaign_ids: Sequence[int]) -> dict[int, list[Account]]:
-    found: dict[int, list[Account]] = {campaign_id: [] for campaign_id in campaign_ids}
+def _wait_of(use: _Use, lane: Wait | None, now: datetime) -> Wait | None:
+    """Return what the campaign waits for on an account: what holds the lane up, or its own delay there.
+
+    A lane that serves others, or waits for what concerns only others, holds nobody else up.
+    """
+    if use.account.status != AccountStatus.ACTIVE:
+        return Wait(WaitReason.ACCOUNT_INACTIVE, None)
+    waits = []
+    if use.delayed_until is not None and use.delayed_until > now:
+        waits.append(Wait(WaitReason.CAMPAIGN_DELAY, use.delayed_until))
+    if lane is not None and lane.reason not in _OF_ONE_CAMPAIGN and (lane.until is None or lane.until > now):
+        waits.append(lane)
+    return max(waits, key=lambda wait: (wait.until is None, wait.until), default=None)
+
+
+_OF_ONE_CAMPAIGN = (WaitReason.OUTSIDE_HOURS, WaitReason.RETRY_BACKOFF, WaitReason.CAMPAIGN_DELAY)
+
+
+def _reason(campaign: Campaign, wait: Wait, account: Account | None, now: datetime) -> dict[str, Any]:
+    of_account = account.name if account is not None and wait.reason != WaitReason.USER_LIMIT else None
+    said = sentence(wait.reason, account=of_account, until=wait.until, now=now, zone=ZoneInfo(campaign.timezone))
+    if wait.reason == WaitReason.ACCOUNT_INACTIVE and account is not None:
+        said = f"{account.name} is {account.status}: {account.status_reason or 'no reason given'}"
+    return _wait(wait.reason, wait.until, said, account)
+
+
+def _paused(campaign: Campaign) -> dict[str, Any]:
+    reason = campaign.status_reason or "paused"
+    return _wait(WaitReason.PAUSED, None, reason if reason.startswith("paused") else f"paused: {reason}")
+
+
+def _scheduled(campaign: Campaign, now: datetime) -> dict[str, Any]:
+    zone = ZoneInfo(campaign.timezone)
+    said = sentence(WaitReason.SCHEDULE, until=campaign.scheduled_at, now=now, zone=zone)
+    if campaign.status_reason is not None:
+        said = f"{said}; {campaign.status_reason}"
+    return _wait(WaitReason.SCHEDULE, campaign.scheduled_at, said)
+
+
+def _wait(reason: str, until: datetime | None, said: str, account: Account | None = None) -> dict[str, Any]:
+    return {"reason": str(reason), "until": until, "text": said, "account_id": account.id if account else None}
+
+
+def _uses_of(session: Session, campaign_ids: Sequence[int]) -> dict[int, list[_Use]]:
+    found: dict[int, list[_Use]] = {campaign_id: [] for campaign_id in campaign_ids}
     rows = session.execute(
         text(
-            "SELECT campaign_id, account_id FROM campaign_accounts WHERE campaign_id = ANY(:ids) ORDER BY account_id"
+            "SELECT campaign_id, account_id, delayed_until FROM campaign_accounts WHERE campaign_id = ANY(:ids)"
+            " ORDER BY account_id"
         ).bindparams(bindparam("ids", type_=ARRAY(BigInteger))),
         {"ids": list(campaign_ids)},
     ).all()
@@ -195,20 +250,8 @@ def _accounts_of(session: Session, campaign_ids: Sequence[int]) -> dict[int, lis
         for account in session.query(Account).filter(Account.id.in_({row.account_id for row in rows}))
     }
     for row in rows:
-        found[row.campaign_id].append(accounts[row.account_id])
+        found[row.campaign_id].append(_Use(accounts[row.account_id], row.delayed_until))
     return found
-
-
-def _running_campaigns_by_account(session: Session, account_ids: set[int]) -> dict[int, int]:
-    rows = session.execute(
-        text(
-            "SELECT ca.account_id, count(*) AS running FROM campaign_accounts ca"
-            " JOIN campaigns c ON c.id = ca.campaign_id AND c.status = 'running' AND c.pending_count > 0"
-            " WHERE ca.account_id = ANY(:ids) GROUP BY ca.account_id"
-        ).bindparams(bindparam("ids", type_=ARRAY(BigInteger))),
-        {"ids": list(account_ids)},
-    )
-    return {row.account_id: row.running for row in rows}
 
 
 # What a reconciliation would count; the difference to the stored counters must be zero.

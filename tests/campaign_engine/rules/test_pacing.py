@@ -78,14 +78,11 @@ def test_every_stretch_of_a_whole_series_holds_one_longer_pause(pace: Pacing, ch
 @example(pace=Pacing(20, 20, 60, 1, jitter_s=2))
 @example(pace=Pacing(0, 5, 60, 30))
 @given(pace=_PACINGS)
-def test_the_rate_for_an_eta_is_that_of_a_long_run(pace: Pacing) -> None:
-    # The campaign's own delay is another floor, and the jitter is half of itself on average.
+def test_the_period_for_an_eta_is_the_mean_of_a_long_run(pace: Pacing) -> None:
+    # The jitter is half of itself on average.
     rounds = max(1, pace.longer_interval_after)
-    waits = [max(wait_s, pace.message_delay_s) for wait_s in series(pace, rounds, chance=0.5)]
-    if sum(waits) == 0:
-        assert math.isinf(pace.messages_per_s)
-    else:
-        assert pace.messages_per_s == pytest.approx(rounds / sum(waits), rel=1e-3)
+    mean_s = sum(series(pace, rounds, chance=0.5)) / rounds
+    assert eta.period_s(pace, per_s=math.inf)[0] == pytest.approx(mean_s, rel=1e-3, abs=1e-6)
 
 
 @given(pace=_PACINGS)
@@ -96,7 +93,8 @@ def test_a_pace_of_zeros_is_no_pace(pace: Pacing) -> None:
 
 
 def test_everything_off_is_as_fast_as_the_limits_allow() -> None:
-    assert (OFF.account_is_paced, OFF.one_at_a_time, OFF.messages_per_s) == (False, False, math.inf)
+    assert (OFF.account_is_paced, OFF.one_at_a_time) == (False, False)
+    assert eta.period_s(OFF, per_s=20.0)[0] == 1 / 20.0
 
 
 @pytest.mark.parametrize(
@@ -133,22 +131,3 @@ def test_the_strongest_layer_that_says_something_wins_and_zero_is_something(laye
 
 def test_other_settings_in_a_layer_are_left_alone() -> None:
     assert pacing.resolve({"campaign_rate_limit": "1/minute", "message_interval_s": 3}).message_interval_s == 3
-
-
-# --- How long it takes.
-
-
-@pytest.mark.parametrize(
-    ("count", "per_s", "seconds"),
-    [
-        (0, 0.0, 0.0),
-        (0, 5.0, 0.0),
-        (7, 0.0, None),
-        (7, -1.0, None),
-        (7, math.inf, 0.0),
-        (10, 3.0, 3.3),
-        (1, 20 / 60, 3.0),
-    ],
-)
-def test_what_is_left_takes_its_count_at_its_rate(count: int, per_s: float, seconds: float | None) -> None:
-    assert eta.seconds_left(count, per_s=per_s) == seconds

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import redis
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
@@ -13,9 +14,11 @@ from campaign_engine.clock import utc_now
 from campaign_engine.config import Config
 from campaign_engine.db import db
 from campaign_engine.models import Account, Campaign, Company, User
-from campaign_engine.services import campaigns, progress
+from campaign_engine.services import campaigns, limits, preparing, progress
 from campaign_engine.services.progress import Wait
 from cli.embedded.postgres import EmbeddedPostgres
+from ratelimit import Limiter
+from ratelimit.decision import to_us
 from tests import factories
 from tests.campaign_engine import numbered
 from tests.campaign_engine.cloned import cloned
@@ -219,17 +222,20 @@ def eta_s(session: Session, campaign: Campaign) -> float | None:
     return seconds
 
 
-def test_six_messages_at_twenty_a_minute_take_eighteen_seconds(session: Session, campaign: Campaign) -> None:
-    assert eta_s(session, campaign) == 18.0
+def test_the_last_of_six_messages_at_twenty_a_minute_leaves_after_fifteen_seconds(
+    session: Session, campaign: Campaign
+) -> None:
+    assert eta_s(session, campaign) == 15.0
 
 
 def test_two_campaigns_on_one_number_take_twice_as_long(session: Session, campaign: Campaign, owner: User) -> None:
     number_id = campaigns.account_ids_of(session, [campaign.id])[campaign.id][0]
     number = session.get_one(Account, number_id)
-    other = numbered.running(session, owner, accounts=[number], count=2, first=100)
-    assert (eta_s(session, campaign), eta_s(session, other)) == (36.0, 12.0)
+    other = numbered.running(session, owner, accounts=[number], count=6, first=100)
+    assert eta_s(session, campaign) == eta_s(session, other) == 33.0
     campaigns.pause(session, other)
-    assert eta_s(session, campaign) == 18.0
+    assert eta_s(session, campaign) == 15.0
+    assert eta_s(session, other) is None
 
 
 def test_two_numbers_share_a_campaign_and_only_those_that_send(
@@ -237,10 +243,10 @@ def test_two_numbers_share_a_campaign_and_only_those_that_send(
 ) -> None:
     second = numbered.account(session, company, rate_limit="40/minute")
     campaign = numbered.running(session, owner, accounts=[number, second], count=6)
-    assert eta_s(session, campaign) == 6.0
+    assert eta_s(session, campaign) == 4.0
     second.status = "deactivated"
     session.flush()
-    assert eta_s(session, campaign) == 18.0
+    assert eta_s(session, campaign) == 15.0
     number.status = "deactivated"
     session.flush()
     assert eta_s(session, campaign) is None
@@ -249,10 +255,10 @@ def test_two_numbers_share_a_campaign_and_only_those_that_send(
 @pytest.mark.parametrize(
     ("settings", "seconds"),
     [
-        ({"whatsapp_rate_limit": "60/minute"}, 6.0),
-        ({"campaign_rate_limit": "10/minute"}, 36.0),  # the user's own limit is the slower one
-        ({"message_interval_s": 10}, 18.0),  # the account says 0
-        ({"jitter_s": 20}, 60.0),
+        ({"whatsapp_rate_limit": "60/minute"}, 5.0),
+        ({"campaign_rate_limit": "10/minute"}, 30.0),  # the user's own limit is the slower one
+        ({"message_interval_s": 10}, 15.0),  # the account says 0
+        ({"jitter_s": 20}, 50.0),
     ],
 )
 def test_the_slower_of_all_that_holds_rules(
@@ -266,10 +272,103 @@ def test_the_slower_of_all_that_holds_rules(
 def test_a_pace_that_is_slower_than_the_limit_rules(session: Session, campaign: Campaign, number: Account) -> None:
     number.message_interval_s = 20
     session.flush()
-    assert eta_s(session, campaign) == 120.0
+    assert eta_s(session, campaign) == 100.0
     number.longer_interval_after, number.greater_interval_s = 2, 60
     session.flush()
-    assert eta_s(session, campaign) == 240.0
+    assert eta_s(session, campaign) == 3 * 20 + 2 * 60
+    number.series_count = 1
+    session.flush()
+    assert eta_s(session, campaign) == 2 * 20 + 3 * 60
+
+
+def test_the_end_stays_while_a_number_waits_for_its_next_message(
+    session: Session, campaign: Campaign, number: Account
+) -> None:
+    number.message_interval_s, number.paced_until = 20, NOW + timedelta(seconds=12)
+    session.flush()
+    ends = {read(session, campaign, now=NOW + timedelta(seconds=passed))["eta"] for passed in (0, 5, 11)}
+    assert ends == {NOW + timedelta(seconds=112)}
+
+
+def test_what_a_lane_waits_for_holds_its_number_up(session: Session, campaign: Campaign, number: Account) -> None:
+    until = NOW + timedelta(seconds=40)
+    for reason, seconds in (("cool_down", 55.0), ("account_limit", 55.0), ("outside_hours", 15.0)):
+        assert read(session, campaign, waits={number.id: Wait(reason, until)})["eta_seconds"] == seconds
+
+
+def test_a_number_that_was_slowed_down_is_slower_until_it_recovers(
+    session: Session, campaign: Campaign, number: Account
+) -> None:
+    number.throttle_step, number.throttled_at = 2, NOW
+    session.flush()
+    assert eta_s(session, campaign) == 60.0
+
+
+def test_hours_hold_the_end_back(session: Session, campaign: Campaign) -> None:
+    # 09:00 on a Friday in São Paulo.
+    campaign.working_hours = {"windows": [{"days": ["mon"], "start": "08:00", "end": "10:00"}]}
+    session.flush()
+    monday = datetime(2026, 11, 23, 11, 0, tzinfo=UTC)
+    assert read(session, campaign)["eta"] == monday + timedelta(seconds=15)
+
+
+def test_a_scheduled_campaign_ends_after_its_start_and_slows_the_others_from_then_on(
+    session: Session, campaign: Campaign, owner: User, number: Account, company: Company
+) -> None:
+    many = numbered.people(session, company, count=20, first=1000)
+    some = {"list_ids": [many.id], "recipients": [{"phone": "+5511900000001"}]}
+    scheduled = numbered.draft(session, owner, accounts=[number], audience=some)
+    campaigns.schedule(session, scheduled, at=NOW + timedelta(seconds=6), now=NOW)
+    assert (eta_s(session, campaign), eta_s(session, scheduled)) == (27.0, 78.0)
+
+
+def test_the_audience_of_a_campaign_that_is_being_prepared_is_estimated(
+    session: Session, owner: User, number: Account, company: Company
+) -> None:
+    members = numbered.people(session, company, count=21, first=1000)
+    campaign = numbered.draft(session, owner, accounts=[number], lists=[members])
+    campaigns.start(session, campaign, now=NOW)
+    assert eta_s(session, campaign) == 60.0
+    preparing.prepare_chunk(session, campaign.id, now=NOW, chunk=5)
+    assert read(session, campaign)["counts"]["pending"] == 5
+    assert eta_s(session, campaign) == 60.0
+
+
+def test_the_warm_up_of_a_number_lets_so_many_a_day(session: Session, campaign: Campaign, number: Account) -> None:
+    started_at = (NOW - timedelta(days=1)).isoformat()
+    number.warm_up = {"started_at": started_at, "ladder": [[0, 2], [2, 4]], "ends_on_day": 30}
+    session.flush()
+    # Two now, two more on its second day, and the last two when the first two are a day old.
+    assert eta_s(session, campaign) == pytest.approx(86_403, abs=10)
+
+
+def test_what_the_warm_up_has_let_through_is_asked_of_the_limiter(
+    session: Session, campaign: Campaign, number: Account, company: Company, redis_client: redis.Redis
+) -> None:
+    number.warm_up = {"started_at": NOW.isoformat(), "ladder": [[0, 8]], "ends_on_day": 30}
+    session.flush()
+    limiter = Limiter(redis_client, prefix=limits.prefix_of(company.id))
+    bound = limits.of_send(number, campaign.owner_id, company, CONFIG, now=NOW)
+    for minutes in range(6):
+        at = NOW - timedelta(hours=20) + timedelta(minutes=minutes)
+        assert limiter.acquire(bound, now_us=to_us(at)).granted
+    at_that_time = AtNow(redis_client, prefix=limits.prefix_of(company.id))
+    seen = read(session, campaign, limiter_of=lambda _: at_that_time)["eta_seconds"]
+    assert seen == pytest.approx(4 * 3600 + 3 * 60, abs=90)
+    away = Limiter(redis.Redis(port=1), prefix="x")
+    assert read(session, campaign, limiter_of=lambda _: away)["eta_seconds"] == 15.0
+
+
+class AtNow(Limiter):
+    """A limiter that looks at `NOW`."""
+
+    def peek(self, *arguments: Any, **options: Any) -> Any:
+        return super().peek(*arguments, now_us=to_us(NOW), **options)
+
+
+def test_the_last_retry_is_the_end_when_it_is_later_than_all_the_others(session: Session, campaign: Campaign) -> None:
+    postpone(session, campaign, NOW + timedelta(minutes=10))
+    assert eta_s(session, campaign) == 600.0
 
 
 def test_there_is_no_eta_while_nothing_moves_and_none_is_left_when_all_is_sent(
@@ -278,7 +377,7 @@ def test_there_is_no_eta_while_nothing_moves_and_none_is_left_when_all_is_sent(
     draft = numbered.draft(session, owner, accounts=[number], audience={"recipients": [{"phone": "+5511900000001"}]})
     assert eta_s(session, draft) is None
     settle(session, campaign, failed=4)
-    assert eta_s(session, campaign) == 6.0
+    assert eta_s(session, campaign) == 3.0
     campaigns.pause(session, campaign)
     assert eta_s(session, campaign) is None
     campaigns.resume(session, campaign)
@@ -291,10 +390,23 @@ def test_there_is_no_eta_while_nothing_moves_and_none_is_left_when_all_is_sent(
 # --- Why it waits.
 
 
+def postpone(session: Session, campaign: Campaign, until: datetime, *, attempts: int = 1, count: int = 1000) -> None:
+    """Let so many pending rows wait for a time, after so many attempts."""
+    session.execute(
+        text(
+            "UPDATE messages SET next_attempt_at = :until, attempts = :attempts WHERE id IN"
+            " (SELECT id FROM messages WHERE campaign_id = :id AND status = 'pending' LIMIT :count)"
+        ),
+        {"until": until, "attempts": attempts, "id": campaign.id, "count": count},
+    )
+
+
 def waiting(
     session: Session, campaign: Campaign, waits: dict[int, Wait] | None = None
 ) -> list[tuple[str, object, str]]:
-    return [tuple(each.values()) for each in read(session, campaign, waits=waits)["waiting"]]
+    shown = read(session, campaign, waits=waits)["waiting"]
+    assert all(each["account_id"] is None or each["account_id"] > 0 for each in shown)
+    return [(each["reason"], each["until"], each["text"]) for each in shown]
 
 
 def test_a_number_that_waits_says_for_what_and_until_when(
@@ -302,22 +414,72 @@ def test_a_number_that_waits_says_for_what_and_until_when(
 ) -> None:
     later = NOW + timedelta(seconds=3)
     assert waiting(session, campaign) == []
-    assert waiting(session, campaign, {number.id: Wait("pacing of the account", later)}) == [
-        ("pacing of the account", later, "Loja: pacing of the account.")
+    wait = {number.id: Wait("pacing", later)}
+    assert waiting(session, campaign, wait) == [("pacing", later, "Loja: pacing for 3 s")]
+    assert read(session, campaign, waits=wait)["waiting"][0]["account_id"] == number.id
+    assert waiting(session, campaign, {number.id: Wait("account_limit", None)}) == [
+        ("account_limit", None, "Loja: limit of the account")
     ]
-    assert waiting(session, campaign, {number.id: Wait("limit: whatsapp account", None)}) == [
-        ("limit: whatsapp account", None, "Loja: limit: whatsapp account.")
+    assert waiting(session, campaign, {number.id: Wait("user_limit", later)}) == [
+        ("user_limit", later, "user limit for 3 s")
     ]
     # What is over, and what is another number's, is no reason.
     assert waiting(session, campaign, {number.id: Wait("pacing", NOW)}) == []
     assert waiting(session, campaign, {number.id + 1000: Wait("pacing", later)}) == []
 
 
+def test_outside_its_hours_a_campaign_says_so_whatever_its_number_waits_for(
+    session: Session, campaign: Campaign, number: Account
+) -> None:
+    campaign.working_hours = {"windows": [{"days": ["fri"], "start": "14:00", "end": "18:00"}]}
+    session.flush()
+    opens = NOW + timedelta(hours=5)
+    wait = {number.id: Wait("pacing", NOW + timedelta(seconds=3))}
+    assert waiting(session, campaign, wait) == [("outside_hours", opens, "outside hours until 14:00")]
+    campaign.working_hours = {**campaign.working_hours, "timezone": "UTC"}
+    session.flush()
+    assert waiting(session, campaign) == [("outside_hours", NOW + timedelta(hours=2), "outside hours until 11:00")]
+
+
+def test_what_another_campaign_of_the_number_waits_for_is_no_reason(
+    session: Session, campaign: Campaign, number: Account
+) -> None:
+    later = NOW + timedelta(seconds=30)
+    for reason in ("outside_hours", "retry_backoff", "campaign_delay", "turn_over"):
+        until = NOW if reason == "turn_over" else later
+        assert waiting(session, campaign, {number.id: Wait(reason, until)}) == []
+
+
+def test_a_campaign_waits_for_its_own_delay_unless_its_number_waits_longer(
+    session: Session, campaign: Campaign, number: Account
+) -> None:
+    session.execute(
+        text("UPDATE campaign_accounts SET delayed_until = :until WHERE campaign_id = :id"),
+        {"until": NOW + timedelta(seconds=5), "id": campaign.id},
+    )
+    assert [each[0] for each in waiting(session, campaign)] == ["campaign_delay"]
+    for seconds, reason in ((3, "campaign_delay"), (9, "pacing")):
+        wait = {number.id: Wait("pacing", NOW + timedelta(seconds=seconds))}
+        assert [each[0] for each in waiting(session, campaign, wait)] == [reason]
+
+
+def test_a_campaign_with_only_retries_left_waits_for_the_first_of_them(
+    session: Session, campaign: Campaign, number: Account
+) -> None:
+    postpone(session, campaign, NOW + timedelta(seconds=50), attempts=4)
+    postpone(session, campaign, NOW + timedelta(seconds=30), attempts=1, count=2)
+    wait = {number.id: Wait("pacing", NOW + timedelta(seconds=3))}
+    due = NOW + timedelta(seconds=30)
+    assert waiting(session, campaign, wait) == [("retry_backoff", due, "backoff before retries for 30 s")]
+    postpone(session, campaign, NOW + timedelta(hours=1), attempts=0)
+    assert [each[0] for each in waiting(session, campaign)] == ["outside_hours"]  # of each recipient
+
+
 def test_a_number_that_was_taken_out_says_why(session: Session, campaign: Campaign, number: Account) -> None:
     number.status, number.status_reason = "deactivated", "190: expired"
     session.flush()
     wait = {number.id: Wait("pacing", NOW + timedelta(seconds=3))}
-    assert waiting(session, campaign, wait) == [("account_inactive", None, "Loja is deactivated: 190: expired.")]
+    assert waiting(session, campaign, wait) == [("account_inactive", None, "Loja is deactivated: 190: expired")]
 
 
 def test_nothing_is_waited_for_when_nothing_is_left_to_send(
@@ -332,11 +494,11 @@ def test_a_campaign_that_does_not_run_says_why(session: Session, owner: User, nu
     audience = {"recipients": [{"phone": "+5511900000001"}]}
     draft = numbered.draft(session, owner, accounts=[number], audience=audience)
     assert waiting(session, draft) == []
-    campaigns.schedule(session, draft, at=NOW + timedelta(hours=1))
-    assert waiting(session, draft) == [("schedule", NOW + timedelta(hours=1), "It starts by itself at its time.")]
+    campaigns.schedule(session, draft, at=NOW + timedelta(hours=1), now=NOW)
+    assert waiting(session, draft) == [("schedule", NOW + timedelta(hours=1), "starts by itself at 10:00")]
     paused = numbered.running(session, owner, accounts=[number], count=1)
     campaigns.pause(session, paused, reason="the provider refuses its content (132015)")
-    assert waiting(session, paused) == [("paused", None, "Paused: the provider refuses its content (132015).")]
+    assert waiting(session, paused) == [("paused", None, "paused: the provider refuses its content (132015)")]
     campaigns.cancel(session, paused, now=NOW)
     assert waiting(session, paused) == []
     assert read(session, paused)["finished_at"] == NOW
@@ -379,7 +541,7 @@ def test_fifty_campaigns_cost_as_many_statements_as_one(session: Session, owner:
     company_id = company.id
     one, _ = statements(session, company_id, made[:1])
     fifty, shown = statements(session, company_id, made[::-1])
-    assert one == fifty <= 5
+    assert one == fifty <= 7
     assert shown == made[::-1]
     assert progress.read(session, [], config=CONFIG, now=NOW) == []
 

@@ -1,0 +1,95 @@
+"""`campaign-engine campaign preflight`: what would become of a campaign if it started."""
+
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import click
+
+from campaign_engine.clock import utc_now
+from campaign_engine.config import Config
+from campaign_engine.core import engine
+from campaign_engine.db import transaction
+from campaign_engine.errors import NotFound
+from campaign_engine.models import Campaign
+from campaign_engine.rules.local_time import first_instant
+from campaign_engine.rules.waiting import clock
+from campaign_engine.services import campaigns, limits
+from campaign_engine.services import preflight as service
+from campaign_engine.services.forecasts import LimiterOf
+from cli.context import ID, json_option, print_fields, print_json, with_engine
+from jobs import connections, waking
+from ratelimit import Limiter
+
+
+@click.command()
+@click.argument("campaign_id", type=ID)
+@click.option(
+    "--must-end-by",
+    type=click.DateTime(["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]),
+    help="Ask whether it fits before this time of the campaign's time zone.",
+)
+@json_option
+@with_engine
+def preflight(campaign_id: int, must_end_by: datetime | None, as_json: bool) -> None:
+    """Tell how many would get a campaign, who would not, and when it would end; nothing is started."""
+    config = engine().config
+    connection = connections.for_requests(config)
+    with transaction() as session:
+        campaign = session.get(Campaign, campaign_id)
+        if campaign is None:
+            raise NotFound("campaign", campaign_id)
+        zone = ZoneInfo(campaign.timezone)
+        found = service.check(
+            session,
+            campaign,
+            config=config,
+            now=utc_now(),
+            must_end_by=first_instant(must_end_by, zone) if must_end_by is not None else None,
+            waits=waking.waits_of(connection, campaigns.account_ids_of(session, [campaign_id])[campaign_id]),
+            limiter_of=limiters(config),
+        )
+    if as_json:
+        print_json(_with_text_ids(found))
+    else:
+        _print(found, zone)
+
+
+def limiters(config: Config) -> LimiterOf:
+    """Return what gives the limiter of a company, to look at."""
+    connection = connections.for_limits(config)
+    return lambda company_id: Limiter(connection, prefix=limits.prefix_of(company_id))
+
+
+def _print(found: dict[str, Any], zone: ZoneInfo) -> None:
+    now = utc_now()
+    click.echo(f"Campaign {found['campaign_id']} {found['summary']}.")
+    left_out = [f"{count:,} {reason.replace('_', ' ')}" for reason, count in found["left_out"].items() if count]
+    print_fields(
+        {
+            "recipients": f"{found['recipients']:,} of {found['named']:,}",
+            "left out": ", ".join(left_out),
+            "starts": clock(found["starts_at"], now=now, zone=zone),
+            "held up by": found["bound"]["text"] if found["bound"] else None,
+            **{f"account {each['name']}": _account(each) for each in found["accounts"]},
+        }
+    )
+    for warning in found["warnings"]:
+        click.echo(f"warning: {warning['text']}")
+
+
+def _account(account: dict[str, Any]) -> str:
+    if not account["live"]:
+        return str(account["status"])
+    pace = f", {account['pace']}" if account["pace"] else ""
+    return f"{account['messages_per_hour']:,} an hour ({account['limit']}{pace})"
+
+
+def _with_text_ids(value: Any) -> Any:
+    """Return what was found as the JSON API shows it, where ids are texts."""
+    if isinstance(value, dict):
+        return {
+            key: str(each) if key.endswith("id") and isinstance(each, int) else _with_text_ids(each)
+            for key, each in value.items()
+        }
+    return [_with_text_ids(each) for each in value] if isinstance(value, list) else value

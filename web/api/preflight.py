@@ -1,0 +1,21 @@
+"""Before the launch of a campaign: how many, who is left out, when it ends, what to look at."""
+
+from typing import Any
+
+from campaign_engine.db import transaction
+from campaign_engine.services import campaigns
+from web.api.blueprint import Blueprint, company_id
+from web.progress import read_preflight
+from web.schemas.preflight import PreflightQuery, PreflightSchema
+
+blueprint = Blueprint("preflight", __name__, description="What would become of a campaign if it started.")
+
+
+@blueprint.route("/campaigns/<id:campaign_id>/preflight", methods=["GET"])
+@blueprint.arguments(PreflightQuery, location="query")
+@blueprint.response(200, PreflightSchema)
+def show_preflight(query: dict[str, Any], campaign_id: int) -> Any:
+    """Tell how many would get a draft or scheduled campaign, who is left out and why, and when it would end."""
+    with transaction() as session:
+        campaign = campaigns.get(session, company_id(), campaign_id)
+        return read_preflight(session, campaign, must_end_by=query["must_end_by"])

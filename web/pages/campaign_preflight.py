@@ -1,0 +1,45 @@
+"""What the page of a campaign that has not started says about its launch: how many, who not, until when."""
+
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from flask import request
+from sqlalchemy.orm import Session
+
+from campaign_engine.models import Campaign
+from campaign_engine.rules.local_time import first_instant
+from campaign_engine.rules.states import CampaignStatus
+from campaign_engine.services import audience_sizes
+from web.pages import words
+from web.pages.rendering import zone
+from web.progress import read_preflight
+
+COUNTED_AT_ONCE = 20_000
+"""An audience of about this size is counted whenever the page is opened, a bigger one when somebody asks."""
+
+
+def shown(session: Session, campaign: Campaign) -> dict[str, Any]:
+    """Return what the template of this section needs."""
+    if campaign.status not in (CampaignStatus.DRAFT, CampaignStatus.SCHEDULED):
+        return {"preflight": None}
+    given = request.args.get("must_end_by", "")
+    must_end_by = _instant(given, zone())
+    size = audience_sizes.estimated(session, [campaign.id])[campaign.id]
+    wanted = "check" in request.args or size <= COUNTED_AT_ONCE
+    return {
+        "preflight": {
+            "size": size,
+            "must_end_by": given if must_end_by is not None else "",
+            "found": read_preflight(session, campaign, must_end_by=must_end_by) if wanted else None,
+            "reasons": words.LEFT_OUT,
+        }
+    }
+
+
+def _instant(given: str, by: ZoneInfo) -> datetime | None:
+    """Return the moment of a local time as a form gives it; None when it is none."""
+    try:
+        return first_instant(datetime.fromisoformat(given).replace(tzinfo=None), by)
+    except (ValueError, OverflowError):
+        return None
