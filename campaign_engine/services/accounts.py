@@ -1,11 +1,13 @@
 """WhatsApp accounts: created with their credentials checked, changed while campaigns run."""
 
+import hmac
+import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import select, text
+from sqlalchemy import and_, func, select, text
 from sqlalchemy.orm import Session
 
 from campaign_engine.clock import require_aware
@@ -33,7 +35,16 @@ PLAIN_FIELDS = (
     "portfolio",
     "daily_recipient_limit",
 )
-MAX_IN_FLIGHT = 256
+MAX_IN_FLIGHT = {"cloud_api": 256, "evolution": 1}
+"""Calls at once, per provider: Evolution API stands before the session of one phone."""
+
+NEEDED_FIELDS = {
+    "cloud_api": ("name", "access_token", "phone_number_id"),
+    "evolution": ("name", "access_token", "base_url", "instance"),
+}
+FOREIGN_FIELDS = {"cloud_api": (), "evolution": ("phone_number_id", "app_secret", "verify_token")}
+
+_SELECTOR_CHARS = 8  # of a webhook key: enough to find it by, and of no use without the rest
 
 
 def create(
@@ -52,18 +63,22 @@ def create(
     is.
 
     Raises:
-        InvalidInput: a value cannot be used, or the provider refused `access_token` or `phone_number_id`.
+        InvalidInput: a value cannot be used, or the provider refused the credentials.
         AlreadyExists: the company has an account of that name.
     """
     _validate(values, creating=True)
     if _named(session, company_id, values["name"]) is not None:
         raise AlreadyExists("name", f"There is an account called {values['name']} already.")
-    account = Account(company_id=company_id, provider=values["provider"], **_plain(values))
+    provider: str = values["provider"]
+    account = Account(company_id=company_id, provider=provider, **_plain(values, provider))
+    if provider == "evolution":
+        account.max_in_flight = MAX_IN_FLIGHT[provider]
+        account.webhook_key = secrets.token_urlsafe(24)
     if values.get("warm_up") is not None:
         account.warm_up = _warm_up(values["warm_up"], now)
     _set_secrets(account, values, vault)
     _check_credentials(account, vault=vault, providers=providers, config=config, now=now)
-    _require_unused_number(session, company_id, values, besides=None)
+    _require_unused_number(session, account, besides=None)
     session.add(account)
     session.flush()
     return account
@@ -91,13 +106,14 @@ def update(
     )
     if "name" in values and values["name"] != account.name and _named(session, account.company_id, values["name"]):
         raise AlreadyExists("name", f"There is an account called {values['name']} already.")
-    _require_unused_number(session, account.company_id, values, besides=account.id)
-    for name, value in _plain(values).items():
+    for name, value in _plain(values, account.provider).items():
         setattr(account, name, value)
+    with session.no_autoflush:
+        _require_unused_number(session, account, besides=account.id)
     _set_secrets(account, values, vault)
     if "warm_up" in values:
         account.warm_up = _warm_up(values["warm_up"], now) if values["warm_up"] is not None else None
-    if {"access_token", "phone_number_id", "base_url"} & set(values):
+    if {"access_token", "phone_number_id", "base_url", "instance"} & set(values):
         _check_credentials(account, vault=vault, providers=providers, config=config, now=now)
 
 
@@ -123,6 +139,26 @@ def of_company(session: Session, company_id: int, *, after_id: int = 0, limit: i
     ).all()
 
 
+def id_with_webhook_key(session: Session, key: str) -> int | None:
+    """Return the account whose webhooks come to this key, or None.
+
+    Its row is found by the first characters alone and the whole is compared in constant time, so that how long this
+    takes tells nobody how much of a guess was right.
+    """
+    if not (key.isascii() and key.isprintable()):
+        return None
+    rows = session.execute(
+        select(Account.id, Account.webhook_key).where(
+            func.left(Account.webhook_key, _SELECTOR_CHARS) == key[:_SELECTOR_CHARS],
+            Account.status != AccountStatus.DELETED,
+        )
+    )
+    for account_id, known in rows:
+        if known is not None and hmac.compare_digest(known, key):
+            return int(account_id)
+    return None
+
+
 def delete(session: Session, account: Account) -> None:
     """Take an account out of use; the history of its messages stays.
 
@@ -141,42 +177,6 @@ def delete(session: Session, account: Account) -> None:
     account.status = AccountStatus.DELETED
 
 
-def reactivate(session: Session, account: Account) -> None:
-    """Let a deactivated account send again; its failures count from zero."""
-    session.execute(
-        text(
-            "UPDATE accounts SET status = 'active', status_reason = NULL, consecutive_failures = 0"
-            " WHERE id = :id AND status = 'deactivated'"
-        ),
-        {"id": account.id},
-    )
-    session.refresh(account)
-
-
-def record_results(
-    session: Session, *, account_id: int, consecutive_failures: int, reason: str | None, threshold: int
-) -> bool:
-    """Write the count of consecutive account-class failures; True when this deactivated the account.
-
-    One accepted message resets the count. Failures of recipients and of content never come here.
-    """
-    session.execute(
-        text(
-            "UPDATE accounts SET consecutive_failures = :failures WHERE id = :id AND consecutive_failures <> :failures"
-        ),
-        {"failures": consecutive_failures, "id": account_id},
-    )
-    if consecutive_failures < threshold:
-        return False
-    result = session.execute(
-        text(
-            "UPDATE accounts SET status = 'deactivated', status_reason = :reason WHERE id = :id AND status = 'active'"
-        ),
-        {"reason": reason, "id": account_id},
-    )
-    return bool(result.rowcount)  # type: ignore[attr-defined]
-
-
 def sender_of(account: Account, *, vault: Vault, config: Config) -> Sender:
     """Return what a provider needs to send from this account; holds the secret in clear."""
     return Sender(
@@ -187,41 +187,46 @@ def sender_of(account: Account, *, vault: Vault, config: Config) -> Sender:
     )
 
 
-def check_health(
-    account: Account, *, vault: Vault, providers: Mapping[str, Provider], config: Config, now: datetime
-) -> Health:
-    """Ask the provider about the account and keep what it says; informational, it never gates a send."""
-    health = providers[account.provider].check_health(sender_of(account, vault=vault, config=config))
-    account.health = {"reachable": health.reachable, "summary": health.summary, **dict(health.details)}
-    account.health_checked_at = now
-    return health
+def keep_health(account: Account, health: Health, *, now: datetime) -> None:
+    """Write what a provider says of an account, and follow its limit of recipients where nobody set another.
+
+    Side effects: a claim of `health.claim` ends; whoever holds it need not write an answer.
+    """
+    account.health, account.health_checked_at, account.health_claimed_at = health.stored(account.health), now, None
+    if health.tells_recipient_limit:
+        if account.daily_recipient_limit in (None, account.provider_recipient_limit):
+            account.daily_recipient_limit = health.recipient_limit
+        account.provider_recipient_limit = health.recipient_limit
 
 
 def _check_credentials(
     account: Account, *, vault: Vault, providers: Mapping[str, Provider], config: Config, now: datetime
 ) -> None:
-    health = check_health(account, vault=vault, providers=providers, config=config, now=now)
+    """Ask the provider about credentials that are new; its answer is the account's health from now on."""
+    health = providers[account.provider].check_health(sender_of(account, vault=vault, config=config))
     if health.refused_field is not None:
         raise InvalidInput.field(health.refused_field, f"The provider refuses it: {health.summary}")
+    account.health = None  # what was known with the credentials before
+    keep_health(account, health, now=now)
 
 
-def _require_unused_number(
-    session: Session, company_id: int, values: Mapping[str, Any], *, besides: int | None
-) -> None:
+def _require_unused_number(session: Session, account: Account, *, besides: int | None) -> None:
     """Refuse a number that another account has: it would get its limit twice, and the provider counts once."""
-    number = values.get("phone_number_id")
-    if not number:
-        return
+    if account.provider == "evolution":
+        field, address = "instance", (account.base_url or "").rstrip("/")
+        same = and_(Account.instance == account.instance, func.rtrim(Account.base_url, "/") == address)
+    else:
+        field, same = "phone_number_id", Account.phone_number_id == account.phone_number_id
     other = session.scalars(
         select(Account.name).where(
-            Account.company_id == company_id,
-            Account.phone_number_id == number,
+            Account.company_id == account.company_id,
+            same,
             Account.status != AccountStatus.DELETED,
             Account.id != (besides or 0),
         )
     ).first()
     if other is not None:
-        raise AlreadyExists("phone_number_id", f"The account “{other}” sends from this number already.")
+        raise AlreadyExists(field, f"The account “{other}” sends from this number already.")
 
 
 def _named(session: Session, company_id: int, name: str) -> Account | None:
@@ -232,9 +237,9 @@ def _named(session: Session, company_id: int, name: str) -> Account | None:
     ).first()
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(values: Mapping[str, Any], provider: str) -> dict[str, Any]:
     # A null for a column with a default means: back to the default.
-    defaults = {"burst": 1, "max_in_flight": 16}
+    defaults = {"burst": 1, "max_in_flight": min(16, MAX_IN_FLIGHT[provider])}
     return {
         name: defaults.get(name) if values[name] is None else values[name] for name in PLAIN_FIELDS if name in values
     }
@@ -248,19 +253,24 @@ def _set_secrets(account: Account, values: Mapping[str, Any], vault: Vault) -> N
 
 def _validate(values: Mapping[str, Any], *, creating: bool, provider: str | None = None) -> None:
     faults: dict[str, list[str]] = {}
-    provider = values.get("provider", provider)
+    provider = values.get("provider", provider) or ""
     if creating:
-        if provider != "cloud_api":
-            faults["provider"] = ["Accepted is cloud_api."]
-        for name in ("name", "access_token", "phone_number_id"):
+        if provider not in NEEDED_FIELDS:
+            faults["provider"] = ["Accepted are cloud_api and evolution."]
+        for name in NEEDED_FIELDS.get(provider, ()):
             if not values.get(name):
                 faults[name] = ["This is needed."]
-    for name in ("name", "access_token", "phone_number_id"):
+    for name in NEEDED_FIELDS.get(provider, ()):
         if name in values and not (values[name] or "").strip():
             faults[name] = ["This may not be empty."]
+    for name in FOREIGN_FIELDS.get(provider, ()):
+        if values.get(name):
+            faults[name] = ["An account of Evolution API has none."]
     number = values.get("phone_number_id")
-    if number and not (number.isascii() and number.isalnum()):
+    if number and "phone_number_id" not in faults and not (number.isascii() and number.isalnum()):
         faults["phone_number_id"] = ["This is the id of the number at Meta (digits), not the telephone number."]
+    if values.get("instance") and not values["instance"].isprintable():
+        faults["instance"] = ["This is the name of the instance in Evolution API."]
     if values.get("base_url") and not _is_http_url(values["base_url"]):
         faults["base_url"] = ["This must be an address that starts with https:// or http://."]
     token = values.get("access_token")
@@ -275,8 +285,10 @@ def _validate(values: Mapping[str, Any], *, creating: bool, provider: str | None
             Limit(name=limits.ACCOUNT_LIMIT, key="-", rate=rate, burst=burst or 1, margin=limits.MARGIN)
         except InvalidLimit as error:
             faults["rate_limit"] = [str(error)]
-    if values.get("max_in_flight") is not None and not 1 <= values["max_in_flight"] <= MAX_IN_FLIGHT:
-        faults["max_in_flight"] = [f"Accepted is a whole number from 1 to {MAX_IN_FLIGHT}."]
+    most = MAX_IN_FLIGHT.get(provider, 1)
+    if values.get("max_in_flight") is not None and not 1 <= values["max_in_flight"] <= most:
+        accepted = f"a whole number from 1 to {most}" if most > 1 else "1: a phone sends one after the other"
+        faults["max_in_flight"] = [f"Accepted is {accepted}."]
     for name in ("message_interval_s", "longer_interval_after", "greater_interval_s"):
         if values.get(name) is not None and not 0 <= values[name] <= 86400:
             faults[name] = ["Accepted is a number from 0 to 86400; 0 switches it off."]

@@ -1,10 +1,13 @@
 """What is stuck, read from the rows: for `campaign-engine doctor` and the readiness check."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
+
+MOST_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +20,66 @@ class Standing:
     unknown_messages: int
     waiting_webhooks: int
     oldest_webhook_s: float
+    overdue_unknown: int  # unknown messages that wait for a person's decision, past the grace time
     deactivated_accounts: int
     busy_accounts: tuple[int, ...]  # active accounts of running campaigns with messages to send
 
 
-def standing(session: Session, *, now: datetime) -> Standing:
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One account or campaign that is not as it should be: its id, its name, and why in words."""
+
+    id: int
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.id} “{self.name}”: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Troubles:
+    """What needs a person, by kind; at most `MOST_NAMED` of each."""
+
+    deactivated_accounts: Sequence[Trouble]
+    warned_accounts: Sequence[Trouble]
+    accounts_without_webhook: Sequence[Trouble]
+    waiting_campaigns: Sequence[Trouble]  # paused by the engine, not by a person, or with a start that was missed
+
+
+def troubles(session: Session) -> Troubles:
+    """Read which accounts and campaigns need a person, and why."""
+    return Troubles(
+        deactivated_accounts=_named(
+            session,
+            "SELECT id, name, coalesce(status_reason, 'deactivated') FROM accounts WHERE status = 'deactivated'",
+        ),
+        warned_accounts=_named(
+            session,
+            "SELECT id, name, concat_ws(' ', warning,"
+            " (SELECT string_agg(each, ' ') FROM jsonb_array_elements_text(health -> 'warnings') AS each))"
+            " FROM accounts WHERE status = 'active' AND (warning IS NOT NULL OR health ? 'warnings')",
+        ),
+        accounts_without_webhook=_named(
+            session,
+            "SELECT id, name, CASE provider WHEN 'cloud_api' THEN 'it has no app_secret to know webhooks by'"
+            " ELSE 'it has no webhook_key' END FROM accounts WHERE status = 'active'"
+            " AND CASE provider WHEN 'cloud_api' THEN app_secret_encrypted IS NULL ELSE webhook_key IS NULL END",
+        ),
+        waiting_campaigns=_named(
+            session,
+            "SELECT id, name, coalesce(status_reason, status_code) FROM campaigns"
+            " WHERE status = 'paused' AND status_code <> 'operator' OR status = 'draft' AND status_code IS NOT NULL",
+        ),
+    )
+
+
+def _named(session: Session, query: str) -> list[Trouble]:
+    rows = session.execute(text(f"{query} ORDER BY id LIMIT :most"), {"most": MOST_NAMED})  # our own constants
+    return [Trouble(*row) for row in rows]
+
+
+def standing(session: Session, *, unknown_grace_s: float, now: datetime) -> Standing:
     """Read what may be stuck."""
     row = session.execute(
         text(
@@ -32,12 +90,15 @@ def standing(session: Session, *, now: datetime) -> Standing:
                 AND started_at < :late) AS unprepared,
               (SELECT count(*) FROM messages WHERE status = 'sending' AND claimed_at < :late) AS stale,
               (SELECT coalesce(sum(unknown_count), 0) FROM campaigns) AS unknown,
+              (SELECT count(*) FROM campaigns c JOIN messages m ON m.campaign_id = c.id
+                WHERE c.unknown_count > 0 AND m.status = 'unknown' AND m.status_reason IS DISTINCT FROM 'dismissed'
+                AND m.claimed_at < :past_grace) AS overdue_unknown,
               (SELECT count(*) FROM webhook_events WHERE applied_at IS NULL) AS webhooks,
               (SELECT min(received_at) FROM webhook_events WHERE applied_at IS NULL) AS oldest,
               (SELECT count(*) FROM accounts WHERE status = 'deactivated') AS deactivated
             """
         ),
-        {"late": now - timedelta(minutes=1)},
+        {"late": now - timedelta(minutes=1), "past_grace": now - timedelta(seconds=unknown_grace_s)},
     ).one()
     busy = session.scalars(
         text(
@@ -51,6 +112,7 @@ def standing(session: Session, *, now: datetime) -> Standing:
         unprepared_campaigns=row.unprepared,
         stale_claims=row.stale,
         unknown_messages=int(row.unknown),
+        overdue_unknown=row.overdue_unknown,
         waiting_webhooks=row.webhooks,
         oldest_webhook_s=(now - row.oldest).total_seconds() if row.oldest else 0.0,
         deactivated_accounts=row.deactivated,

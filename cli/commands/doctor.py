@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import click
@@ -74,7 +74,8 @@ def _findings(config: Config) -> Iterator[Finding]:
     if redis.ok:
         yield from _processes(config, connection)
     if database.ok:
-        yield from _work(connection if redis.ok else None)
+        yield from _work(config, connection if redis.ok else None)
+        yield from _what_needs_a_person()
 
 
 def _database() -> Finding:
@@ -130,9 +131,9 @@ def _processes(config: Config, connection: Redis) -> Iterator[Finding]:
         )
 
 
-def _work(connection: Redis | None) -> Iterator[Finding]:
+def _work(config: Config, connection: Redis | None) -> Iterator[Finding]:
     with transaction() as session:
-        found = diagnosis.standing(session, now=utc_now())
+        found = diagnosis.standing(session, unknown_grace_s=config.unknown_grace_s, now=utc_now())
         miscounted = progress.miscounted(session)
     stuck_if: list[tuple[str, int, str]] = [
         (
@@ -146,16 +147,16 @@ def _work(connection: Redis | None) -> Iterator[Finding]:
             found.stale_claims,
             "The verification turns them to unknown; is the scheduler running?",
         ),
-        (
-            "deactivated accounts",
-            found.deactivated_accounts,
-            "See `campaign-engine account list` for the reasons.",
-        ),
         ("miscounted campaigns", len(miscounted), f"Please report it, with these ids: {miscounted[:10]}."),
     ]
     for name, count, remedy in stuck_if:
         yield Finding(name, ok=count == 0, detail=str(count), remedy=remedy)
-    yield Finding("unknown messages", ok=True, detail=str(found.unknown_messages))
+    yield Finding(
+        "unknown messages",
+        ok=found.overdue_unknown == 0,
+        detail=f"{found.unknown_messages}, {found.overdue_unknown} for longer than UNKNOWN_GRACE_S",
+        remedy="No webhook has settled them; resend or dismiss them on their campaign's page.",
+    )
     yield Finding(
         "waiting webhooks",
         ok=found.oldest_webhook_s < 60,
@@ -171,3 +172,28 @@ def _work(connection: Redis | None) -> Iterator[Finding]:
             detail=f"{len(found.busy_accounts)} busy, {len(idle)} without a turn",
             remedy="The verification arms them within VERIFY_INTERVAL_S; is the scheduler running?",
         )
+
+
+def _what_needs_a_person() -> Iterator[Finding]:
+    with transaction() as session:
+        found = diagnosis.troubles(session)
+    looked_for: list[tuple[str, Sequence[diagnosis.Trouble], str]] = [
+        (
+            "deactivated accounts",
+            found.deactivated_accounts,
+            "Cure the cause at the provider, then: campaign-engine account reactivate ID.",
+        ),
+        ("account warnings", found.warned_accounts, "They send all the same; see the page of the accounts."),
+        (
+            "accounts without a webhook",
+            found.accounts_without_webhook,
+            "Set the webhook up (docs/operations.md): without it nothing is known of what was delivered.",
+        ),
+        (
+            "campaigns waiting for a person",
+            found.waiting_campaigns,
+            "Cure the cause, then: campaign-engine campaign resume ID (start ID after a missed start).",
+        ),
+    ]
+    for name, each, remedy in looked_for:
+        yield Finding(name, ok=not each, detail="; ".join(map(str, each)) or "none", remedy=remedy)

@@ -7,9 +7,11 @@ from sqlalchemy.orm import Session
 from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.models import Account, Role
-from campaign_engine.services import accounts
+from campaign_engine.services import accounts, activation, health
 from jobs.enqueueing import enqueue_lanes
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
+from web.auditing import audited
+from web.auth import current_user
 from web.hints import hint
 from web.runtime import runtime
 from web.schemas.accounts import AccountChangeSchema, AccountPageSchema, AccountSchema
@@ -37,7 +39,9 @@ def list_accounts(query: dict[str, Any]) -> Any:
 def create_account(values: dict[str, Any]) -> Any:
     """Create an account; the provider is asked whether it knows the number and the token."""
     with transaction() as session:
-        return accounts.create(session, company_id=company_id(), values=values, **_asked_with())
+        made = accounts.create(session, company_id=company_id(), values=values, **_asked_with())
+        audited(session, "account.created", ("account", made.id), name=made.name)
+        return made
 
 
 @blueprint.route("/accounts/<id:account_id>", methods=["GET"])
@@ -56,6 +60,7 @@ def change_account(values: dict[str, Any], account_id: int) -> Any:
     with transaction() as session:
         account = accounts.get(session, company_id(), account_id)
         accounts.update(session, account, values=values, **_asked_with())
+        audited(session, "account.changed", ("account", account.id), fields=sorted(values))
         return _woken(session, account)
 
 
@@ -64,26 +69,32 @@ def change_account(values: dict[str, Any], account_id: int) -> Any:
 def delete_account(account_id: int) -> None:
     """Take an account out of use; the history of its messages stays."""
     with transaction() as session:
-        accounts.delete(session, accounts.get(session, company_id(), account_id))
+        account = accounts.get(session, company_id(), account_id)
+        accounts.delete(session, account)
+        audited(session, "account.deleted", ("account", account.id), name=account.name)
 
 
 @blueprint.route("/accounts/<id:account_id>/health-check", methods=["POST"])
 @blueprint.response(200, AccountSchema)
 def check_account(account_id: int) -> Any:
-    """Ask the provider about the account; informational, it never stops a send."""
+    """Ask the provider about the account, or share an answer of the last seconds (`health_checked_at`)."""
+    face = runtime()
+    with transaction() as session:
+        accounts.get(session, company_id(), account_id)
+    health.check(account_id, vault=face.vault, providers=face.providers, config=face.config)
     with transaction() as session:
         account = accounts.get(session, company_id(), account_id)
-        accounts.check_health(account, **_asked_with())
+        session.refresh(account)
         return account
 
 
 @blueprint.route("/accounts/<id:account_id>/reactivate", methods=["POST"])
 @blueprint.response(200, AccountSchema)
 def reactivate_account(account_id: int) -> Any:
-    """Let a deactivated account send again; its failures count from zero."""
+    """Let a deactivated account send again, one message first; campaigns that waited for it go on."""
     with transaction() as session:
         account = accounts.get(session, company_id(), account_id)
-        accounts.reactivate(session, account)
+        activation.reactivate(session, account, actor_id=current_user().id)
         return _woken(session, account)
 
 

@@ -14,20 +14,25 @@ from campaign_engine.db import transaction
 from campaign_engine.models import Account, Company, Role
 from campaign_engine.rules.pacing import Pacing
 from campaign_engine.services import accounts as service
-from campaign_engine.services import limits
+from campaign_engine.services import activation, health, limits
 from campaign_engine.services.sending import pacing_of
+from jobs.enqueueing import enqueue_lanes
 from ratelimit import Rate
 from web import auth
+from web.hints import hint
 from web.pages import facts
 from web.pages.blueprint import blueprint
 from web.runtime import runtime
+from web.webhooks import address_for
 
 HEALTH_DETAILS = {
     "display_phone_number": "Number",
     "verified_name": "Name on WhatsApp",
     "quality_rating": "Quality",
     "status": "Status at the provider",
-    "whatsapp_business_manager_messaging_limit": "Messaging limit",
+    "can_send_message": "May send",
+    "throughput": "Throughput",
+    "tier": "Tier",
 }
 _PERIODS_S = {1.0: "second", 60.0: "minute", 3600.0: "hour", 86400.0: "day"}
 
@@ -53,11 +58,22 @@ def check_account(account_id: int) -> Response:
     current = runtime()
     with transaction() as session:
         account = service.get(session, auth.current_user().company_id, account_id)
-        health = service.check_health(
-            account, vault=current.vault, providers=current.providers, config=current.config, now=utc_now()
-        )
-    good = health.reachable and health.refused_field is None
-    flash(f"{account.name}: {health.summary}", "done" if good else "error")
+    checked = health.check(account_id, vault=current.vault, providers=current.providers, config=current.config)
+    said = checked.health["summary"] if checked.health else "The provider has not answered yet."
+    flash(f"{account.name}: {said}", "done" if checked.is_good else "error")
+    return redirect(url_for("pages.accounts"), HTTPStatus.SEE_OTHER)
+
+
+@blueprint.post("/accounts/<id:account_id>/reactivate")
+@auth.role_required(Role.ADMIN)
+def reactivate_account(account_id: int) -> Response:
+    """Let a deactivated account send again, one message first."""
+    user = auth.current_user()
+    with transaction() as session:
+        account = service.get(session, user.company_id, account_id)
+        activation.reactivate(session, account, actor_id=user.id)
+        hint(session, enqueue_lanes, [account.id])
+    flash(f"{account.name} sends again: one message first, the others when it was accepted.", "done")
     return redirect(url_for("pages.accounts"), HTTPStatus.SEE_OTHER)
 
 
@@ -81,8 +97,17 @@ def pace_in_words(pacing: Pacing) -> str:
     return f"At least {', '.join(sentences)}." if sentences else "No pause between messages; the limit rules."
 
 
+def recipients_in_words(account: Account) -> str | None:
+    """Return how many different people the account may write to in 24 hours, and what the provider says of it."""
+    own, theirs = account.daily_recipient_limit, account.provider_recipient_limit
+    if own is None:
+        return None
+    said = f", the provider says {facts.number(theirs)}" if theirs not in (None, own) else ""
+    return f"At most {facts.number(own)} different ones{said}."
+
+
 def _row(account: Account, company: Company, config: Config, now: datetime) -> dict[str, Any]:
-    health = account.health or {}
+    said = account.health or {}
     return {
         "account": account,
         "number": account.phone_number_id or account.instance or "no number",
@@ -90,8 +115,11 @@ def _row(account: Account, company: Company, config: Config, now: datetime) -> d
         "pace": pace_in_words(pacing_of(account, company, {}, config)),
         "health_age": _age(account.health_checked_at, now),
         "health_details": [
-            (label, health[key]) for key, label in HEALTH_DETAILS.items() if isinstance(health.get(key), str)
+            (label, said[key]) for key, label in HEALTH_DETAILS.items() if isinstance(said.get(key), str)
         ],
+        "warnings": health.warnings_of(account),
+        "recipients": recipients_in_words(account),
+        "webhook_url": address_for(account),
     }
 
 

@@ -4,8 +4,12 @@ from typing import Any
 
 from marshmallow import fields, validate
 
+from campaign_engine.models import Role
+from campaign_engine.services.health import warnings_of
+from web import auth
 from web.schemas.base import Schema, page_of
 from web.schemas.fields import SECONDS, Id, Instant, Name, Number, Text, Whole
+from web.webhooks import address_for
 
 
 class WarmUpSchema(Schema):
@@ -23,11 +27,13 @@ class AccountSchema(Schema):
 
     id = Id(dump_only=True)
     name = Name(required=True)
-    provider = Text(max_chars=20, required=True, metadata={"description": "`cloud_api`."})
+    provider = Text(max_chars=20, required=True, metadata={"description": "`cloud_api` or `evolution`."})
     base_url = Text(max_chars=500, allow_none=True)
     phone_number_id = Text(max_chars=50, metadata={"description": "The id of the number at Meta (Cloud API)."})
-    instance = Text(max_chars=200, allow_none=True)
-    access_token = Text(max_chars=4096, load_only=True, required=True)
+    instance = Text(max_chars=200, allow_none=True, metadata={"description": "Its name in Evolution API."})
+    access_token = Text(
+        max_chars=4096, load_only=True, required=True, metadata={"description": "For Evolution API: the apikey."}
+    )
     app_secret = Text(max_chars=500, load_only=True, allow_none=True)
     verify_token = Text(max_chars=500, load_only=True, allow_none=True)
     rate_limit = Text(max_chars=40, allow_none=True, metadata={"description": "COUNT/PERIOD, such as 20/minute."})
@@ -42,18 +48,49 @@ class AccountSchema(Schema):
         validate=validate.Range(min=1, max=10_000_000),
         metadata={"description": "Meta's tier: different recipients in any 24 hours, over the whole portfolio."},
     )
+    provider_recipient_limit = fields.Integer(
+        dump_only=True,
+        metadata={"description": "What the provider said last; it is followed where nobody set another."},
+    )
     warm_up = fields.Nested(WarmUpSchema, allow_none=True)
 
     status = fields.String(dump_only=True)
     status_reason = fields.String(dump_only=True)
     consecutive_failures = fields.Integer(dump_only=True)
+    on_probation = fields.Boolean(
+        dump_only=True, metadata={"description": "Reactivated; the others follow when one message was accepted."}
+    )
+    warnings = fields.Function(
+        warnings_of,
+        metadata={
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "What may soon stop the account, or hides what becomes of its messages; stops nothing.",
+        },
+    )
     has_app_secret = fields.Function(
         lambda account: account.app_secret_encrypted is not None, metadata={"type": "boolean"}
     )
     has_verify_token = fields.Function(
         lambda account: account.verify_token_encrypted is not None, metadata={"type": "boolean"}
     )
-    health = fields.Raw(dump_only=True, metadata={"type": "object"})
+    webhook_url = fields.Function(
+        lambda account: address_for(account) if account.webhook_key is None or auth.may(Role.ADMIN) else None,
+        metadata={
+            "type": "string",
+            "nullable": True,
+            "description": "Where the provider is to post. Evolution's ends in a secret: only administrators see it.",
+        },
+    )
+    health = fields.Raw(
+        dump_only=True,
+        metadata={
+            "type": "object",
+            "description": "What the provider says: `reachable`, `summary`; of a number at Meta `quality_rating`,"
+            " `status`, `throughput`, `tier` (recipients a day), `can_send_message`, `verified_name`,"
+            " `display_phone_number`. Shared for some seconds, renewed while campaigns run.",
+        },
+    )
     health_checked_at = Instant(dump_only=True)
     created_at = Instant(dump_only=True)
 

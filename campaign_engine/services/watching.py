@@ -1,0 +1,80 @@
+"""Whether what accounts send is acknowledged: accepted messages of which no status ever comes, and who is told.
+
+Statuses come by webhook. When none comes the messages may well arrive, but nobody learns of it: the webhook is not set
+up, or leads elsewhere. An account is warned of, never stopped.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Row, text
+from sqlalchemy.orm import Session
+
+from campaign_engine.models import Notification
+
+
+@dataclass(frozen=True, slots=True)
+class Unacknowledged:
+    """An account that has just been warned of."""
+
+    account_id: int
+    since: datetime
+
+
+def warn_of_silence(session: Session, *, patience_s: float, now: datetime) -> list[Unacknowledged]:
+    """Warn of the active accounts whose accepted messages have no status for `patience_s`, each once per silence.
+
+    Side effects: one notification for each; a warning whose silence is over is taken away.
+    """
+    _forgive(session)
+    silent = session.execute(
+        text(
+            "SELECT a.id, a.company_id, a.name, a.unacknowledged_since, c.timezone FROM accounts a"
+            " JOIN companies c ON c.id = a.company_id"
+            " WHERE a.status = 'active' AND a.warned_at IS NULL AND a.unacknowledged_since <= :limit ORDER BY a.id"
+        ),
+        {"limit": now - timedelta(seconds=patience_s)},
+    ).all()
+    if not silent:
+        return []
+    sentences = {row.id: _sentence(row) for row in silent}
+    warned = set(
+        session.scalars(
+            text(
+                "UPDATE accounts a SET warning = given.sentence, warned_at = :now"
+                " FROM unnest(CAST(:ids AS bigint[]), CAST(:sentences AS text[])) AS given (id, sentence)"
+                " WHERE a.id = given.id AND a.warned_at IS NULL AND a.unacknowledged_since IS NOT NULL RETURNING a.id"
+            ),
+            {"ids": list(sentences), "sentences": list(sentences.values()), "now": now},
+        )
+    )
+    found = [row for row in silent if row.id in warned]
+    session.add_all(
+        Notification(
+            company_id=row.company_id,
+            kind="acknowledgements_missing",
+            severity="warning",
+            text=f"{row.name}: {sentences[row.id]}",
+            subject_kind="account",
+            subject_id=str(row.id),
+        )
+        for row in found
+    )
+    session.flush()
+    return [Unacknowledged(account_id=row.id, since=row.unacknowledged_since) for row in found]
+
+
+def _forgive(session: Session) -> None:
+    """Take warnings away: a status has come since, though by now the next one may be missing."""
+    session.execute(
+        text(
+            "UPDATE accounts SET warning = NULL, warned_at = NULL WHERE warned_at IS NOT NULL"
+            " AND (unacknowledged_since IS NULL OR unacknowledged_since > warned_at)"
+        )
+    )
+
+
+def _sentence(row: Row[tuple[int, int, str, datetime, str]]) -> str:
+    since = row.unacknowledged_since.astimezone(ZoneInfo(row.timezone))
+    return f"Messages are accepted but no status has come since {since:%H:%M}: check the webhook set-up."

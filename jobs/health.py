@@ -1,0 +1,48 @@
+"""Asking providers how accounts are: on its own queue, beside the sending. What fails here stops no campaign."""
+
+from collections.abc import Sequence
+
+from campaign_engine.clock import utc_now
+from campaign_engine.db import transaction
+from campaign_engine.errors import NotFound
+from campaign_engine.logs import get_logger
+from campaign_engine.services import health, watching
+from campaign_engine.vault import SecretUnreadable
+from jobs import enqueueing
+from jobs.runtime import Runtime, runtime
+
+log = get_logger(__name__)
+
+
+def check_accounts(account_ids: Sequence[int]) -> None:
+    """RQ job: ask the providers about a few accounts, all at the same time."""
+    current = runtime()
+    enqueueing.health_checks_began(current.redis, account_ids)
+    threads = current.threads(enqueueing.HEALTH_CHECKS_AT_ONCE)
+    for check in [threads.submit(_check, current, account_id) for account_id in account_ids]:
+        check.result()
+
+
+def watch_accounts(current: Runtime) -> None:
+    """Warn of accounts that nothing acknowledges, and have those at work asked about that nobody asked about lately."""
+    now = utc_now()
+    with transaction() as session:
+        silent = watching.warn_of_silence(session, patience_s=current.config.acknowledgement_s, now=now)
+        due = health.due(session, config=current.config, now=now)
+    for each in silent:
+        log.warning("account.unacknowledged", account_id=each.account_id, since=each.since.isoformat())
+    if due:
+        enqueueing.enqueue_health_checks(current.redis, due)
+
+
+def _check(current: Runtime, account_id: int) -> None:
+    """Ask about one account, in a thread; whoever else is asking about it just now is not waited for."""
+    with current.app.app_context():
+        try:
+            health.attempt(
+                account_id, vault=current.vault, providers=current.providers, config=current.config, now=utc_now()
+            )
+        except NotFound:
+            return  # It was deleted since the job was enqueued.
+        except SecretUnreadable as error:
+            log.warning("account.health_check_failed", account_id=account_id, reason=str(error))

@@ -1,0 +1,37 @@
+"""The audit log: who did what, for administrators."""
+
+from typing import Any
+
+from campaign_engine.db import transaction
+from campaign_engine.models import Role
+from campaign_engine.services import audit
+from web.api.blueprint import Blueprint, company_id, decode_cursor, page
+from web.schemas.notices import AuditEntryPageSchema, AuditQuery
+
+blueprint = Blueprint("audit-log", __name__, reads=Role.ADMIN, description="Who did what, in the company's name.")
+
+
+@blueprint.route("/audit-log", methods=["GET"])
+@blueprint.arguments(AuditQuery, location="query")
+@blueprint.response(200, AuditEntryPageSchema)
+def list_audit_entries(query: dict[str, Any]) -> Any:
+    """List what was done, newest first."""
+    with transaction() as session:
+        (before_id,) = decode_cursor(query["cursor"], int) or (None,)
+        found = audit.of_company(
+            session,
+            company_id(),
+            subject=_subject(query["subject"]),
+            actor_id=query["actor"],
+            action=query["action"],
+            before_id=before_id,
+            limit=query["limit"] + 1,
+        )
+        return page(found, limit=query["limit"], position=lambda entry: [entry.id])
+
+
+def _subject(given: str | None) -> tuple[str, str | None] | None:
+    if given is None:
+        return None
+    kind, _, identity = given.partition(":")
+    return kind, identity or None

@@ -1,0 +1,50 @@
+"""Notifications: what the people of a company should know."""
+
+from typing import Any
+
+from campaign_engine.clock import utc_now
+from campaign_engine.db import transaction
+from campaign_engine.services import notifications
+from web.api.blueprint import Blueprint, company_id, decode_cursor, page
+from web.schemas.notices import (
+    MarkedSchema,
+    NotificationPageSchema,
+    NotificationQuery,
+    NotificationSchema,
+    ReadAllSchema,
+)
+
+blueprint = Blueprint("notifications", __name__, description="What the people of the company should know.")
+
+
+@blueprint.route("/notifications", methods=["GET"])
+@blueprint.arguments(NotificationQuery, location="query")
+@blueprint.response(200, NotificationPageSchema)
+def list_notifications(query: dict[str, Any]) -> Any:
+    """List the notifications, newest first."""
+    with transaction() as session:
+        (before_id,) = decode_cursor(query["cursor"], int) or (None,)
+        found = notifications.of_company(
+            session, company_id(), unread=query["unread"], before_id=before_id, limit=query["limit"] + 1
+        )
+        return page(found, limit=query["limit"], position=lambda notification: [notification.id])
+
+
+@blueprint.route("/notifications/<id:notification_id>/read", methods=["POST"])
+@blueprint.response(200, NotificationSchema)
+def read_notification(notification_id: int) -> Any:
+    """Mark a notification as read, for everybody; the first time counts."""
+    with transaction() as session:
+        found = notifications.get(session, company_id(), notification_id)
+        notifications.mark_read(found, now=utc_now())
+        return found
+
+
+@blueprint.route("/notifications/read-all", methods=["POST"])
+@blueprint.arguments(ReadAllSchema)
+@blueprint.response(200, MarkedSchema)
+def read_all_notifications(values: dict[str, Any]) -> Any:
+    """Mark all notifications as read, or those up to the newest that was seen."""
+    with transaction() as session:
+        marked = notifications.mark_all_read(session, company_id(), up_to_id=values["up_to"], now=utc_now())
+        return {"marked": marked}
