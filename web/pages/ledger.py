@@ -14,7 +14,6 @@ from campaign_engine.models import ContactImport, ContactList
 from campaign_engine.rules.states import MessageStatus
 from web.pages import words
 
-FAILURE_GROUPS = 20
 MAX_ID = 2**63 - 1
 
 TRIED = (
@@ -25,16 +24,6 @@ TRIED = (
     MessageStatus.FAILED,
     MessageStatus.UNKNOWN,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class FailureGroup:
-    """Failed messages with the same code, and the provider's words for one of them."""
-
-    code: str | None
-    error_class: str | None
-    detail: str | None
-    message_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +39,6 @@ class ShownMessage:
     attempts: int
     reason: str
 
-
-_FAILURES = text(
-    """
-    SELECT error_code, error_class, min(error_detail) AS detail, count(*) AS messages
-    FROM messages WHERE campaign_id = :campaign_id AND status = 'failed'
-    GROUP BY error_code, error_class ORDER BY messages DESC, error_code LIMIT :few
-    """
-)
 
 # One walk along ix_messages_listing for each state, each ended after a page's worth: as quick in a campaign of a
 # million as in one of ten. Messages leave in the order of their positions, so the last positions are the latest.
@@ -81,12 +62,6 @@ def cursor(given: str | None) -> int | None:
     if given is None or not (given.isascii() and given.isdigit()) or len(given) > 19:
         return None
     return min(int(given), MAX_ID)
-
-
-def failures(session: Session, campaign_id: int) -> list[FailureGroup]:
-    """Return why messages of a campaign failed, the most frequent reason first; one more than is shown."""
-    rows = session.execute(_FAILURES, {"campaign_id": campaign_id, "few": FAILURE_GROUPS + 1})
-    return [FailureGroup(row.error_code, row.error_class, row.detail, row.messages) for row in rows]
 
 
 def messages(

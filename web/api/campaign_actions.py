@@ -1,0 +1,204 @@
+"""What people do about single messages: resend or dismiss unknown ones, try failed ones again, send a test."""
+
+import uuid
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from campaign_engine.clock import utc_now
+from campaign_engine.db import transaction
+from campaign_engine.models import Campaign
+from campaign_engine.services import campaigns, resending, retrying, test_sends
+from campaign_engine.services.resending import Undecided
+from campaign_engine.services.sending import Line
+from campaign_engine.services.test_sends import TestSend
+from jobs.enqueueing import enqueue_lanes
+from web.api.blueprint import Blueprint, company_id, decode_cursor, page
+from web.auth import current_user
+from web.hints import hint
+from web.runtime import runtime
+from web.schemas.base import PageQuery
+from web.schemas.campaign_actions import (
+    DismissedMessagesSchema,
+    ResentMessageSchema,
+    ResentMessagesSchema,
+    RetriedSchema,
+    RetrySchema,
+    TestPageSchema,
+    TestSchema,
+    TestShownSchema,
+    UnknownMessagePageSchema,
+    UnknownMessagesQuery,
+)
+from web.schemas.campaigns import MessageSchema
+
+blueprint = Blueprint(
+    "campaign-actions", __name__, description="Unknown outcomes, failures tried again, and tests of a campaign."
+)
+
+
+@blueprint.route("/unknown-messages", methods=["GET"])
+@blueprint.arguments(UnknownMessagesQuery, location="query")
+@blueprint.response(200, UnknownMessagePageSchema)
+def list_unknown_messages(query: dict[str, Any]) -> Any:
+    """List the messages that wait for a person: unknown, past their grace time and not dismissed."""
+    position = decode_cursor(query["cursor"], int, int)
+    with transaction() as session:
+        if query["campaign_id"] is not None:
+            campaigns.get(session, company_id(), query["campaign_id"])
+        found = resending.undecided(
+            session,
+            company_id(),
+            grace_s=_grace_s(),
+            now=utc_now(),
+            campaign_id=query["campaign_id"],
+            after=(position[0], position[1]) if position else None,
+            limit=query["limit"] + 1,
+        )
+        listed = page(found, limit=query["limit"], position=lambda each: [each.campaign_id, each.message.position])
+        return {**listed, "items": [_undecided(each) for each in listed["items"]]}
+
+
+@blueprint.route("/campaigns/<id:campaign_id>/messages/<uuid:message_id>/resend", methods=["POST"])
+@blueprint.response(202, ResentMessageSchema)
+def resend_message(campaign_id: int, message_id: uuid.UUID) -> Any:
+    """Send an unknown message again; the person may get it twice. Only after the grace time, once."""
+    with transaction() as session:
+        campaign = campaigns.get(session, company_id(), campaign_id)
+        message = resending.resend(
+            session, campaign, message_id, actor_id=current_user().id, grace_s=_grace_s(), now=utc_now()
+        )
+        _wake_lanes(session, campaign)
+        return {"message": message, "warning": resending.WARNING}
+
+
+@blueprint.route("/campaigns/<id:campaign_id>/messages/<uuid:message_id>/dismiss", methods=["POST"])
+@blueprint.response(200, MessageSchema)
+def dismiss_message(campaign_id: int, message_id: uuid.UUID) -> Any:
+    """Let an unknown message be: it is listed no more, and a late status still settles it."""
+    with transaction() as session:
+        campaign = campaigns.get(session, company_id(), campaign_id)
+        return resending.dismiss(
+            session, campaign, message_id, actor_id=current_user().id, grace_s=_grace_s(), now=utc_now()
+        )
+
+
+@blueprint.route("/campaigns/<id:campaign_id>/unknown/resend", methods=["POST"])
+@blueprint.response(202, ResentMessagesSchema)
+def resend_messages(campaign_id: int) -> Any:
+    """Send all unknown messages that are past their grace time again; these people may get them twice."""
+    with transaction() as session:
+        campaign = campaigns.get(session, company_id(), campaign_id)
+        done = resending.resend_all(session, campaign, actor_id=current_user().id, grace_s=_grace_s(), now=utc_now())
+        _wake_lanes(session, campaign)
+        excluded = {retrying.Exclusion.OPTED_OUT: done.barred_count} if done.barred_count else {}
+        return {"count": done.count, "excluded": _excluded(excluded), "warning": resending.WARNING}
+
+
+@blueprint.route("/campaigns/<id:campaign_id>/unknown/dismiss", methods=["POST"])
+@blueprint.response(200, DismissedMessagesSchema)
+def dismiss_messages(campaign_id: int) -> Any:
+    """Let all unknown messages be that are past their grace time."""
+    with transaction() as session:
+        campaign = campaigns.get(session, company_id(), campaign_id)
+        count = resending.dismiss_all(session, campaign, actor_id=current_user().id, grace_s=_grace_s(), now=utc_now())
+        return {"count": count}
+
+
+@blueprint.route("/campaigns/<id:campaign_id>/retry", methods=["POST"])
+@blueprint.arguments(RetrySchema)
+@blueprint.response(202, RetriedSchema)
+def retry_messages(values: dict[str, Any], campaign_id: int) -> Any:
+    """Send failed messages of some classes again; with `dry_run` count them only (200)."""
+    classes, codes, now = values["classes"], values.get("codes"), utc_now()
+    with transaction() as session:
+        campaign = campaigns.get(session, company_id(), campaign_id)
+        if values["dry_run"]:
+            groups = retrying.failures(session, campaign, classes=classes, codes=codes, now=now)
+        else:
+            groups = retrying.retry(
+                session, campaign, classes=classes, codes=codes, actor_id=current_user().id, now=now
+            )
+            _wake_lanes(session, campaign)
+        answer = {
+            "dry_run": values["dry_run"],
+            "count": sum(group.retryable_count for group in groups),
+            "groups": [
+                {
+                    "error_class": group.error_class,
+                    "code": group.code,
+                    "detail": group.detail,
+                    "count": group.message_count,
+                    "retried": group.retryable_count,
+                }
+                for group in groups
+            ],
+            "excluded": _excluded(retrying.excluded_in(groups)),
+        }
+    return answer, HTTPStatus.OK if values["dry_run"] else HTTPStatus.ACCEPTED
+
+
+@blueprint.route("/campaigns/<id:campaign_id>/test", methods=["POST"])
+@blueprint.arguments(TestSchema)
+@blueprint.response(202, TestShownSchema)
+def test_campaign(values: dict[str, Any], campaign_id: int) -> Any:
+    """Send the campaign's message to one number, before or while it runs."""
+    with transaction() as session:
+        campaign = campaigns.get(session, company_id(), campaign_id)
+        sent = test_sends.send(
+            session,
+            campaign,
+            owner_id=current_user().id,
+            values=values,
+            default_region=runtime().config.default_region,
+            now=utc_now(),
+        )
+        hint(session, enqueue_lanes, [sent.account_id])
+        return _test(sent)
+
+
+@blueprint.route("/campaigns/<id:campaign_id>/tests", methods=["GET"])
+@blueprint.arguments(PageQuery, location="query")
+@blueprint.response(200, TestPageSchema)
+def list_tests(query: dict[str, Any], campaign_id: int) -> Any:
+    """List the tests of a campaign, newest first, with what became of each."""
+    (before_id,) = decode_cursor(query["cursor"], int) or (None,)
+    with transaction() as session:
+        campaign = campaigns.get(session, company_id(), campaign_id)
+        found = test_sends.of_campaign(session, campaign, before_id=before_id, limit=query["limit"] + 1)
+        listed = page(found, limit=query["limit"], position=lambda each: [each.campaign.id])
+        return {**listed, "items": [_test(each) for each in listed["items"]]}
+
+
+def _grace_s() -> int:
+    return runtime().config.unknown_grace_s
+
+
+def _wake_lanes(session: Session, campaign: Campaign) -> None:
+    account_ids = campaigns.account_ids_of(session, [campaign.id])[campaign.id]
+    for line in Line:
+        hint(session, enqueue_lanes, account_ids, line)
+
+
+def _undecided(each: Undecided) -> dict[str, Any]:
+    return {
+        **{name: getattr(each.message, name) for name in (*MessageSchema().fields, "claimed_at")},
+        "campaign_id": each.campaign_id,
+        "campaign_name": each.campaign_name,
+        "resendable": each.resendable,
+    }
+
+
+def _excluded(counts: Mapping[retrying.Exclusion, int]) -> list[dict[str, Any]]:
+    return [{"reason": reason, "count": count, "text": reason.sentence} for reason, count in counts.items()]
+
+
+def _test(sent: TestSend) -> dict[str, Any]:
+    return {
+        "id": sent.campaign.id,
+        "account_id": sent.account_id,
+        "created_at": sent.campaign.created_at,
+        "message": sent.message,
+    }
