@@ -4,11 +4,12 @@ verification would do the same a little later, so losing any of these loses noth
 Call them after the commit: a job for a row that does not exist yet is a bug.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from redis import Redis
 
+from campaign_engine.services.sending import Line
 from jobs import queues
 from jobs.waking import arm
 
@@ -24,11 +25,11 @@ def enqueue_prepare(connection: Redis, campaign_id: int) -> None:
     )
 
 
-def enqueue_lanes(connection: Redis, account_ids: Iterable[int]) -> None:
+def enqueue_lanes(connection: Redis, account_ids: Iterable[int], line: Line = Line.FIRST) -> None:
     """Wake the lanes of accounts now: something they wait for may have changed."""
     now = datetime.now(UTC)
     for account_id in account_ids:
-        arm(connection, account_id, at=now)
+        arm(connection, account_id, at=now, line=line)
 
 
 def enqueue_import(connection: Redis, import_id: int) -> None:
@@ -42,10 +43,78 @@ def enqueue_import(connection: Redis, import_id: int) -> None:
     )
 
 
+def enqueue_contact_sync(connection: Redis, account_id: int, list_id: int) -> None:
+    """Read the address book of an account's phone."""
+    queues.enqueue(
+        connection,
+        queues.CONTACT_SYNC,
+        "jobs.contact_sync.sync_account",
+        account_id,
+        list_id,
+        description="sync contacts",
+    )
+
+
+def enqueue_number_check(
+    connection: Redis, account_id: int, list_id: int, absent_list_id: int, after_id: int = 0
+) -> None:
+    """Ask an account's phone who of a list is on WhatsApp, from after the contact `after_id`."""
+    queues.enqueue(
+        connection,
+        queues.CONTACT_SYNC,
+        "jobs.contact_sync.check_numbers",
+        account_id,
+        list_id,
+        absent_list_id,
+        after_id,
+        description="check numbers",
+    )
+
+
 def enqueue_import_once(connection: Redis, import_id: int) -> None:
     """Put an import that may have lost its job on the queue again, once a minute at most."""
     if connection.set(f"import:{import_id}:enqueued", 1, nx=True, ex=60):
         enqueue_import(connection, import_id)
+
+
+HEALTH_CHECKS_AT_ONCE = 16
+_HEALTH_CHECK_ENQUEUED_S = 600
+
+
+def enqueue_health_checks(connection: Redis, account_ids: Sequence[int]) -> None:
+    """Ask the providers about accounts; one whose check waits in the queue already is left out."""
+    with connection.pipeline(transaction=False) as pipeline:
+        for account_id in account_ids:
+            pipeline.set(_health_check_enqueued(account_id), 1, nx=True, ex=_HEALTH_CHECK_ENQUEUED_S)
+        taken = pipeline.execute()
+    wanted = [account_id for account_id, is_new in zip(account_ids, taken, strict=True) if is_new]
+    for start in range(0, len(wanted), HEALTH_CHECKS_AT_ONCE):
+        queues.enqueue(
+            connection,
+            queues.CAMPAIGN_NOTIFICATIONS,
+            "jobs.health.check_accounts",
+            wanted[start : start + HEALTH_CHECKS_AT_ONCE],
+            description="check accounts",
+            retried=False,
+        )
+
+
+def health_checks_began(connection: Redis, account_ids: Sequence[int]) -> None:
+    """Let the next verification enqueue these checks again, when they are due again."""
+    connection.delete(*map(_health_check_enqueued, account_ids))
+
+
+def _health_check_enqueued(account_id: int) -> str:
+    return f"health-check:{account_id}:enqueued"
+
+
+def enqueue_confirmation(connection: Redis, reply_id: int, *, at: datetime | None = None) -> None:
+    """Confirm an opt-out to the person, now or at an exact time. One that is lost is not made up for."""
+    function, description = "jobs.confirming.confirm_opt_out", "confirm opt-out"
+    if at is None:
+        queues.enqueue(connection, queues.CAMPAIGN_NOTIFICATIONS, function, reply_id, description=description)
+    else:
+        queues.enqueue_at(connection, queues.CAMPAIGN_NOTIFICATIONS, function, reply_id, at=at, description=description)
 
 
 _EVENTS_ENQUEUED = "delivery-events:enqueued"
@@ -59,6 +128,19 @@ def enqueue_delivery_events(connection: Redis) -> None:
             connection,
             queues.DELIVERY_EVENTS,
             "jobs.receiving.apply_delivery_events",
+            description="apply delivery events",
+            retried=False,
+        )
+
+
+def enqueue_delivery_events_again(connection: Redis, *, at: datetime) -> None:
+    """Apply the stored webhooks at an exact time, once a second at most."""
+    if connection.set(f"{_EVENTS_ENQUEUED}:again", 1, nx=True, px=900):
+        queues.enqueue_at(
+            connection,
+            queues.DELIVERY_EVENTS,
+            "jobs.receiving.apply_delivery_events",
+            at=at,
             description="apply delivery events",
             retried=False,
         )

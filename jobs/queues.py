@@ -5,11 +5,14 @@ dashboard), and is named by its import path, so that whoever enqueues needs not 
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from redis import Redis
 from rq import Queue, Retry
 from rq.job import Job
+
+from jobs.rq_extensions import write_scheduled
 
 CAMPAIGN_MESSAGES = "campaign-messages"
 CAMPAIGN_NOTIFICATIONS = "campaign-notifications"
@@ -69,3 +72,28 @@ def enqueue(connection: Redis, name: str, function: str, *args: Any, description
         description=description,
         retry=policy.retry() if retried else None,
     )
+
+
+def enqueue_at(
+    connection: Redis, name: str, function: str, *args: Any, at: datetime, description: str, retried: bool = True
+) -> Job:
+    """Put a job on a queue at an exact time; until then it waits in RQ's own scheduled registry (see `Promoter`)."""
+    policy = POLICIES[name]
+    target = queue(name, connection)
+    job = Job.create(
+        function,
+        args=args,
+        connection=connection,
+        timeout=policy.timeout_s,
+        result_ttl=RESULT_TTL_S,
+        failure_ttl=FAILURE_TTL_S,
+        description=description,
+    )
+    retry = policy.retry() if retried else None
+    if retry is not None:
+        job.retries_left, job.retry_intervals = retry.max, retry.intervals
+    with connection.pipeline() as pipeline:
+        write_scheduled(target, job, pipeline)
+        pipeline.zadd(target.scheduled_job_registry.key, {job.id: at.timestamp()})
+        pipeline.execute()
+    return job

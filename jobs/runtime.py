@@ -20,6 +20,7 @@ from campaign_engine.providers.base import Provider
 from campaign_engine.services import limits
 from campaign_engine.vault import Vault
 from jobs import connections
+from jobs.calling import CallThreads
 from ratelimit import Limiter
 
 
@@ -41,6 +42,7 @@ class Runtime:
     stopping: threading.Event = field(default_factory=threading.Event)
     _limiters: dict[int, Limiter] = field(default_factory=dict)
     _threads: tuple[int, ThreadPoolExecutor] | None = None
+    _call_threads: CallThreads | None = None
 
     def limiter(self, company_id: int) -> Limiter:
         """Return the limiter of a company: all its limits live in one slot of a cluster."""
@@ -55,6 +57,14 @@ class Runtime:
                 self._threads[1].shutdown(wait=False)
             self._threads = (count, ThreadPoolExecutor(max_workers=count, thread_name_prefix="provider"))
         return self._threads[1]
+
+    def call_threads(self, count: int) -> CallThreads:
+        """Return `count` threads for the calls of a turn; kept between turns that want as many."""
+        if self._call_threads is None or self._call_threads.count != count:
+            if self._call_threads is not None:
+                self._call_threads.end()
+            self._call_threads = CallThreads(count)
+        return self._call_threads
 
 
 _current: Runtime | None = None

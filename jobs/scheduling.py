@@ -2,15 +2,22 @@
 
 from datetime import timedelta
 
-from sqlalchemy import text
-
 from campaign_engine.clock import utc_now
 from campaign_engine.db import after_commit, transaction
-from campaign_engine.errors import EngineError
 from campaign_engine.logs import bound, get_logger
-from campaign_engine.models import Campaign
-from campaign_engine.services import campaigns, deliveries, imports, preparing, sending
-from jobs import enqueueing, start_times, waking
+from campaign_engine.services import (
+    activation,
+    campaigns,
+    deliveries,
+    imports,
+    preparing,
+    resending,
+    schedules,
+    sending,
+    settling,
+)
+from campaign_engine.services.sending import Line
+from jobs import enqueueing, health, start_times, waking
 from jobs.runtime import Runtime, runtime
 
 log = get_logger(__name__)
@@ -21,19 +28,11 @@ STALE_CLAIM = timedelta(seconds=waking.LEASE_TTL_S + 3)
 
 
 def start_campaign(campaign_id: int) -> None:
-    """RQ job: start a scheduled campaign if its time has come."""
+    """RQ job: start a scheduled campaign if its time has come, or say why it does not start."""
     current = runtime()
     with current.app.app_context(), bound(campaign_id=campaign_id), transaction() as session:
-        now = utc_now()
-        campaign = session.get(Campaign, campaign_id)
-        if campaign is None or campaign.scheduled_at is None or campaign.scheduled_at > now:
-            return
-        try:
-            campaigns.start(session, campaign, now=now)
-        except EngineError as error:
-            log.warning("campaign.not_started", reason=error.detail)
-            return
-        after_commit(session, lambda: enqueueing.enqueue_prepare(current.redis, campaign_id))
+        if schedules.start_due(session, campaign_id, config=current.config, now=utc_now()):
+            after_commit(session, lambda: enqueueing.enqueue_prepare(current.redis, campaign_id))
 
 
 def prepare_campaign(campaign_id: int) -> None:
@@ -62,17 +61,20 @@ def verify_campaigns() -> None:
         _start_what_is_due(current)
         _prepare_what_is_unprepared()
         _expire_stale_claims(current)
+        _pause_what_has_no_account()
         _rearm_lanes(current)
         _resume_side_work(current)
         with transaction() as session:
             campaigns.complete_finished(session, None, now=utc_now())
+            resending.notify_undecided(session, grace_s=current.config.unknown_grace_s, now=utc_now())
+        health.watch_accounts(current)
 
 
 def _start_what_is_due(current: Runtime) -> None:
     now = utc_now()
     with transaction() as session:
-        due = preparing.due(session, now=now)
-        ahead = preparing.due_within(session, now=now, until=now + LOOK_AHEAD)
+        due = schedules.due(session, now=now)
+        ahead = schedules.due_within(session, now=now, until=now + LOOK_AHEAD)
     for campaign_id in due:
         start_campaign(campaign_id)
     start_times.ensure(current.redis, ahead)
@@ -88,32 +90,30 @@ def _prepare_what_is_unprepared() -> None:
 def _expire_stale_claims(current: Runtime) -> None:
     """Declare the claims of vanished turns unknown: their calls may have left."""
     with transaction() as session:
-        claims = sending.claims_older_than(session, utc_now() - STALE_CLAIM)
+        claims = settling.claims_older_than(session, utc_now() - STALE_CLAIM)
     holders = waking.lease_holders(current.redis, {account_id for account_id, _ in claims})
     for account_id, token in claims:
         if holders.get(account_id) == str(token):
             continue
         with transaction() as session:
-            count = sending.expire_claims(session, token)
+            count = settling.expire_claims(session, token)
         log.warning("claims.expired", account_id=account_id, rows=count)
+
+
+def _pause_what_has_no_account() -> None:
+    with transaction() as session:
+        activation.pause_stranded(session)
 
 
 def _rearm_lanes(current: Runtime) -> None:
     """Give every lane that has something to send, and no turn anywhere, a turn."""
-    with transaction() as session:
-        busy = list(
-            session.scalars(
-                text(
-                    "SELECT DISTINCT ca.account_id FROM campaign_accounts ca"
-                    " JOIN campaigns c ON c.id = ca.campaign_id AND c.status = 'running' AND c.pending_count > 0"
-                    " JOIN accounts a ON a.id = ca.account_id AND a.status = 'active'"
-                )
-            )
-        )
-    missing = set(busy) - waking.lanes_with_a_turn(current.redis, busy)
-    if missing:
-        log.warning("lanes.rearmed", account_ids=sorted(missing))
-        enqueueing.enqueue_lanes(current.redis, missing)
+    for line in Line:
+        with transaction() as session:
+            busy = sending.busy_lanes(session, line)
+        missing = set(busy) - waking.lanes_with_a_turn(current.redis, busy, line)
+        if missing:
+            log.warning("lanes.rearmed", account_ids=sorted(missing), line=line)
+            enqueueing.enqueue_lanes(current.redis, missing, line)
 
 
 def _resume_side_work(current: Runtime) -> None:

@@ -6,7 +6,6 @@ barrier, so one slow answer holds up nobody. Each request is marked in the journ
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -16,13 +15,15 @@ from campaign_engine.providers.base import ErrorClass, Lost, Outcome, Outgoing, 
 from campaign_engine.rules import content as content_rules
 from campaign_engine.rules import rendering
 from campaign_engine.rules.states import MessageStatus
-from campaign_engine.services.sending import Settlement, Waiting, settlement_of
+from campaign_engine.services.sending import Waiting
+from campaign_engine.services.settling import Settlement, settlement_of
+from jobs.calling import CallThreads
 from jobs.journal import Journal
 
-ROWS_PER_CALL = 2
-"""Rows in hand for each call in flight: one is being sent, one waits, so that no call waits for a claim."""
+ROWS_PER_CALL = 3
+"""Rows in hand for each call in flight: one is being sent, two wait, so that no call waits for statements."""
 
-GATHER_S = 0.02
+GATHER_S = 0.03
 """How long answers are gathered after the first one: many rows in one statement, and nobody waits for long."""
 
 
@@ -34,20 +35,45 @@ class Sent:
     settlement: Settlement
     outcome: Outcome | None
 
+    @property
+    def attempts_made(self) -> int:
+        """How often it has been tried, this time included if it counts."""
+        return self.row.attempts + self.settlement.attempt_counts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Call:
+    """The call for one row; says in `ended` what came of it, whatever that was."""
+
+    row: Waiting
+    content: Mapping[str, Any]
+    leaving: Callable[[], None]
+    provider: Provider
+    sender: Sender
+    ended: "SimpleQueue[tuple[_Call, Outcome | Exception]]"
+
+    def __call__(self) -> None:
+        message = Outgoing(to=self.row.phone, content=self.content, callback_data=str(self.row.message_id))
+        try:
+            outcome: Outcome | Exception = self.provider.send(self.sender, message, leaving=self.leaving)
+        except Exception as error:  # noqa: BLE001 - a bug; the turn raises it once all that is known is settled
+            outcome = error
+        self.ended.put((self, outcome))
+
 
 class Pipeline:
     """Calls in flight and waiting to begin. Used by one thread; the calls run on others."""
 
     def __init__(
-        self, *, provider: Provider, sender: Sender, journal: Journal, threads: Executor, max_in_flight: int
+        self, *, provider: Provider, sender: Sender, journal: Journal, threads: CallThreads, max_in_flight: int
     ) -> None:
         self._capacity = ROWS_PER_CALL * max_in_flight
         self._provider = provider
         self._sender = sender
         self._journal = journal
         self._threads = threads
-        self._calls: dict[Future[Outcome], Waiting] = {}
-        self._ended: SimpleQueue[Future[Outcome]] = SimpleQueue()
+        self._call_count = 0
+        self._ended: SimpleQueue[tuple[_Call, Outcome | Exception]] = SimpleQueue()
         self._without_call: list[Sent] = []
         self.fault: Exception | None = None
         """What a call raised although no provider may raise: a bug. The turn ends once all that is known is settled."""
@@ -55,7 +81,7 @@ class Pipeline:
     @property
     def in_hand(self) -> int:
         """Rows handed over whose fate has not been taken back."""
-        return len(self._calls) + len(self._without_call)
+        return self._call_count + len(self._without_call)
 
     @property
     def room(self) -> int:
@@ -75,54 +101,47 @@ class Pipeline:
             except rendering.TemplateError as error:
                 self._without_call.append(Sent(row, _cannot_render(row, str(error)), None))
                 continue
-            call = self._threads.submit(self._call, row, content, self._journal.reserve(row.message_id))
-            self._calls[call] = row
-            call.add_done_callback(self._ended.put)
+            leaving = self._journal.reserve(row.message_id)
+            self._call_count += 1
+            self._threads.make(_Call(row, content, leaving, self._provider, self._sender, self._ended))
 
     def take(self) -> list[Sent]:
         """Wait until something is known of a row, gather for a moment, and return all that is known."""
         taken, self._without_call = self._without_call, []
         gather_until = 0.0
-        while self._calls:
+        while self._call_count:
             try:
-                call = self._ended.get(timeout=max(0.0, gather_until - time.monotonic()) if taken else None)
+                call, outcome = self._ended.get(timeout=max(0.0, gather_until - time.monotonic()) if taken else None)
             except Empty:
                 break
-            if call not in self._calls:
-                continue  # It was recalled.
             if not taken:
                 gather_until = time.monotonic() + GATHER_S
-            taken.append(self._fate_of(call))
+            self._call_count -= 1
+            taken.append(self._fate_of(call.row, outcome))
         return taken
 
     def recall(self) -> list[Sent]:
         """Call back the rows whose calls have not begun; they are settled as if they had not been claimed."""
         recalled = []
-        for call, row in list(self._calls.items()):
-            if call.cancel():
-                del self._calls[call]
-                settlement = Settlement(row.message_id, MessageStatus.PENDING, utc_now(), attempt_counts=False)
-                recalled.append(Sent(row, settlement, None))
+        for call in self._threads.call_back():
+            assert isinstance(call, _Call)  # noqa: S101 - nobody else uses these threads during a turn
+            settlement = Settlement(call.row.message_id, MessageStatus.PENDING, utc_now(), attempt_counts=False)
+            recalled.append(Sent(call.row, settlement, None))
+        self._call_count -= len(recalled)
         return recalled
 
     def abort(self) -> None:
         """Let no further call begin, and wait for those that have: whatever comes after must not race with them."""
-        for call in self._calls:
-            call.cancel()
-        while self._calls:
-            self._calls.pop(self._ended.get(), None)
+        self._call_count -= len(self._threads.call_back())
+        while self._call_count:
+            self._ended.get()
+            self._call_count -= 1
 
-    def _fate_of(self, call: Future[Outcome]) -> Sent:
-        row = self._calls.pop(call)
-        fault = call.exception()
-        if isinstance(fault, Exception):
-            self.fault = fault
-        outcome = Lost(f"internal error: {type(fault).__name__}") if fault is not None else call.result()
+    def _fate_of(self, row: Waiting, outcome: Outcome | Exception) -> Sent:
+        if isinstance(outcome, Exception):
+            self.fault = outcome
+            outcome = Lost(f"internal error: {type(outcome).__name__}")
         return Sent(row, settlement_of(row, outcome, now=utc_now()), outcome)
-
-    def _call(self, row: Waiting, content: Mapping[str, Any], leaving: Callable[[], None]) -> Outcome:
-        message = Outgoing(to=row.phone, content=content, callback_data=str(row.message_id))
-        return self._provider.send(self._sender, message, leaving=leaving)
 
 
 def _cannot_render(row: Waiting, detail: str) -> Settlement:

@@ -1,7 +1,9 @@
 """Lanes and their turns, as Redis knows them: who holds a lane, when its next turn is, why it waits.
 
-A timer belongs to a lane, never to a message: each lane has at most one waiting turn. All of this may be lost at any
-time; the periodic verification writes it again from PostgreSQL.
+A timer belongs to a lane, never to a message: each line of a lane has at most one waiting turn, the first line on
+`campaign-messages` and the second on `message-retry`. Both lines share one lease, because the account is one; a turn
+that finds it taken leaves word, and whoever holds it wakes the line that was turned away. All of this may be lost at
+any time; the periodic verification writes it again from PostgreSQL.
 """
 
 import json
@@ -16,49 +18,57 @@ from redis.exceptions import RedisError
 from rq.job import Job
 
 from campaign_engine.services.progress import Wait
+from campaign_engine.services.sending import Line
 from jobs import queues
 from jobs.rq_extensions import script, write_scheduled
 
 LEASE_TTL_S = 15.0
 LEASE_RENEW_S = 4.0
 TURN = "jobs.lanes.run_turn"
+RETRY_TURN = "jobs.lanes.run_retry_turn"
+_KIND_OF = {Line.FIRST: "turn", Line.SECOND: "retry turn"}
+QUEUE_OF = {Line.FIRST: queues.CAMPAIGN_MESSAGES, Line.SECOND: queues.MESSAGE_RETRY}
 
 
 def _lease_key(account_id: int) -> str:
     return f"lane:{account_id}:lease"
 
 
-def _turn_key(account_id: int) -> str:
-    return f"lane:{account_id}:turn"
+def _turn_key(account_id: int, line: Line) -> str:
+    return f"lane:{account_id}:turn" if line is Line.FIRST else f"lane:{account_id}:retry-turn"
+
+
+def _turned_away_key(account_id: int) -> str:
+    return f"lane:{account_id}:turned-away"
 
 
 def _wait_key(account_id: int) -> str:
     return f"lane:{account_id}:wait"
 
 
-def arm(connection: Redis, account_id: int, *, at: datetime) -> None:
+def arm(connection: Redis, account_id: int, *, at: datetime, line: Line = Line.FIRST) -> None:
     """Make sure that the lane has a waiting turn, at `at` or earlier. One that waits for later is brought forward.
 
     Idempotent: any number of calls leave one waiting turn.
     """
-    queue = queues.queue(queues.CAMPAIGN_MESSAGES, connection)
-    policy = queues.POLICIES[queues.CAMPAIGN_MESSAGES]
+    queue = queues.queue(QUEUE_OF[line], connection)
+    policy = queues.POLICIES[QUEUE_OF[line]]
     job = Job.create(
-        TURN,
+        TURN if line is Line.FIRST else RETRY_TURN,
         args=(account_id,),
-        id=f"turn-{account_id}-{uuid.uuid4().hex[:12]}",
+        id=f"{_KIND_OF[line].replace(' ', '-')}-{account_id}-{uuid.uuid4().hex[:12]}",
         connection=connection,
         timeout=policy.timeout_s,
         result_ttl=queues.RESULT_TTL_S,
         failure_ttl=queues.FAILURE_TTL_S,
-        description=f"turn of account {account_id}",
+        description=f"{_KIND_OF[line]} of account {account_id}",
     )
     with connection.pipeline() as pipeline:
         write_scheduled(queue, job, pipeline)
         pipeline.execute()
     taken = script(connection, "arm")(
         keys=[
-            _turn_key(account_id),
+            _turn_key(account_id, line),
             queue.scheduled_job_registry.key,
             queue.key,
         ],
@@ -68,23 +78,23 @@ def arm(connection: Redis, account_id: int, *, at: datetime) -> None:
         connection.delete(job.key)
 
 
-def turn_began(connection: Redis, account_id: int, job_id: str) -> None:
+def turn_began(connection: Redis, account_id: int, job_id: str, line: Line = Line.FIRST) -> None:
     """Note that the waiting turn is not waiting any more, so that the next one can be armed."""
-    key = _turn_key(account_id)
+    key = _turn_key(account_id, line)
     # Not atomic, and need not be: were another turn armed in between, a second one would be armed later.
     if connection.get(key) == job_id.encode():
         connection.delete(key)
 
 
-def lanes_with_a_turn(connection: Redis, account_ids: Iterable[int]) -> set[int]:
+def lanes_with_a_turn(connection: Redis, account_ids: Iterable[int], line: Line = Line.FIRST) -> set[int]:
     """Return those lanes that are at work or have a turn waiting (see `lua/arm.lua` for what counts)."""
     wanted = list(account_ids)
     if not wanted:
         return set()
-    queue = queues.queue(queues.CAMPAIGN_MESSAGES, connection)
+    queue = queues.queue(QUEUE_OF[line], connection)
     with connection.pipeline(transaction=False) as pipeline:
         pipeline.mget([_lease_key(account_id) for account_id in wanted])
-        pipeline.mget([_turn_key(account_id) for account_id in wanted])
+        pipeline.mget([_turn_key(account_id, line) for account_id in wanted])
         pipeline.lrange(queue.key, 0, -1)
         pipeline.zrange(queue.scheduled_job_registry.key, 0, -1)
         leases, turns, queued, scheduled = pipeline.execute()
@@ -130,7 +140,18 @@ def waits_of(connection: Redis, account_ids: Iterable[int]) -> Mapping[int, Wait
     return found
 
 
-_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+_TAKE = """
+if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
+redis.call('SADD', KEYS[2], ARGV[3])
+redis.call('EXPIRE', KEYS[2], 3600)
+return 0
+"""
+_RELEASE = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {} end
+local turned_away = redis.call('SMEMBERS', KEYS[2])
+redis.call('DEL', KEYS[1], KEYS[2])
+return turned_away
+"""
 _RENEW = """
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end
@@ -139,13 +160,25 @@ return 1
 """
 
 
-def release_lease(connection: Redis, account_id: int, token: uuid.UUID) -> None:
-    """Give a lane up, if this turn still holds it."""
-    connection.eval(_RELEASE, 1, _lease_key(account_id), str(token))
+def release_lease(connection: Redis, account_id: int, token: uuid.UUID) -> list[Line]:
+    """Give a lane up, if this turn still holds it; return the lines that were turned away meanwhile."""
+    lines = connection.eval(_RELEASE, 2, _lease_key(account_id), _turned_away_key(account_id), str(token))
+    return [Line(line.decode()) for line in lines]
+
+
+def others_wait(connection: Redis, account_id: int, line: Line) -> bool:
+    """Say whether a turn of `line` should make room: another lane wants its worker, or the other line its account."""
+    other = Line.SECOND if line is Line.FIRST else Line.FIRST
+    with connection.pipeline(transaction=False) as pipeline:
+        pipeline.llen(queues.queue(QUEUE_OF[line], connection).key)
+        pipeline.sismember(_turned_away_key(account_id), other)
+        queued, turned_away = pipeline.execute()
+    return bool(queued or turned_away)
 
 
 class Lease:
-    """Holding a lane: taken once, renewed by a thread until the turn ends. `lost` says that somebody else has it.
+    """Holding a lane: taken once, renewed by a thread until the turn ends. `lost` says that somebody else has it;
+    `turned_away`, once it has ended, which lines wanted it meanwhile.
 
     Two turns at once would be harmless (claims and limits are atomic); the lease keeps them from wasting work.
     """
@@ -156,15 +189,15 @@ class Lease:
         self._token = token
         self._ended = threading.Event()
         self.lost = False
+        self.turned_away: list[Line] = []
         self._thread = threading.Thread(target=self._renew, name=f"lease-{account_id}", daemon=True)
 
     @classmethod
-    def take(cls, connection: Redis, account_id: int, token: uuid.UUID) -> "Lease | None":
-        """Take the lane, or return None when another turn holds it."""
-        key, value = _lease_key(account_id), str(token)
-        if not connection.set(key, value, nx=True, px=int(LEASE_TTL_S * 1000)):
-            return None
-        return cls(connection, account_id, token)
+    def take(cls, connection: Redis, account_id: int, token: uuid.UUID, line: Line = Line.FIRST) -> "Lease | None":
+        """Take the lane; or leave word for the turn that holds it, and return None."""
+        keys = [_lease_key(account_id), _turned_away_key(account_id)]
+        taken = connection.eval(_TAKE, 2, *keys, str(token), str(int(LEASE_TTL_S * 1000)), line)
+        return cls(connection, account_id, token) if taken else None
 
     def __enter__(self) -> "Lease":
         self._thread.start()
@@ -175,7 +208,7 @@ class Lease:
     ) -> None:
         self._ended.set()
         self._thread.join()
-        release_lease(self._connection, self._account_id, self._token)
+        self.turned_away = release_lease(self._connection, self._account_id, self._token)
 
     def _renew(self) -> None:
         while not self._ended.wait(LEASE_RENEW_S):

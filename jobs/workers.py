@@ -21,7 +21,8 @@ from campaign_engine.clock import utc_now
 from campaign_engine.config import Config
 from campaign_engine.db import db, transaction
 from campaign_engine.logs import get_logger
-from campaign_engine.services import sending
+from campaign_engine.services import settling
+from campaign_engine.services.sending import Line
 from jobs import connections, journal, queues, waking
 from jobs.rq_extensions import Worker, die_with_parent
 from jobs.runtime import Runtime, build
@@ -143,10 +144,11 @@ def settle_testaments(current: Runtime) -> int:
         if testament is not None:
             with current.app.app_context():
                 with transaction() as session:
-                    count = sending.abandon(session, token=testament.token, dispatched=testament.dispatched)
+                    count = settling.abandon(session, token=testament.token, dispatched=testament.dispatched)
                 moved += count
                 waking.release_lease(current.redis, testament.account_id, testament.token)
-                waking.arm(current.redis, testament.account_id, at=utc_now())
+                for line in Line:
+                    waking.arm(current.redis, testament.account_id, at=utc_now(), line=line)
                 log.warning(
                     "claims.taken_over",
                     account_id=testament.account_id,

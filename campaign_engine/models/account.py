@@ -32,6 +32,8 @@ class Account(Identified, Timestamped, Base):
     `on_probation` after a reactivation: one message goes first, and the others follow when it was accepted.
     `unacknowledged_since` is when a message was accepted and no webhook of the account has come since; it becomes a
     `warning` after a while. `health_claimed_at` is when a process began the health check that the others wait for.
+    `business_account_id` is the WABA of the number, learnt from its webhooks; `provider_recipient_limit` is what the
+    provider last said of `daily_recipient_limit`, which tells its value from one that a person chose.
     `webhook_key` is the unguessable part of the address that Evolution API posts to.
     """
 
@@ -75,6 +77,8 @@ class Account(Identified, Timestamped, Base):
     throttled_at: Mapped[datetime | None]
     portfolio: Mapped[str | None]
     daily_recipient_limit: Mapped[int | None]
+    provider_recipient_limit: Mapped[int | None]
+    business_account_id: Mapped[str | None]
     warm_up: Mapped[dict[str, Any] | None]
     on_probation: Mapped[bool] = mapped_column(server_default="false")
     unacknowledged_since: Mapped[datetime | None]

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -18,6 +18,7 @@ class Contact(Identified, Timestamped, Base):
     __tablename__ = "contacts"
     __table_args__ = (
         Index("uq_contacts_phone_key", "company_id", "phone_key", unique=True),
+        Index("ix_contacts_wa_id", "company_id", "wa_id", postgresql_where=text("wa_id IS NOT NULL")),
         Index("ix_contacts_tags", "tags", postgresql_using="gin"),
     )
 

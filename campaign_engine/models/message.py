@@ -33,11 +33,18 @@ class Message(Base):
             "position",
             postgresql_where=text("status = 'pending' AND next_attempt_at IS NULL"),
         ),
+        # The second line is what has failed as often as the first line tries (`rules.retry.FIRST_LINE_ATTEMPTS`).
         Index(
-            "ix_messages_retry",
+            "ix_messages_first_line",
             "campaign_id",
             "next_attempt_at",
-            postgresql_where=text("status = 'pending' AND next_attempt_at IS NOT NULL"),
+            postgresql_where=text("status = 'pending' AND next_attempt_at IS NOT NULL AND attempts < 3"),
+        ),
+        Index(
+            "ix_messages_second_line",
+            "campaign_id",
+            "next_attempt_at",
+            postgresql_where=text("status = 'pending' AND next_attempt_at IS NOT NULL AND attempts >= 3"),
         ),
         Index("ix_messages_claimed", "claimed_at", postgresql_where=text("status = 'sending'")),
         Index(

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from campaign_engine.models.base import Base, Identified, Timestamped
@@ -16,6 +16,8 @@ class Notification(Identified, Timestamped, Base):
     __table_args__ = (
         CheckConstraint("severity IN ('info', 'warning', 'error')", name="severity"),
         Index("ix_notifications_company", "company_id", "id"),
+        Index("ix_notifications_unread", "company_id", "id", postgresql_where=text("read_at IS NULL")),
+        Index("ix_notifications_subject", "company_id", "kind", "subject_id"),
     )
 
     company_id: Mapped[int] = mapped_column(ForeignKey("companies.id"))
@@ -28,13 +30,17 @@ class Notification(Identified, Timestamped, Base):
 
 
 class AuditEntry(Identified, Timestamped, Base):
-    """Who did what to what; `actor_id` is null when the engine did it itself."""
+    """Who did what to what. `actor` is what the person was called then, or `command line`; null: the engine itself.
+
+    `actor_id` is null too once that person was deleted; `actor` stays.
+    """
 
     __tablename__ = "audit_log"
     __table_args__ = (Index("ix_audit_log_company", "company_id", "id"),)
 
     company_id: Mapped[int] = mapped_column(ForeignKey("companies.id"))
     actor_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+    actor: Mapped[str | None]
     action: Mapped[str]
     subject_kind: Mapped[str]
     subject_id: Mapped[str]

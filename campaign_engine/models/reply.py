@@ -13,7 +13,9 @@ class Reply(Identified, Timestamped, Base):
     """One inbound message, attributed to the message it answers where that can be known.
 
     `intent` is what it means for further messages: `certain` (opted out at once), `likely` (held until a person
-    decides), `resume` (wants them again), `none`. `decision` is that person's: `opted_out` or `dismissed`.
+    decides), `resume` (wants them again), `none`. `decision` is that person's: `opted_out` or `dismissed`; without
+    `decided_by` a later message of the same person made it. `confirmation_claimed_at` is set before the opt-out is
+    confirmed to the person, so that it is done once at most.
     """
 
     __tablename__ = "replies"
@@ -46,3 +48,4 @@ class Reply(Identified, Timestamped, Base):
     decision: Mapped[str | None]
     decided_at: Mapped[datetime | None]
     decided_by: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+    confirmation_claimed_at: Mapped[datetime | None]

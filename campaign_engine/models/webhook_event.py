@@ -12,7 +12,8 @@ from campaign_engine.models.base import Base, Identified
 class WebhookEvent(Identified, Base):
     """The raw body of one POST, stored before anything is read out of it.
 
-    `account_ids` are the accounts whose secret signed it: it may speak of their messages and of no others.
+    `account_ids` are the accounts whose secret signed it: it may speak of their messages and of no others. Until
+    `apply_after` it waits for the answer to the send that it speaks of (see `services.early_statuses`).
     """
 
     __tablename__ = "webhook_events"
@@ -22,5 +23,6 @@ class WebhookEvent(Identified, Base):
     account_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
     body: Mapped[bytes] = mapped_column(LargeBinary)
     received_at: Mapped[datetime]
+    apply_after: Mapped[datetime | None]
     applied_at: Mapped[datetime | None]
     failure: Mapped[str | None]

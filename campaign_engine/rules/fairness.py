@@ -1,6 +1,19 @@
 """How campaigns that share an account take turns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+
+class OfCampaign(Protocol):
+    """Anything that belongs to a campaign."""
+
+    @property
+    def campaign_id(self) -> int:
+        """Whose it is."""
+        ...
+
+
+T = TypeVar("T", bound=OfCampaign)
 
 
 def interleave(waiting: Mapping[int, int], *, order: Sequence[int], quantum: int, room: int) -> list[int]:
@@ -26,3 +39,14 @@ def interleave(waiting: Mapping[int, int], *, order: Sequence[int], quantum: int
             if len(sequence) >= room:
                 break
     return sequence
+
+
+def last_served(sent: Iterable[OfCampaign]) -> dict[int, int]:
+    """Return the place, from 0, of each campaign's last message in the order of sending, by campaign id."""
+    return {each.campaign_id: at for at, each in enumerate(sent)}
+
+
+def after_serving(order: Iterable[T], sent: Iterable[OfCampaign]) -> list[T]:
+    """Return `order` with those that were served moved to its end, the one whose last turn is the longest ago first."""
+    served = last_served(sent)
+    return sorted(order, key=lambda each: served.get(each.campaign_id, -1))

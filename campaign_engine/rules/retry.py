@@ -6,7 +6,7 @@ live in the row, so a crash cannot change them.
 
 from datetime import datetime, timedelta
 
-FIRST_LINE_ATTEMPTS = 3
+FIRST_LINE_ATTEMPTS = 3  # two indexes of the messages name this number
 SECOND_LINE_ATTEMPTS = 5
 FIRST_LINE_BACKOFF_S = 2.0
 SECOND_LINE_BACKOFF_S = 30.0

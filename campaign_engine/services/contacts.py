@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import bindparam, delete, select, text
@@ -13,7 +12,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import BigInteger, Text
 
 from campaign_engine.errors import AlreadyExists, InvalidInput, NotFound, TransitionNotAllowed
-from campaign_engine.models import Contact, ContactList, ListMember, OptOut
+from campaign_engine.models import Contact, ContactList, ListMember
 from campaign_engine.rules.content import named_variables
 from campaign_engine.rules.phone import InvalidPhone, parse_phone
 
@@ -283,45 +282,3 @@ def remove_from_list(session: Session, contact_list: ContactList, contact_ids: S
         delete(ListMember).where(ListMember.list_id == contact_list.id, ListMember.contact_id.in_(list(contact_ids)))
     )
     return result.rowcount  # type: ignore[attr-defined, no-any-return]
-
-
-def opt_out(
-    session: Session, *, company_id: int, phone: str, source: str, default_region: str, now: datetime
-) -> OptOut:
-    """Note that a person must not be written to; whoever was noted before keeps the first date.
-
-    Raises:
-        InvalidInput: the number is none.
-    """
-    _, key = understood_phone(phone, field="phone", default_region=default_region)
-    session.execute(
-        upsert(OptOut)
-        .values(company_id=company_id, phone_key=key, source=source, opted_out_at=now)
-        .on_conflict_do_nothing()
-    )
-    return session.get_one(OptOut, (company_id, key))
-
-
-def opt_outs_of(session: Session, company_id: int, *, after_key: str = "", limit: int = 100) -> Sequence[OptOut]:
-    """Return the company's opt-outs in the order of their keys, from after `after_key`."""
-    return session.scalars(
-        select(OptOut)
-        .where(OptOut.company_id == company_id, OptOut.phone_key > after_key)
-        .order_by(OptOut.phone_key)
-        .limit(limit)
-    ).all()
-
-
-def lift_opt_out(session: Session, *, company_id: int, phone: str, default_region: str) -> None:
-    """Let a person be written to again.
-
-    Raises:
-        InvalidInput: the number is none.
-        NotFound: this person did not opt out.
-    """
-    _, key = understood_phone(phone, field="phone", default_region=default_region)
-    opted_out = session.get(OptOut, (company_id, key))
-    if opted_out is None:
-        raise NotFound("opt-out of", phone)
-    session.delete(opted_out)
-    session.flush()

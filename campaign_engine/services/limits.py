@@ -30,6 +30,9 @@ LONGEST_WINDOW = 10_000
 """A window remembers every send; the strategy `window` keeps larger limits by token bucket, with the same promise."""
 
 DAY_US = 86_400_000_000
+NO_CAP = "none"
+LONGEST_CAP = timedelta(days=90)
+LONGEST_CAP_US = LONGEST_CAP.days * DAY_US
 PAIR_RATE = Rate.parse("1/6 s")  # wire reference 4: more is refused with 131056
 PAIR_BURST = 40
 PAIR_FULL_AFTER = timedelta(seconds=6 * 45)
@@ -118,6 +121,26 @@ def of_pair(account: Account, phone_key: str) -> Limit:
     return Limit(name=PAIR_LIMIT, key=f"pair:{account.id}:{phone_key}", rate=PAIR_RATE, burst=PAIR_BURST, kind="bucket")
 
 
+def frequency_cap(own: str | None, company: Company) -> Rate | None:
+    """Return how many messages of all campaigns a person may get: the campaign's own cap, else the company's.
+
+    `none` (`NO_CAP`) as the campaign's own lifts the company's.
+    """
+    written = own or company.settings.get("frequency_cap")
+    return Rate.parse(written) if written and written != NO_CAP else None
+
+
+def frequency_cap_fault(written: str) -> str | None:
+    """Return what is wrong with a frequency cap; None when it can be used."""
+    if written == NO_CAP:
+        return None
+    try:
+        rate = Rate.parse(written)
+    except ValueError as error:
+        return str(error)
+    return f"The longest period is {LONGEST_CAP.days} days." if rate.period_us > LONGEST_CAP_US else None
+
+
 def of_retry(message_id: uuid.UUID, config: Config) -> Limit:
     """Return the limit of one message's retries: exact, never more than COUNT in any PERIOD."""
     return Limit(name=RETRY_LIMIT, key=f"retry:{message_id}", rate=config.retry_rate_limit, kind="window")
@@ -138,4 +161,7 @@ def settings_faults(settings: dict[str, Any]) -> dict[str, list[str]]:
                 Rate.parse(settings[name])
             except ValueError as error:
                 faults[name] = [str(error)]
+    fault = frequency_cap_fault(settings["frequency_cap"]) if settings.get("frequency_cap") else None
+    if fault is not None:
+        faults["frequency_cap"] = [fault]
     return faults

@@ -1,29 +1,37 @@
-"""Claim, send, settle: the rows' side of it. The calls in between are made with no transaction open.
+"""Choose and claim: which rows an account sends next, for which campaigns.
 
-A turn of a lane asks for a `plan`, claims the rows it may send now, and settles each with what became of it. Every
-statement is a compare-and-set on the row's state and claim, so that two turns at once are harmless and a webhook
-that was faster than us is not overwritten.
+A turn of a lane asks for a `plan`, locks the rows that are next, charges every limit for them and claims those that
+may go, all in one transaction; the calls are made after it, with no transaction open. What became of them is written by
+`services.settling`.
 """
 
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, bindparam, text
+from sqlalchemy import Row, TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
-from sqlalchemy.types import BigInteger, DateTime, Integer, Text, Uuid
+from sqlalchemy.types import BigInteger, DateTime, Integer, Uuid
 
 from campaign_engine.config import Config
 from campaign_engine.models import Account, AccountStatus, Company
-from campaign_engine.providers.base import Accepted, ErrorClass, Lost, NotSent, Outcome
-from campaign_engine.rules import pacing, retry, working_hours
-from campaign_engine.rules.states import MessageStatus
-from campaign_engine.rules.throttling import Throttle
+from campaign_engine.rules import fairness, pacing, working_hours
+from campaign_engine.rules.retry import FIRST_LINE_ATTEMPTS
+from campaign_engine.rules.waiting import WaitReason
 from campaign_engine.rules.working_hours import WorkingHours
 from campaign_engine.services import limits
+from ratelimit import Rate
+
+
+class Line(StrEnum):
+    """Which messages of a lane: the second line are those that failed as often as the first line tries."""
+
+    FIRST = "first"
+    SECOND = "second"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,29 +40,33 @@ class Candidate:
 
     campaign_id: int
     owner_id: int
+    is_test: bool
     content: Mapping[str, Any]
     pacing: pacing.Pacing
     fresh: bool  # has messages that were never tried
-    retry_at: datetime | None  # when its earliest retry is due
+    waits_until: datetime | None  # the earliest time of those that wait: for a retry, or for their recipient's hours
+    waits_for_retry: bool  # what the earliest of them waits for
     delayed_until: datetime | None
     pending_count: int
     begun: bool  # has sent something
     hours: WorkingHours | None
+    frequency_cap: Rate | None
 
-    def ready(self, now: datetime) -> tuple[datetime, str]:
+    def ready(self, now: datetime) -> tuple[datetime, WaitReason | None]:
         """Return the earliest time at which it can use the account, and what it waits for until then.
 
-        `now` when it can already. Hours that never open are looked at again in a day.
+        `now` and None when it can already. Hours that never open are looked at again in a day.
         """
-        at, reason = now, ""
-        if not self.fresh and self.retry_at is not None and self.retry_at > at:
-            at, reason = self.retry_at, "backoff before a retry"
+        at, reason = now, None
+        if not self.fresh and self.waits_until is not None and self.waits_until > at:
+            at = self.waits_until
+            reason = WaitReason.RETRY_BACKOFF if self.waits_for_retry else WaitReason.OUTSIDE_HOURS
         if self.delayed_until is not None and self.delayed_until > at:
-            at, reason = self.delayed_until, "delay of the campaign"
-        if self.hours is not None:
+            at, reason = self.delayed_until, WaitReason.CAMPAIGN_DELAY
+        if self.hours is not None and not self.hours.per_recipient:
             opens_at = self.hours.opens_at(at) or at + timedelta(days=1)
             if opens_at > at:
-                at, reason = opens_at, "outside its working hours"
+                at, reason = opens_at, WaitReason.OUTSIDE_HOURS
         return at, reason
 
     def stops_now(self, now: datetime) -> bool:
@@ -66,11 +78,16 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an account could do now. Candidates are in order of service, least recently served first."""
+    """What an account could do now. Candidates are in order of service: tests first, then least recently served.
+
+    `stands_in_for` are the accounts whose planned messages it may send: itself, and those that have fallen away.
+    """
 
     account: Account
     company: Company
+    line: Line
     candidates: Sequence[Candidate]
+    stands_in_for: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +104,7 @@ class Waiting:
     phone_key: str
     attempts: int
     variables: Mapping[str, str]
-    opted_out: bool
+    barred: str | None  # why this person is not written to: opted_out, blocked, held
     met_lately: bool  # got a message so lately that the limit of the pair may bind
 
     @property
@@ -96,68 +113,99 @@ class Waiting:
         return self.attempts > 0
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """What a claimed row becomes."""
-
-    message_id: uuid.UUID
-    status: MessageStatus
-    at: datetime
-    provider_message_id: str | None = None
-    reason: str | None = None
-    error_class: ErrorClass | None = None
-    error_code: str | None = None
-    error_detail: str | None = None
-    next_attempt_at: datetime | None = None
-    attempt_counts: bool = True
+# Of the rows that wait for a time, each line has an index of its own; the bounds are literals so that it is used.
+_OF_LINE = {
+    Line.FIRST: f"m.next_attempt_at IS NOT NULL AND m.attempts < {FIRST_LINE_ATTEMPTS}",
+    Line.SECOND: f"m.next_attempt_at IS NOT NULL AND m.attempts >= {FIRST_LINE_ATTEMPTS}",
+}
+_MINE = "(m.planned_account_id IS NULL OR m.planned_account_id = ANY(:stands_in_for))"
 
 
-_CANDIDATES = text(
-    """
-    SELECT c.id AS campaign_id, c.owner_id, c.content, c.pacing, c.pending_count, ca.delayed_until,
-      c.working_hours, c.timezone, c.funnel_sent_count > 0 AS begun,
-      EXISTS (
-        SELECT 1 FROM messages m WHERE m.campaign_id = c.id AND m.status = 'pending' AND m.next_attempt_at IS NULL
-      ) AS fresh,
+# These statements run for every few messages, on tables whose statistics are always behind. Each look-up is a scalar
+# subquery or a LATERAL with a LIMIT, in the order of the index that is meant: of an EXISTS or a plain join the planner
+# may make a scan of the whole table, which is quick until the rows at its front are sent.
+def _candidates_of(line: Line) -> TextClause:
+    fresh = """
       (
-        SELECT min(m.next_attempt_at) FROM messages m
-        WHERE m.campaign_id = c.id AND m.status = 'pending' AND m.next_attempt_at IS NOT NULL
-      ) AS retry_at
-    FROM campaign_accounts ca JOIN campaigns c ON c.id = ca.campaign_id
-    WHERE ca.account_id = :account_id AND c.status = 'running' AND c.pending_count > 0
-    ORDER BY ca.served_at NULLS FIRST, c.id
+        SELECT m.position FROM messages m
+        WHERE m.campaign_id = c.id AND m.status = 'pending' AND m.next_attempt_at IS NULL
+          AND m.planned_account_id IS NULL
+        ORDER BY m.planned_account_id, m.position LIMIT 1
+      ) IS NOT NULL OR (
+        SELECT p.position FROM unnest(:stands_in_for) AS a(id) CROSS JOIN LATERAL (
+          SELECT m.position FROM messages m
+          WHERE m.campaign_id = c.id AND m.status = 'pending' AND m.next_attempt_at IS NULL
+            AND m.planned_account_id = a.id
+          ORDER BY m.position LIMIT 1
+        ) AS p LIMIT 1
+      ) IS NOT NULL
     """
-)
+    return text(
+        f"""
+        SELECT c.id AS campaign_id, c.owner_id, c.kind, c.content, c.pacing, c.pending_count, ca.delayed_until,
+          c.working_hours, c.timezone, c.frequency_cap, c.funnel_sent_count > 0 AS begun,
+          {fresh if line is Line.FIRST else "false"} AS fresh, w.next_attempt_at, w.attempts
+        FROM campaign_accounts ca JOIN campaigns c ON c.id = ca.campaign_id
+        LEFT JOIN LATERAL (
+          SELECT m.next_attempt_at, m.attempts FROM messages m
+          WHERE m.campaign_id = c.id AND m.status = 'pending' AND {_OF_LINE[line]} AND {_MINE}
+          ORDER BY m.next_attempt_at LIMIT 1
+        ) w ON true
+        WHERE ca.account_id = :account_id AND c.status = 'running' AND c.pending_count > 0
+        ORDER BY c.kind = 'test' DESC, ca.served_at NULLS FIRST, c.id
+        """  # noqa: S608 - the inserted texts are our own
+    ).bindparams(bindparam("stands_in_for", type_=ARRAY(BigInteger)))
 
 
-def plan(session: Session, account_id: int, *, config: Config) -> Plan | None:
+_CANDIDATES = {line: _candidates_of(line) for line in Line}
+
+
+def plan(session: Session, account_id: int, *, config: Config, line: Line = Line.FIRST) -> Plan | None:
     """Return what the account could send for whom, or None when it may not send at all."""
     account = session.get(Account, account_id, populate_existing=True)
     if account is None or account.status != AccountStatus.ACTIVE:
         return None
     company = session.get_one(Company, account.company_id, populate_existing=True)
-    rows = session.execute(_CANDIDATES, {"account_id": account_id})
+    stands_in_for = [account_id, *_fallen_away(session, company.id)]
+    rows = session.execute(_CANDIDATES[line], {"account_id": account_id, "stands_in_for": stands_in_for})
     candidates = [
-        Candidate(
-            campaign_id=row.campaign_id,
-            owner_id=row.owner_id,
-            content=row.content,
-            pacing=pacing_of(account, company, row.pacing, config),
-            fresh=row.fresh,
-            retry_at=row.retry_at,
-            delayed_until=row.delayed_until,
-            pending_count=row.pending_count,
-            begun=row.begun,
-            hours=working_hours.parse(row.working_hours, default_zone=row.timezone) if row.working_hours else None,
-        )
-        for row in rows
-        if row.fresh or row.retry_at is not None
+        _candidate(row, account, company, config) for row in rows if row.fresh or row.next_attempt_at is not None
     ]
-    return Plan(account=account, company=company, candidates=candidates)
+    return Plan(account=account, company=company, line=line, candidates=candidates, stands_in_for=stands_in_for)
+
+
+def _fallen_away(session: Session, company_id: int) -> Sequence[int]:
+    return session.scalars(
+        text("SELECT id FROM accounts WHERE company_id = :id AND status <> 'active'"), {"id": company_id}
+    ).all()
+
+
+def _candidate(row: Row[Any], account: Account, company: Company, config: Config) -> Candidate:
+    is_test = row.kind == "test"
+    hours = None
+    if row.working_hours and not is_test:
+        named = row.working_hours.get("timezone")
+        of_company = named in (working_hours.COMPANY, working_hours.RECIPIENT)
+        hours = working_hours.parse(row.working_hours, default_zone=company.timezone if of_company else row.timezone)
+    return Candidate(
+        campaign_id=row.campaign_id,
+        owner_id=row.owner_id,
+        is_test=is_test,
+        content=row.content,
+        pacing=pacing_of(account, company, row.pacing, config),
+        fresh=row.fresh,
+        waits_until=row.next_attempt_at,
+        waits_for_retry=bool(row.attempts),
+        delayed_until=row.delayed_until,
+        pending_count=row.pending_count,
+        begun=row.begun,
+        hours=hours,
+        frequency_cap=None if is_test else limits.frequency_cap(row.frequency_cap, company),
+    )
 
 
 def campaigns_of(session: Session, account_id: int) -> list[int]:
-    """Return the running campaigns that use an account."""
+    """Return the running campaigns that use an account and have nothing left to send."""
     return list(
         session.scalars(
             text(
@@ -167,6 +215,25 @@ def campaigns_of(session: Session, account_id: int) -> list[int]:
             {"account_id": account_id},
         )
     )
+
+
+def busy_lanes(session: Session, line: Line) -> list[int]:
+    """Return the active accounts that have something to send on a line, now or later."""
+    fresh = "OR m.next_attempt_at IS NULL" if line is Line.FIRST else ""
+    rows = session.scalars(
+        text(
+            f"""
+            SELECT DISTINCT ca.account_id FROM campaigns c
+            JOIN campaign_accounts ca ON ca.campaign_id = c.id
+            JOIN accounts a ON a.id = ca.account_id AND a.status = 'active'
+            WHERE c.status = 'running' AND c.pending_count > 0 AND EXISTS (
+              SELECT 1 FROM messages m
+              WHERE m.campaign_id = c.id AND m.status = 'pending' AND ({_OF_LINE[line]} {fresh})
+            )
+            """  # noqa: S608 - the inserted texts are our own
+        )
+    )
+    return list(rows)
 
 
 def pacing_of(account: Account, company: Company, campaign_pacing: Mapping[str, Any], config: Config) -> pacing.Pacing:
@@ -184,51 +251,157 @@ def pacing_of(account: Account, company: Company, campaign_pacing: Mapping[str, 
     )
 
 
-# Due retries go before messages that were never tried; both by index, so that this costs the same in a campaign of a
-# million rows. SKIP LOCKED: another account of the same campaign is choosing at the same time.
-_NEXT = text(
-    """
-    WITH wanted AS (
-      SELECT * FROM unnest(:campaign_ids, :counts) AS w(campaign_id, room)
-    ), picked AS (
-      SELECT p.* FROM wanted w CROSS JOIN LATERAL (
-        SELECT * FROM (
+# Due retries go before messages that were never tried, and those that are planned for this account before those that
+# anybody may take; all by index, so that this costs the same in a campaign of a million rows. SKIP LOCKED: another
+# account of the same campaign is choosing at the same time.
+def _next_of(line: Line) -> TextClause:
+    fresh = """
+        UNION ALL
+        SELECT planned.* FROM unnest(:stands_in_for) AS a(id) CROSS JOIN LATERAL (
           SELECT m.* FROM messages m
-          WHERE m.campaign_id = w.campaign_id AND m.status = 'pending' AND m.next_attempt_at <= :now
-          ORDER BY m.next_attempt_at LIMIT w.room FOR UPDATE SKIP LOCKED
-        ) AS retries
+          WHERE m.campaign_id = w.campaign_id AND m.status = 'pending' AND m.next_attempt_at IS NULL
+            AND m.planned_account_id = a.id
+          ORDER BY m.position LIMIT w.room FOR UPDATE SKIP LOCKED
+        ) AS planned
         UNION ALL
         SELECT * FROM (
           SELECT m.* FROM messages m
           WHERE m.campaign_id = w.campaign_id AND m.status = 'pending' AND m.next_attempt_at IS NULL
-          ORDER BY m.position LIMIT w.room FOR UPDATE SKIP LOCKED
-        ) AS fresh
-        LIMIT w.room
-      ) p
+            AND m.planned_account_id IS NULL
+          ORDER BY m.planned_account_id, m.position LIMIT w.room FOR UPDATE SKIP LOCKED
+        ) AS anybodys
+    """
+    return text(
+        f"""
+        WITH wanted AS (
+          SELECT * FROM unnest(:campaign_ids, :counts) AS w(campaign_id, room)
+        ), picked AS (
+          SELECT p.* FROM wanted w CROSS JOIN LATERAL (
+            SELECT * FROM (
+              SELECT m.* FROM messages m
+              WHERE m.campaign_id = w.campaign_id AND m.status = 'pending' AND {_OF_LINE[line]}
+                AND m.next_attempt_at <= :now AND {_MINE}
+              ORDER BY m.next_attempt_at LIMIT w.room FOR UPDATE SKIP LOCKED
+            ) AS retries
+            {fresh if line is Line.FIRST else ""}
+            LIMIT w.room
+          ) p
+        )
+        SELECT p.id, p.campaign_id, p.contact_id, p.phone, p.phone_key, p.attempts, p.variables,
+          c.name AS contact_name, c.variables AS contact_variables,
+          (SELECT o.kind FROM opt_outs o WHERE o.company_id = :company_id AND o.phone_key = p.phone_key) AS barred,
+          (
+            SELECT x.accepted_at FROM messages x WHERE x.contact_id = p.contact_id AND x.accepted_at > :lately LIMIT 1
+          ) IS NOT NULL AS met_lately
+        FROM picked p LEFT JOIN LATERAL (
+          SELECT c.name, c.variables FROM contacts c WHERE c.id = p.contact_id LIMIT 1
+        ) AS c ON true
+        ORDER BY p.next_attempt_at NULLS LAST, p.position
+        """  # noqa: S608 - the inserted texts are our own
+    ).bindparams(
+        bindparam("campaign_ids", type_=ARRAY(BigInteger)),
+        bindparam("counts", type_=ARRAY(Integer)),
+        bindparam("stands_in_for", type_=ARRAY(BigInteger)),
+        bindparam("now", type_=DateTime(timezone=True)),
+        bindparam("lately", type_=DateTime(timezone=True)),
     )
-    SELECT p.id, p.campaign_id, p.contact_id, p.phone, p.phone_key, p.attempts, p.variables,
-      c.name AS contact_name, c.variables AS contact_variables,
-      EXISTS (
-        SELECT 1 FROM opt_outs o WHERE o.company_id = :company_id AND o.phone_key = p.phone_key
-      ) AS opted_out,
-      EXISTS (
-        SELECT 1 FROM messages x WHERE x.contact_id = p.contact_id AND x.accepted_at > :lately
-      ) AS met_lately
-    FROM picked p LEFT JOIN contacts c ON c.id = p.contact_id
-    ORDER BY p.next_attempt_at NULLS LAST, p.position
+
+
+_NEXT = {line: _next_of(line) for line in Line}
+
+
+def next_rows(session: Session, *, plan: Plan, counts: Mapping[int, int], now: datetime) -> dict[int, list[Waiting]]:
+    """Return the rows that are next, by campaign id: at most as many of each campaign as `counts` says.
+
+    Side effects: locks the rows until the transaction ends. Claim those that are to be sent, and commit.
+    """
+    rows = session.execute(
+        _NEXT[plan.line],
+        {
+            "campaign_ids": list(counts),
+            "counts": list(counts.values()),
+            "stands_in_for": plan.stands_in_for,
+            "now": now,
+            "lately": now - limits.PAIR_FULL_AFTER,
+            "company_id": plan.company.id,
+        },
+    )
+    found: dict[int, list[Waiting]] = {}
+    for row in rows:
+        found.setdefault(row.campaign_id, []).append(_waiting(row))
+    return found
+
+
+def _waiting(row: Row[Any]) -> Waiting:
+    variables = {**(row.contact_variables or {}), **(row.variables or {})}
+    variables["phone"] = row.phone
+    if row.contact_name and not (row.variables or {}).get("name"):
+        variables["name"] = row.contact_name
+    return Waiting(
+        message_id=row.id,
+        campaign_id=row.campaign_id,
+        contact_id=row.contact_id,
+        phone=row.phone,
+        phone_key=row.phone_key,
+        attempts=row.attempts,
+        variables=variables,
+        barred=row.barred,
+        met_lately=row.met_lately,
+    )
+
+
+_RECEIVED = text(
+    """
+    SELECT w.contact_id FROM unnest(:contact_ids, :sinces, :counts) AS w(contact_id, since, cap)
+    WHERE w.cap <= (
+      SELECT count(*) FROM messages m WHERE m.contact_id = w.contact_id AND m.claimed_at > w.since
+        AND m.status NOT IN ('pending', 'failed', 'skipped')
+    )
     """
 ).bindparams(
-    bindparam("campaign_ids", type_=ARRAY(BigInteger)),
+    bindparam("contact_ids", type_=ARRAY(BigInteger)),
+    bindparam("sinces", type_=ARRAY(DateTime(timezone=True))),
     bindparam("counts", type_=ARRAY(Integer)),
-    bindparam("now", type_=DateTime(timezone=True)),
-    bindparam("lately", type_=DateTime(timezone=True)),
 )
+
+
+def contacts_at_cap(session: Session, caps: Mapping[int, Rate], *, now: datetime) -> set[int]:
+    """Return those contacts who have had as many messages, of all campaigns, as their cap allows.
+
+    Args:
+        session: the transaction that is going to claim.
+        caps: the cap to go by, by contact id.
+        now: the present.
+
+    Side effects: locks the contacts until the transaction ends, so that two accounts that are about to write to the
+    same person count each other's message.
+    """
+    if not caps:
+        return set()
+    wanted = sorted(caps)
+    session.execute(
+        text("SELECT id FROM contacts WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE").bindparams(
+            bindparam("ids", type_=ARRAY(BigInteger))
+        ),
+        {"ids": wanted},
+    )
+    rows = session.scalars(
+        _RECEIVED,
+        {
+            "contact_ids": wanted,
+            "sinces": [now - timedelta(microseconds=caps[contact_id].period_us) for contact_id in wanted],
+            "counts": [caps[contact_id].count for contact_id in wanted],
+        },
+    )
+    return set(rows)
+
 
 _CLAIM = text(
     """
     WITH served AS (
-      UPDATE campaign_accounts SET served_at = :now
-      WHERE account_id = :account_id AND campaign_id = ANY(:campaign_ids)
+      UPDATE campaign_accounts ca SET served_at = :now + s.place * interval '1 microsecond'
+      FROM unnest(:campaign_ids, :places) AS s(campaign_id, place)
+      WHERE ca.account_id = :account_id AND ca.campaign_id = s.campaign_id
     )
     UPDATE messages SET
       status = 'sending', claim_token = :token, claimed_at = :now, account_id = :account_id, attempts = attempts + 1
@@ -237,46 +410,25 @@ _CLAIM = text(
 ).bindparams(
     bindparam("ids", type_=ARRAY(Uuid)),
     bindparam("campaign_ids", type_=ARRAY(BigInteger)),
+    bindparam("places", type_=ARRAY(Integer)),
     bindparam("token", type_=Uuid),
     bindparam("now", type_=DateTime(timezone=True)),
 )
 
 
-def next_rows(session: Session, *, account: Account, sequence: Sequence[int], now: datetime) -> list[Waiting]:
-    """Return a row for each entry of `sequence` (campaign ids in the order of sending), as far as there are rows.
-
-    Side effects: locks the rows until the transaction ends. Claim those that are to be sent, and commit.
-    """
-    counts: dict[int, int] = {}
-    for campaign_id in sequence:
-        counts[campaign_id] = counts.get(campaign_id, 0) + 1
-    rows = session.execute(
-        _NEXT,
-        {
-            "campaign_ids": list(counts),
-            "counts": list(counts.values()),
-            "now": now,
-            "lately": now - limits.PAIR_FULL_AFTER,
-            "company_id": account.company_id,
-        },
-    )
-    found: dict[int, list[Waiting]] = {}
-    for row in rows:
-        found.setdefault(row.campaign_id, []).append(_waiting(row))
-    return [found[campaign_id].pop(0) for campaign_id in sequence if found.get(campaign_id)]
-
-
 def claim(session: Session, *, account: Account, token: uuid.UUID, rows: Sequence[Waiting], now: datetime) -> None:
     """Claim locked rows for the turn `token`: they move from `pending` to `sending`, and an attempt is counted.
 
-    Side effects: the campaigns of the rows count as served now.
+    Side effects: the campaigns of the rows count as served now, in the order of their last rows.
     """
     if rows:
+        served = fairness.last_served(rows)
         session.execute(
             _CLAIM,
             {
                 "ids": [row.message_id for row in rows],
-                "campaign_ids": list({row.campaign_id for row in rows}),
+                "campaign_ids": list(served),
+                "places": list(served.values()),
                 "token": token,
                 "now": now,
                 "account_id": account.id,
@@ -296,293 +448,15 @@ def skip(session: Session, rows: Sequence[Waiting], *, reason: str) -> None:
         )
 
 
-def postpone(session: Session, row: Waiting, *, until: datetime) -> None:
-    """Let a locked row wait for its own limit, while others go."""
-    session.execute(
-        text("UPDATE messages SET next_attempt_at = :until WHERE id = :id AND status = 'pending'").bindparams(
-            bindparam("id", type_=Uuid), bindparam("until", type_=DateTime(timezone=True))
-        ),
-        {"until": until, "id": row.message_id},
-    )
-
-
-def _waiting(row: Row[Any]) -> Waiting:
-    variables = {**(row.contact_variables or {}), **(row.variables or {})}
-    variables["phone"] = row.phone
-    if row.contact_name and not (row.variables or {}).get("name"):
-        variables["name"] = row.contact_name
-    return Waiting(
-        message_id=row.id,
-        campaign_id=row.campaign_id,
-        contact_id=row.contact_id,
-        phone=row.phone,
-        phone_key=row.phone_key,
-        attempts=row.attempts,
-        variables=variables,
-        opted_out=row.opted_out,
-        met_lately=row.met_lately,
-    )
-
-
-def settlement_of(claimed: Waiting, outcome: Outcome, *, now: datetime) -> Settlement:
-    """Decide what a row becomes: a pure function of the outcome and the attempts made."""
-    if isinstance(outcome, Accepted):
-        return Settlement(claimed.message_id, MessageStatus.SENT, now, provider_message_id=outcome.provider_message_id)
-    if isinstance(outcome, Lost):
-        return Settlement(
-            claimed.message_id,
-            MessageStatus.UNKNOWN,
-            now,
-            reason="answer_lost",
-            error_class=ErrorClass.UNKNOWN,
-            error_detail=outcome.reason,
-        )
-    if isinstance(outcome, NotSent):
-        # The provider cannot be reached: the lane rests, and the message waits as if it had not been tried.
-        return Settlement(
-            claimed.message_id,
-            MessageStatus.PENDING,
-            now,
-            error_class=ErrorClass.TEMPORARY,
-            error_code="not_sent",
-            error_detail=outcome.reason,
-            next_attempt_at=now,
-            attempt_counts=False,
-        )
-    failure = outcome.failure
-    if failure.error_class is ErrorClass.THROTTLED or failure.error_class is ErrorClass.ACCOUNT:
-        # Nothing is wrong with the message. The account cools down, or is deactivated after a few of these; the
-        # message waits for it or goes out from another one.
-        return Settlement(
-            claimed.message_id,
-            MessageStatus.PENDING,
-            now,
-            error_class=failure.error_class,
-            error_code=failure.code,
-            error_detail=failure.detail,
-            next_attempt_at=now,
-            attempt_counts=False,
-        )
-    if failure.error_class is ErrorClass.TEMPORARY:
-        return _again_or_failed(
-            claimed,
-            failure.error_class,
-            failure.code,
-            failure.detail,
-            now=now,
-            retry_after_s=failure.retry_after_s,
-            may_have_left=failure.may_have_left,
-        )
-    return Settlement(
-        claimed.message_id,
-        MessageStatus.FAILED,
-        now,
-        error_class=failure.error_class,
-        error_code=failure.code,
-        error_detail=failure.detail,
-    )
-
-
-def _again_or_failed(
-    claimed: Waiting,
-    error_class: ErrorClass,
-    code: str,
-    detail: str,
-    *,
-    now: datetime,
-    retry_after_s: float | None = None,
-    may_have_left: bool = False,
-) -> Settlement:
-    again_at = retry.next_attempt_at(
-        claimed.attempts + 1, now=now, retry_after_s=retry_after_s, may_have_left=may_have_left
-    )
-    return Settlement(
-        claimed.message_id,
-        MessageStatus.FAILED if again_at is None else MessageStatus.PENDING,
-        now,
-        error_class=error_class,
-        error_code=code,
-        error_detail=detail,
-        next_attempt_at=again_at,
-    )
-
-
-# A webhook may have settled the row before us: then its state stands and only what we alone know is added. Our own
-# claim may have been declared unknown meanwhile: then what we know heals it.
-_SETTLE = text(
-    """
-    UPDATE messages m SET
-      status = CASE WHEN m.status IN ('sending', 'unknown') THEN s.status ELSE m.status END,
-      status_reason = CASE WHEN m.status IN ('sending', 'unknown') THEN s.reason ELSE m.status_reason END,
-      claim_token = NULL,
-      attempts = m.attempts - CASE WHEN s.attempt_counts THEN 0 ELSE 1 END,
-      account_id = CASE
-        WHEN s.status = 'pending' AND m.status IN ('sending', 'unknown') THEN NULL ELSE m.account_id
-      END,
-      next_attempt_at = s.next_attempt_at,
-      provider_message_id = coalesce(m.provider_message_id, s.provider_message_id),
-      accepted_at = CASE WHEN s.status = 'sent' THEN coalesce(m.accepted_at, s.at) ELSE m.accepted_at END,
-      failed_at = CASE WHEN s.status = 'failed' AND m.status IN ('sending', 'unknown') THEN s.at ELSE m.failed_at END,
-      error_class = CASE
-        WHEN s.status = 'sent' AND m.status <> 'failed' THEN NULL ELSE coalesce(s.error_class, m.error_class)
-      END,
-      error_code = CASE
-        WHEN s.status = 'sent' AND m.status <> 'failed' THEN NULL
-        WHEN s.error_class IS NULL THEN m.error_code ELSE s.error_code
-      END,
-      error_detail = CASE
-        WHEN s.status = 'sent' AND m.status <> 'failed' THEN NULL
-        WHEN s.error_class IS NULL THEN m.error_detail ELSE s.error_detail
-      END
-    FROM unnest(
-      :ids, :statuses, :ats, :provider_message_ids, :reasons, :error_classes, :error_codes, :error_details,
-      :next_attempts, :attempts_count
-    ) AS s(
-      id, status, at, provider_message_id, reason, error_class, error_code, error_detail, next_attempt_at,
-      attempt_counts
-    )
-    WHERE m.id = s.id AND m.claim_token = :token
-    """
-).bindparams(
-    bindparam("ids", type_=ARRAY(Uuid)),
-    bindparam("statuses", type_=ARRAY(Text)),
-    bindparam("ats", type_=ARRAY(DateTime(timezone=True))),
-    bindparam("provider_message_ids", type_=ARRAY(Text)),
-    bindparam("reasons", type_=ARRAY(Text)),
-    bindparam("error_classes", type_=ARRAY(Text)),
-    bindparam("error_codes", type_=ARRAY(Text)),
-    bindparam("error_details", type_=ARRAY(Text)),
-    bindparam("next_attempts", type_=ARRAY(DateTime(timezone=True))),
-    bindparam("token", type_=Uuid),
-)
-
-
-def settle(session: Session, *, token: uuid.UUID, settlements: Sequence[Settlement]) -> int:
-    """Write what became of claimed rows, in one statement; return how many of them were still this turn's."""
-    if not settlements:
-        return 0
-    result = session.execute(
-        _SETTLE,
-        {
-            "token": token,
-            "ids": [item.message_id for item in settlements],
-            "statuses": [item.status for item in settlements],
-            "ats": [item.at for item in settlements],
-            "provider_message_ids": [item.provider_message_id for item in settlements],
-            "reasons": [item.reason for item in settlements],
-            "error_classes": [item.error_class for item in settlements],
-            "error_codes": [item.error_code for item in settlements],
-            "error_details": [item.error_detail for item in settlements],
-            "next_attempts": [item.next_attempt_at for item in settlements],
-            "attempts_count": [item.attempt_counts for item in settlements],
-        },
-    )
-    return result.rowcount  # type: ignore[attr-defined, no-any-return]
-
-
-def remember_aliases(session: Session, aliases: Mapping[int, str]) -> None:
-    """Keep how the provider spells contacts (`wa_id` by contact id), where it differs from what is stored."""
-    if aliases:
+def postpone(session: Session, rows: Sequence[tuple[Waiting, datetime]]) -> None:
+    """Let locked rows wait until a time of their own, while others go."""
+    if rows:
         session.execute(
             text(
-                "UPDATE contacts c SET wa_id = a.wa_id FROM unnest(:ids, :wa_ids) AS a(id, wa_id)"
-                " WHERE c.id = a.id AND c.wa_id IS DISTINCT FROM a.wa_id"
-            ).bindparams(bindparam("ids", type_=ARRAY(BigInteger)), bindparam("wa_ids", type_=ARRAY(Text))),
-            {"ids": list(aliases), "wa_ids": list(aliases.values())},
-        )
-
-
-def take_pace(session: Session, *, account: Account, until: datetime, series_count: int, now: datetime) -> bool:
-    """Book the account's pause after the message about to leave; False when another turn was faster.
-
-    The pause is booked before the message leaves, so that a crash cannot hurry the number.
-    """
-    result = session.execute(
-        text(
-            "UPDATE accounts SET paced_until = :until, series_count = :series"
-            " WHERE id = :id AND (paced_until IS NULL OR paced_until <= :now)"
-        ),
-        {"until": until, "series": series_count, "id": account.id, "now": now},
-    )
-    return bool(result.rowcount)  # type: ignore[attr-defined]
-
-
-def extend_pause(session: Session, *, account_id: int, until: datetime) -> None:
-    """Let the account wait until `until` at least: measured from when the provider had the message, not from before."""
-    session.execute(
-        text("UPDATE accounts SET paced_until = greatest(paced_until, :until) WHERE id = :id"),
-        {"until": until, "id": account_id},
-    )
-
-
-def throttle(session: Session, *, account_id: int, throttled: Throttle) -> None:
-    """Keep that the provider complained: the account's rate is halved `throttled.step` times for a while."""
-    session.execute(
-        text("UPDATE accounts SET throttle_step = :step, throttled_at = :since WHERE id = :id"),
-        {"step": throttled.step, "since": throttled.since, "id": account_id},
-    )
-
-
-def delay_campaigns(session: Session, *, account_id: int, until: Mapping[int, datetime]) -> None:
-    """Let campaigns wait on this account until the given times (their own delay between messages)."""
-    if until:
-        session.execute(
-            text(
-                "UPDATE campaign_accounts ca SET delayed_until = greatest(ca.delayed_until, d.until)"
-                " FROM unnest(:ids, :untils) AS d(campaign_id, until)"
-                " WHERE ca.account_id = :account_id AND ca.campaign_id = d.campaign_id"
+                "UPDATE messages m SET next_attempt_at = p.until FROM unnest(:ids, :untils) AS p(id, until)"
+                " WHERE m.id = p.id AND m.status = 'pending'"
             ).bindparams(
-                bindparam("ids", type_=ARRAY(BigInteger)),
-                bindparam("untils", type_=ARRAY(DateTime(timezone=True))),
+                bindparam("ids", type_=ARRAY(Uuid)), bindparam("untils", type_=ARRAY(DateTime(timezone=True)))
             ),
-            {"ids": list(until), "untils": list(until.values()), "account_id": account_id},
+            {"ids": [row.message_id for row, _ in rows], "untils": [until for _, until in rows]},
         )
-
-
-_ABANDON = text(
-    """
-    UPDATE messages SET
-      status = CASE WHEN id = ANY(:dispatched) THEN 'unknown' ELSE 'pending' END,
-      status_reason = CASE WHEN id = ANY(:dispatched) THEN 'worker_died' END,
-      attempts = attempts - CASE WHEN id = ANY(:dispatched) THEN 0 ELSE 1 END,
-      account_id = CASE WHEN id = ANY(:dispatched) THEN account_id END,
-      next_attempt_at = NULL
-    WHERE claim_token = :token AND status IN ('sending', 'unknown')
-    """
-).bindparams(bindparam("dispatched", type_=ARRAY(Uuid)), bindparam("token", type_=Uuid))
-
-
-def abandon(session: Session, *, token: uuid.UUID, dispatched: Sequence[uuid.UUID]) -> int:
-    """Take over the claims of a turn whose worker died, knowing which of its calls had begun.
-
-    Those become `unknown`; the others certainly never left and wait again. Returns how many rows it moved.
-    """
-    result = session.execute(_ABANDON, {"token": token, "dispatched": list(dispatched)})
-    return result.rowcount  # type: ignore[attr-defined, no-any-return]
-
-
-def claims_older_than(session: Session, moment: datetime) -> list[tuple[int, uuid.UUID]]:
-    """Return (account id, claim token) of every turn with a claim older than `moment`."""
-    rows = session.execute(
-        text(
-            "SELECT DISTINCT account_id, claim_token FROM messages"
-            " WHERE status = 'sending' AND claimed_at < :moment AND claim_token IS NOT NULL"
-        ),
-        {"moment": moment},
-    )
-    return [(row.account_id, row.claim_token) for row in rows]
-
-
-def expire_claims(session: Session, token: uuid.UUID) -> int:
-    """Declare the claims of a vanished turn `unknown`; return how many there were.
-
-    The claim token stays on the rows: should the turn be alive after all, its settlement heals them.
-    """
-    result = session.execute(
-        text(
-            "UPDATE messages SET status = 'unknown', status_reason = 'worker_died'"
-            " WHERE claim_token = :token AND status = 'sending'"
-        ).bindparams(bindparam("token", type_=Uuid)),
-        {"token": token},
-    )
-    return result.rowcount  # type: ignore[attr-defined, no-any-return]

@@ -25,7 +25,15 @@ from campaign_engine.services import limits
 
 MIN_PASSWORD_LENGTH = 10
 MAX_EMAIL_LENGTH = 254  # RFC 5321, 4.5.3.1.3, less the angle brackets
-SETTINGS = ("whatsapp_rate_limit", "campaign_rate_limit", *PACING_FIELDS)
+SETTINGS = (
+    "whatsapp_rate_limit",
+    "campaign_rate_limit",
+    "frequency_cap",
+    "start_late_s",
+    "opt_out_confirmation",
+    "opt_out_confirmation_text",
+    *PACING_FIELDS,
+)
 TOKEN_PREFIX = "cet_"  # noqa: S105 - a prefix that lets scanners recognise a leaked token
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 # Checked when the address is unknown, so that the answer takes as long as for a known one.

@@ -19,7 +19,7 @@ def cloned(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
     name = f"module_{uuid.uuid4().hex}"
     with psycopg.connect(postgres.admin_url, autocommit=True) as connection:
         connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(*map(sql.Identifier, (name, template)))
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY WAL_LOG").format(*map(sql.Identifier, (name, template)))
         )
     yield postgres.url_of(name)
     with psycopg.connect(postgres.admin_url, autocommit=True) as connection:

@@ -4,16 +4,18 @@ Person 7 has the number `phone(7)`. Accounts are unpaced and campaigns have no d
 """
 
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy.orm import Session
 
+from campaign_engine.config import Config
 from campaign_engine.models import Account, Campaign, Company, ContactList, User
 from campaign_engine.services import campaigns, contacts, preparing, sending
 from campaign_engine.services.contacts import NewContact
-from campaign_engine.services.sending import Waiting
+from campaign_engine.services.sending import Line, Waiting
 from tests import factories
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -71,7 +73,11 @@ def running(
 ) -> Campaign:
     """Return a started and prepared campaign to `count` people of its own."""
     members = people(session, session.get_one(Company, owner.company_id), count=count, first=first)
-    made = draft(session, owner, accounts=accounts, lists=[members])
+    return started(session, draft(session, owner, accounts=accounts, lists=[members]), now=now)
+
+
+def started(session: Session, made: Campaign, *, now: datetime = NOW) -> Campaign:
+    """Return the campaign, started and prepared."""
     campaigns.start(session, made, now=now)
     preparing.prepare_chunk(session, made.id, now=now)
     session.refresh(made)
@@ -79,9 +85,18 @@ def running(
 
 
 def claim_next(
-    session: Session, *, account: Account, token: uuid.UUID, sequence: Sequence[int], now: datetime
+    session: Session,
+    *,
+    account: Account,
+    token: uuid.UUID,
+    sequence: Sequence[int],
+    now: datetime,
+    line: Line = Line.FIRST,
 ) -> list[Waiting]:
     """Claim a row for each campaign id of `sequence`, without asking any limit; return the rows."""
-    rows = sending.next_rows(session, account=account, sequence=sequence, now=now)
+    plan = sending.plan(session, account.id, config=Config(), line=line)
+    assert plan is not None
+    found = sending.next_rows(session, plan=plan, counts=Counter(sequence), now=now)
+    rows = [found[campaign_id].pop(0) for campaign_id in sequence if found.get(campaign_id)]
     sending.claim(session, account=account, token=token, rows=rows, now=now)
     return rows

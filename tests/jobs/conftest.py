@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 import redis as redis_package
+import requests
 
 from campaign_engine.db import db
 from jobs import runtime
 from jobs.runtime import Runtime
 from tests import factories
+from tests.simulator.running import Simulator
 
 
 @pytest.fixture
@@ -21,3 +23,24 @@ def current(database_url: str, redis_url: str, redis_client: redis_package.Redis
         yield built
         db.session.remove()
         db.engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    """A provider that answers in 5 ms and refuses nothing."""
+    running = Simulator("--latency-ms", "5", "--failure-share", "0", "--throughput-per-s", "0")
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def ledger(simulator: Simulator) -> Simulator:
+    """The simulator with an empty ledger and its number."""
+    requests.post(f"{simulator.url}/simulator/reset", json={}, timeout=5).raise_for_status()
+    simulator.behave(refuse_next=0)
+    requests.post(
+        f"{simulator.url}/simulator/numbers",
+        json={"phone_number_id": "111", "access_token": "token", "app_secret": "s", "webhook_url": None},
+        timeout=5,
+    ).raise_for_status()
+    return simulator

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -17,6 +17,7 @@ from campaign_engine.db import transaction
 from campaign_engine.models import Account, Campaign, Company
 from campaign_engine.providers.base import Outcome, Outgoing, Sender
 from campaign_engine.providers.cloud_api import CloudApi
+from campaign_engine.rules.waiting import WaitReason
 from campaign_engine.rules.working_hours import WEEKDAYS
 from campaign_engine.services import limits, progress
 from jobs import lanes, queues, waking
@@ -24,55 +25,8 @@ from jobs.runtime import Runtime
 from ratelimit import Rate
 from tests import factories
 from tests.campaign_engine import numbered
+from tests.jobs.lane import lane, received, states
 from tests.simulator.running import Simulator
-
-
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[Simulator]:
-    running = Simulator("--latency-ms", "5", "--failure-share", "0", "--throughput-per-s", "0")
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def ledger(simulator: Simulator) -> Simulator:
-    """The simulator with an empty ledger and its number."""
-    requests.post(f"{simulator.url}/simulator/reset", json={}, timeout=5).raise_for_status()
-    simulator.behave(refuse_next=0)
-    requests.post(
-        f"{simulator.url}/simulator/numbers",
-        json={"phone_number_id": "111", "access_token": "token", "app_secret": "s", "webhook_url": None},
-        timeout=5,
-    ).raise_for_status()
-    return simulator
-
-
-def _received(simulator: Simulator) -> list[dict[str, Any]]:
-    page = requests.get(f"{simulator.url}/simulator/ledger", params={"limit": 1000}, timeout=5).json()
-    messages: list[dict[str, Any]] = page["messages"]
-    return messages
-
-
-def _lane(simulator: Simulator, *, count: int = 5, campaigns: int = 1, **columns: Any) -> tuple[int, list[int]]:
-    """Make an account with running campaigns; return its id and theirs."""
-    with transaction() as session:
-        owner = factories.user(session, factories.company(session))
-        owner.company.settings = {"campaign_rate_limit": "60000/minute"}
-        fields = {"rate_limit": "60000/minute", "burst": 500, **columns}
-        number = numbered.account(
-            session, owner.company, phone_number_id="111", base_url=simulator.url, access_token="token", **fields
-        )
-        made = [
-            numbered.running(session, owner, accounts=[number], count=count, first=at * 1000, now=utc_now())
-            for at in range(campaigns)
-        ]
-        return number.id, [each.id for each in made]
-
-
-def _states() -> dict[str, int]:
-    with transaction() as session:
-        rows = session.execute(text("SELECT status, count(*) AS n FROM messages GROUP BY status"))
-        return {row.status: row.n for row in rows}
 
 
 def _next_turn(current: Runtime, account_id: int) -> float | None:
@@ -83,10 +37,10 @@ def _next_turn(current: Runtime, account_id: int) -> float | None:
 
 
 def test_a_turn_sends_all_it_may_settles_it_and_completes_the_campaign(current: Runtime, ledger: Simulator) -> None:
-    account_id, [campaign_id] = _lane(ledger, count=40)
+    account_id, [campaign_id] = lane(ledger, count=40)
     lanes.run_turn(account_id)
-    assert len(_received(ledger)) == 40
-    assert {entry["callback_data"] for entry in _received(ledger)} == _message_ids()
+    assert len(received(ledger)) == 40
+    assert {entry["callback_data"] for entry in received(ledger)} == _message_ids()
     with transaction() as session:
         campaign = session.get_one(Campaign, campaign_id)
         assert (campaign.status, campaign.sent_count) == ("completed", 40)
@@ -100,9 +54,9 @@ def _message_ids() -> set[str]:
 
 
 def test_campaigns_take_turns_in_quanta(current: Runtime, ledger: Simulator) -> None:
-    account_id, _ = _lane(ledger, count=9, campaigns=2, max_in_flight=1)
+    account_id, _ = lane(ledger, count=9, campaigns=2, max_in_flight=1)
     lanes.run_turn(account_id)
-    order = ["a" if int(entry["to"][-8:]) - 90000000 < 1000 else "b" for entry in _received(ledger)]
+    order = ["a" if int(entry["to"][-8:]) - 90000000 < 1000 else "b" for entry in received(ledger)]
     assert order.count("a") == order.count("b") == 9
     # At no moment is one campaign more than a quantum ahead of the other.
     ahead = [order[: at + 1].count("a") - order[: at + 1].count("b") for at in range(18)]
@@ -110,16 +64,16 @@ def test_campaigns_take_turns_in_quanta(current: Runtime, ledger: Simulator) -> 
 
 
 def test_a_turn_stops_at_the_limit_and_is_deferred_to_its_exact_time(current: Runtime, ledger: Simulator) -> None:
-    account_id, [campaign_id] = _lane(ledger, count=5, rate_limit="20/minute", burst=1)
+    account_id, [campaign_id] = lane(ledger, count=5, rate_limit="20/minute", burst=1)
     before = utc_now()
     lanes.run_turn(account_id)
-    assert len(_received(ledger)) == 1
+    assert len(received(ledger)) == 1
     at = _next_turn(current, account_id)
     assert at is not None
     # 20 a minute, spent evenly, with half a percent of margin: one each 3.015 s.
     assert 2.8 < at - before.timestamp() < 3.6
     wait = waking.waits_of(current.redis, [account_id])[account_id]
-    assert wait.reason == f"limit: {limits.ACCOUNT_LIMIT}"
+    assert wait.reason == WaitReason.ACCOUNT_LIMIT
     with transaction() as session:
         shown = progress.read(
             session,
@@ -132,25 +86,25 @@ def test_a_turn_stops_at_the_limit_and_is_deferred_to_its_exact_time(current: Ru
 
 
 def test_a_turn_before_its_time_sends_nothing(current: Runtime, ledger: Simulator) -> None:
-    account_id, _ = _lane(ledger, rate_limit="20/minute", burst=1)
+    account_id, _ = lane(ledger, rate_limit="20/minute", burst=1)
     for _ in range(5):
         lanes.run_turn(account_id)
-    assert len(_received(ledger)) == 1
+    assert len(received(ledger)) == 1
 
 
 def test_an_accounts_pace_is_a_floor_kept_over_campaigns(current: Runtime, ledger: Simulator) -> None:
-    account_id, _ = _lane(ledger, campaigns=2, message_interval_s=20)
+    account_id, _ = lane(ledger, campaigns=2, message_interval_s=20)
     for _ in range(3):
         lanes.run_turn(account_id)
-    assert len(_received(ledger)) == 1
+    assert len(received(ledger)) == 1
     at = _next_turn(current, account_id)
     assert at is not None
-    assert at >= _received(ledger)[0]["received_at"] + 20
-    assert waking.waits_of(current.redis, [account_id])[account_id].reason == "pacing of the account"
+    assert at >= received(ledger)[0]["received_at"] + 20
+    assert waking.waits_of(current.redis, [account_id])[account_id].reason == WaitReason.PACING
 
 
 def test_the_long_pause_comes_after_the_series(current: Runtime, ledger: Simulator) -> None:
-    account_id, _ = _lane(ledger, message_interval_s=20, longer_interval_after=3, greater_interval_s=60)
+    account_id, _ = lane(ledger, message_interval_s=20, longer_interval_after=3, greater_interval_s=60)
     pauses = []
     for _ in range(5):
         lanes.run_turn(account_id)
@@ -163,7 +117,7 @@ def test_the_long_pause_comes_after_the_series(current: Runtime, ledger: Simulat
 
 
 def test_one_campaigns_delay_does_not_hold_another(current: Runtime, ledger: Simulator) -> None:
-    account_id, [slow, quick] = _lane(ledger, count=6, campaigns=2)
+    account_id, [slow, quick] = lane(ledger, count=6, campaigns=2)
     with transaction() as session:
         session.execute(
             text("""UPDATE campaigns SET pacing = '{"message_delay_s": 60}' WHERE id = :id"""), {"id": slow}
@@ -175,11 +129,11 @@ def test_one_campaigns_delay_does_not_hold_another(current: Runtime, ledger: Sim
             for campaign_id in (slow, quick)
         }
     assert sent == {slow: 1, quick: 6}
-    assert waking.waits_of(current.redis, [account_id])[account_id].reason == "delay of the campaign"
+    assert waking.waits_of(current.redis, [account_id])[account_id].reason == WaitReason.CAMPAIGN_DELAY
 
 
 def test_an_owners_limit_does_not_hold_another_owners_campaign(current: Runtime, ledger: Simulator) -> None:
-    account_id, [limited] = _lane(ledger, count=6)
+    account_id, [limited] = lane(ledger, count=6)
     with transaction() as session:
         account = session.get_one(Account, account_id)
         colleague = factories.user(session, session.get_one(Company, account.company_id))
@@ -190,40 +144,41 @@ def test_an_owners_limit_does_not_hold_another_owners_campaign(current: Runtime,
     with transaction() as session:
         sent = [session.get_one(Campaign, each, populate_existing=True).sent_count for each in (limited, other)]
     assert sent == [1, 1]
-    assert waking.waits_of(current.redis, [account_id])[account_id].reason == f"limit: {limits.OWNER_LIMIT}"
+    assert waking.waits_of(current.redis, [account_id])[account_id].reason == WaitReason.USER_LIMIT
 
 
 def test_a_second_turn_on_a_held_lane_ends_at_once(current: Runtime, ledger: Simulator) -> None:
-    account_id, _ = _lane(ledger)
+    account_id, _ = lane(ledger)
     assert waking.Lease.take(current.redis, account_id, uuid.uuid4()) is not None
     lanes.run_turn(account_id)
-    assert _received(ledger) == []
+    assert received(ledger) == []
 
 
 def test_without_its_limiter_a_lane_sends_nothing_and_comes_back(current: Runtime, ledger: Simulator) -> None:
-    account_id, _ = _lane(ledger)
+    account_id, _ = lane(ledger)
     reachable = current.limiter_redis
     current.limiter_redis = redis_package.Redis(port=1, socket_connect_timeout=0.2, retry=None)
     current._limiters.clear()
     lanes.run_turn(account_id)
-    assert _received(ledger) == []
-    assert _states() == {"pending": 5}
+    assert received(ledger) == []
+    assert states() == {"pending": 5}
     at = _next_turn(current, account_id)
     assert at is not None
     assert at - utc_now().timestamp() < 3
     current.limiter_redis = reachable
     current._limiters.clear()
     lanes.run_turn(account_id)
-    assert len(_received(ledger)) == 5
+    assert len(received(ledger)) == 5
 
 
 def test_a_provider_that_cannot_be_reached_costs_no_attempt_and_rests_the_lane(
     current: Runtime, ledger: Simulator
 ) -> None:
-    account_id, _ = _lane(ledger)
+    account_id, _ = lane(ledger)
     with transaction() as session:
         session.execute(text("UPDATE accounts SET base_url = 'http://127.0.0.1:9'"))
     lanes.run_turn(account_id)
+    assert waking.waits_of(current.redis, [account_id])[account_id].reason == WaitReason.PROVIDER_UNREACHABLE
     with transaction() as session:
         rows = session.execute(text("SELECT status, attempts FROM messages")).all()
         assert {tuple(row) for row in rows} == {("pending", 0)}
@@ -233,16 +188,16 @@ def test_a_provider_that_cannot_be_reached_costs_no_attempt_and_rests_the_lane(
         assert paused > utc_now() + timedelta(seconds=3)
         session.execute(text("UPDATE accounts SET paced_until = NULL"))
     lanes.run_turn(account_id)
-    assert len(_received(ledger)) == 5
+    assert len(received(ledger)) == 5
 
 
 def test_a_throttled_account_rests_comes_back_at_half_its_rate_and_burns_no_attempt(
     current: Runtime, ledger: Simulator
 ) -> None:
-    account_id, _ = _lane(ledger, count=5, rate_limit="20/minute", burst=1)
+    account_id, _ = lane(ledger, count=5, rate_limit="20/minute", burst=1)
     ledger.behave(refuse_next=1, refuse_next_code=130429)
     lanes.run_turn(account_id)
-    assert _received(ledger) == []
+    assert received(ledger) == []
     with transaction() as session:
         assert session.scalar(text("SELECT max(attempts) FROM messages")) == 0
         account = session.get_one(Account, account_id, populate_existing=True)
@@ -254,30 +209,30 @@ def test_a_throttled_account_rests_comes_back_at_half_its_rate_and_burns_no_atte
         # The rest is over: the bucket is empty, so one message may go, and the next one at the slow rate.
         session.execute(text("UPDATE accounts SET paced_until = NULL"))
     wait = waking.waits_of(current.redis, [account_id])[account_id]
-    assert wait.reason == "cool-down: the provider said too fast"
+    assert wait.reason == WaitReason.COOL_DOWN
     lanes.run_turn(account_id)
-    assert _received(ledger) == [], "the limiter knows of the rest too"
+    assert received(ledger) == [], "the limiter knows of the rest too"
     current.limiter(account.company_id).clear(limit)
     lanes.run_turn(account_id)
-    assert len(_received(ledger)) == 1
+    assert len(received(ledger)) == 1
     at = _next_turn(current, account_id)
     assert at is not None
-    assert 5.5 < at - _received(ledger)[0]["received_at"] < 6.6, "one each 6 s instead of one each 3 s"
+    assert 5.5 < at - received(ledger)[0]["received_at"] < 6.6, "one each 6 s instead of one each 3 s"
 
 
 def test_many_refusals_of_calls_in_flight_are_one_complaint(current: Runtime, ledger: Simulator) -> None:
-    account_id, _ = _lane(ledger, count=60, max_in_flight=16)
+    account_id, _ = lane(ledger, count=60, max_in_flight=16)
     ledger.behave(refuse_next=60, refuse_next_code=130429, jitter_ms=150)
     lanes.run_turn(account_id)
     ledger.behave(refuse_next=0, jitter_ms=0)
     with transaction() as session:
         account = session.get_one(Account, account_id, populate_existing=True)
         assert account.throttle_step == 1, "the answers came one after the other, and it is one complaint"
-    assert _states() == {"pending": 60}
+    assert states() == {"pending": 60}
 
 
 def test_the_pause_after_a_message_is_that_of_its_own_campaign(current: Runtime, ledger: Simulator) -> None:
-    account_id, [slow, quick] = _lane(ledger, count=1, campaigns=2)
+    account_id, [slow, quick] = lane(ledger, count=1, campaigns=2)
     with transaction() as session:
         session.execute(
             text("UPDATE campaigns SET pacing = CAST(:pacing AS jsonb) WHERE id = :id"),
@@ -286,43 +241,42 @@ def test_the_pause_after_a_message_is_that_of_its_own_campaign(current: Runtime,
         session.execute(text("UPDATE campaign_accounts SET served_at = now() WHERE campaign_id = :id"), {"id": slow})
     lanes.run_turn(account_id)
     # The quick one goes first and asks for no pause, so the slow one follows at once; the pause after that is its own.
-    received = _received(ledger)
-    assert [int(entry["to"][-8:]) - 90000000 for entry in received] == [1000, 0]
+    assert [int(entry["to"][-8:]) - 90000000 for entry in received(ledger)] == [1000, 0]
     with transaction() as session:
         assert session.get_one(Campaign, quick, populate_existing=True).status == "completed"
         paused = session.get_one(Account, account_id, populate_existing=True).paced_until
     assert paused is not None
-    assert paused.timestamp() >= received[1]["received_at"] + 30, "counted from when the provider had it"
+    assert paused.timestamp() >= received(ledger)[1]["received_at"] + 30, "counted from when the provider had it"
 
 
 def test_a_portfolio_reaches_so_many_different_people_a_day_and_no_more(current: Runtime, ledger: Simulator) -> None:
-    account_id, _ = _lane(ledger, count=6, campaigns=1, daily_recipient_limit=4)
+    account_id, _ = lane(ledger, count=6, campaigns=1, daily_recipient_limit=4)
     lanes.run_turn(account_id)
-    assert len(_received(ledger)) == 4
+    assert len(received(ledger)) == 4
     wait = waking.waits_of(current.redis, [account_id])[account_id]
-    assert wait.reason == f"limit: {limits.PORTFOLIO_LIMIT}"
+    assert wait.reason == WaitReason.DAILY_RECIPIENTS
     assert wait.until is not None
     assert wait.until > utc_now() + timedelta(hours=23, minutes=59)
 
 
 def test_a_number_that_warms_up_sends_its_days_share(current: Runtime, ledger: Simulator) -> None:
     warm_up = {"started_at": utc_now().isoformat(), "ladder": [[0, 3], [4, 50]], "ends_on_day": 30}
-    account_id, _ = _lane(ledger, count=6, warm_up=warm_up)
+    account_id, _ = lane(ledger, count=6, warm_up=warm_up)
     lanes.run_turn(account_id)
-    assert len(_received(ledger)) == 3
-    assert waking.waits_of(current.redis, [account_id])[account_id].reason == f"limit: {limits.WARM_UP_LIMIT}"
+    assert len(received(ledger)) == 3
+    assert waking.waits_of(current.redis, [account_id])[account_id].reason == WaitReason.WARM_UP
 
 
 def test_one_person_is_not_flooded_from_one_number(current: Runtime, ledger: Simulator) -> None:
     ledger.behave(pair_interval_s=0)
-    account_id, _ = _lane(ledger, count=1)
+    account_id, _ = lane(ledger, count=1)
     with transaction() as session:
         account = session.get_one(Account, account_id)
         owner = factories.user(session, session.get_one(Company, account.company_id))
         for _ in range(50):
             numbered.running(session, owner, accounts=[account], count=1, now=utc_now())
     lanes.run_turn(account_id)
-    assert len(_received(ledger)) == limits.PAIR_BURST + 1
+    assert len(received(ledger)) == limits.PAIR_BURST + 1
     with transaction() as session:
         postponed = session.scalars(text("SELECT next_attempt_at FROM messages WHERE status = 'pending'")).all()
     assert all(utc_now() < at < utc_now() + timedelta(seconds=7) for at in postponed)
@@ -330,7 +284,7 @@ def test_one_person_is_not_flooded_from_one_number(current: Runtime, ledger: Sim
 
 
 def test_retries_of_one_message_are_limited(current: Runtime, ledger: Simulator) -> None:
-    account_id, _ = _lane(ledger, count=1)
+    account_id, _ = lane(ledger, count=1)
     requests_before = ledger.summary()["requests"]
     ledger.behave(refuse_next=100, refuse_next_code=131057)
     for _ in range(20):
@@ -350,15 +304,15 @@ def test_retries_of_one_message_are_limited(current: Runtime, ledger: Simulator)
 @pytest.mark.parametrize("strategy", ["window", "moving-window"])
 def test_another_strategy_lets_a_whole_limit_go_at_once(current: Runtime, ledger: Simulator, strategy: str) -> None:
     current.config = replace(current.config, rate_limit_strategy=strategy)
-    account_id, _ = _lane(ledger, count=8, rate_limit="5/minute", burst=1)
+    account_id, _ = lane(ledger, count=8, rate_limit="5/minute", burst=1)
     lanes.run_turn(account_id)
-    assert len(_received(ledger)) == 5
+    assert len(received(ledger)) == 5
 
 
 def test_five_account_failures_in_a_row_deactivate_and_an_acceptance_resets(
     current: Runtime, ledger: Simulator
 ) -> None:
-    account_id, _ = _lane(ledger, count=20, max_in_flight=1)
+    account_id, _ = lane(ledger, count=20, max_in_flight=1)
 
     def refuse(count: int) -> None:
         requests.patch(
@@ -370,7 +324,7 @@ def test_five_account_failures_in_a_row_deactivate_and_an_acceptance_resets(
     with transaction() as session:
         account = session.get_one(Account, account_id, populate_existing=True)
         assert (account.status, account.consecutive_failures) == ("active", 0)
-    assert len(_received(ledger)) == 20
+    assert len(received(ledger)) == 20
 
     with transaction() as session:
         session.execute(text("UPDATE messages SET status = 'pending', next_attempt_at = NULL"))
@@ -382,7 +336,7 @@ def test_five_account_failures_in_a_row_deactivate_and_an_acceptance_resets(
         assert account.status == "deactivated"
         assert account.status_reason is not None
         assert account.status_reason.startswith("131031: ")
-    assert _states() == {"pending": 20}, "what an account could not send waits for another"
+    assert states() == {"pending": 20}, "what an account could not send waits for another"
 
 
 class _BreaksAfter:
@@ -405,41 +359,44 @@ class _BreaksAfter:
 def test_a_turn_that_breaks_leaves_begun_calls_unknown_and_frees_the_others(
     current: Runtime, ledger: Simulator
 ) -> None:
-    account_id, _ = _lane(ledger, count=12, max_in_flight=4)
+    account_id, _ = lane(ledger, count=40, max_in_flight=4)
     real = CloudApi(version="v26.0", timeout_s=5)
     current.providers = {"cloud_api": _BreaksAfter(real, 6)}
     with pytest.raises(RuntimeError, match="a bug"):
         lanes.run_turn(account_id)
-    states = _states()
-    assert states["unknown"] >= 1
-    assert states["sent"] >= 1
-    assert states["pending"] >= 1, "what had not begun waits again"
-    assert sum(states.values()) == 12
+    left = states()
+    assert left["unknown"] >= 1
+    assert left["sent"] >= 1
+    assert left["pending"] >= 1, "what had not begun waits again"
+    assert sum(left.values()) == 40
     current.providers = {"cloud_api": real}
     lanes.run_turn(account_id)
-    received = [entry["to"] for entry in _received(ledger)]
-    assert len(received) == len(set(received))
-    assert _states() == {"sent": 12 - states["unknown"], "unknown": states["unknown"]}
+    numbers = [entry["to"] for entry in received(ledger)]
+    assert len(numbers) == len(set(numbers))
+    assert states() == {"sent": 40 - left["unknown"], "unknown": left["unknown"]}
 
 
 def test_who_opted_out_since_the_start_is_skipped_and_his_permit_is_given_back(
     current: Runtime, ledger: Simulator
 ) -> None:
-    account_id, _ = _lane(ledger, count=3)
+    account_id, _ = lane(ledger, count=3)
     with transaction() as session:
         session.execute(
-            text("INSERT INTO opt_outs SELECT company_id, :key, 'reply', now() FROM accounts"),
+            text(
+                "INSERT INTO opt_outs (company_id, phone_key, source, opted_out_at)"
+                " SELECT company_id, :key, 'reply', now() FROM accounts"
+            ),
             {"key": numbered.phone_key(1)},
         )
     lanes.run_turn(account_id)
-    assert _states() == {"sent": 2, "skipped": 1}
-    assert numbered.phone(1) not in {entry["to"] for entry in _received(ledger)}
+    assert states() == {"sent": 2, "skipped": 1}
+    assert numbered.phone(1) not in {entry["to"] for entry in received(ledger)}
 
 
 def test_a_message_that_cannot_be_written_for_one_person_fails_for_him_alone(
     current: Runtime, ledger: Simulator
 ) -> None:
-    account_id, [campaign_id] = _lane(ledger, count=3)
+    account_id, [campaign_id] = lane(ledger, count=3)
     with transaction() as session:
         session.execute(
             text("""UPDATE campaigns SET content = '{"type": "text", "text": "Nr {{n}}"}' WHERE id = :id"""),
@@ -449,12 +406,12 @@ def test_a_message_that_cannot_be_written_for_one_person_fails_for_him_alone(
             text("UPDATE contacts SET variables = '{}' WHERE phone_key = :key"), {"key": numbered.phone_key(1)}
         )
     lanes.run_turn(account_id)
-    assert _states() == {"sent": 2, "failed": 1}
+    assert states() == {"sent": 2, "failed": 1}
     with transaction() as session:
         failed = session.execute(text("SELECT error_code, error_detail FROM messages WHERE status = 'failed'")).one()
     assert failed.error_code == "cannot_render"
     assert "n" in failed.error_detail
-    assert sorted(entry["summary"] for entry in _received(ledger)) == ["Nr 0", "Nr 2"]
+    assert sorted(entry["summary"] for entry in received(ledger)) == ["Nr 0", "Nr 2"]
 
 
 def _hours_that_are_over(*, at_close: str) -> str:
@@ -465,7 +422,7 @@ def _hours_that_are_over(*, at_close: str) -> str:
 
 
 def test_outside_its_hours_a_campaign_waits_for_them_and_others_go_on(current: Runtime, ledger: Simulator) -> None:
-    account_id, [closed, always] = _lane(ledger, count=4, campaigns=2)
+    account_id, [closed, always] = lane(ledger, count=4, campaigns=2)
     with transaction() as session:
         session.execute(
             text("UPDATE campaigns SET working_hours = CAST(:hours AS jsonb) WHERE id = :id"),
@@ -476,7 +433,7 @@ def test_outside_its_hours_a_campaign_waits_for_them_and_others_go_on(current: R
         counts = [session.get_one(Campaign, each, populate_existing=True).sent_count for each in (closed, always)]
     assert counts == [0, 4]
     wait = waking.waits_of(current.redis, [account_id])[account_id]
-    assert wait.reason == "outside its working hours"
+    assert wait.reason == WaitReason.OUTSIDE_HOURS
     at = _next_turn(current, account_id)
     assert at is not None
     assert at % 86400 == 0, "midnight of the day the window opens on"
@@ -484,16 +441,26 @@ def test_outside_its_hours_a_campaign_waits_for_them_and_others_go_on(current: R
 
 
 def test_a_campaign_that_is_to_stop_at_closing_time_pauses_with_the_reason(current: Runtime, ledger: Simulator) -> None:
-    account_id, [campaign_id] = _lane(ledger, count=4)
+    account_id, [campaign_id] = lane(ledger, count=4)
     with transaction() as session:
         session.execute(
             text("UPDATE campaigns SET working_hours = CAST(:hours AS jsonb), funnel_sent_count = 1"),
             {"hours": _hours_that_are_over(at_close="stop")},
         )
     lanes.run_turn(account_id)
-    assert _received(ledger) == []
+    assert received(ledger) == []
     with transaction() as session:
         campaign = session.get_one(Campaign, campaign_id, populate_existing=True)
         assert campaign.status == "paused"
         assert campaign.status_reason is not None
         assert "working hours are over" in campaign.status_reason
+
+
+def test_who_switched_our_marketing_off_is_not_written_to_again(current: Runtime, ledger: Simulator) -> None:
+    account_id, _ = lane(ledger, count=1)
+    ledger.behave(refuse_next=1, refuse_next_code=131050)
+    lanes.run_turn(account_id)
+    assert states() == {"failed": 1}
+    with transaction() as session:
+        barred = session.execute(text("SELECT phone_key, kind, source FROM opt_outs")).all()
+    assert [tuple(row) for row in barred] == [(numbered.phone_key(0), "opted_out", "provider")]

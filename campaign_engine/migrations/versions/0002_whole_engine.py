@@ -25,10 +25,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_notifications")),
     )
     op.create_index("ix_notifications_company", "notifications", ["company_id", "id"], unique=False)
+    op.create_index(
+        "ix_notifications_unread",
+        "notifications",
+        ["company_id", "id"],
+        unique=False,
+        postgresql_where=sa.text("read_at IS NULL"),
+    )
+    op.create_index("ix_notifications_subject", "notifications", ["company_id", "kind", "subject_id"], unique=False)
     op.create_table(
         "audit_log",
         sa.Column("company_id", sa.BigInteger(), nullable=False),
         sa.Column("actor_id", sa.BigInteger(), nullable=True),
+        sa.Column("actor", sa.String(), nullable=True),
         sa.Column("action", sa.String(), nullable=False),
         sa.Column("subject_kind", sa.String(), nullable=False),
         sa.Column("subject_id", sa.String(), nullable=False),
@@ -59,6 +68,7 @@ def upgrade() -> None:
         sa.Column("decision", sa.String(), nullable=True),
         sa.Column("decided_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("decided_by", sa.BigInteger(), nullable=True),
+        sa.Column("confirmation_claimed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint("decision IN ('opted_out', 'dismissed')", name=op.f("ck_replies_decision")),
@@ -92,6 +102,8 @@ def upgrade() -> None:
     op.add_column("accounts", sa.Column("warning", sa.String(), nullable=True))
     op.add_column("accounts", sa.Column("warned_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("accounts", sa.Column("webhook_key", sa.String(), nullable=True))
+    op.add_column("accounts", sa.Column("provider_recipient_limit", sa.BigInteger(), nullable=True))
+    op.add_column("accounts", sa.Column("business_account_id", sa.String(), nullable=True))
     op.add_column("accounts", sa.Column("health_claimed_at", sa.DateTime(timezone=True), nullable=True))
     op.create_unique_constraint(op.f("uq_accounts_webhook_key"), "accounts", ["webhook_key"])
     op.add_column("campaign_accounts", sa.Column("weight", sa.BigInteger(), nullable=True))
@@ -114,6 +126,15 @@ def upgrade() -> None:
         table_name="messages",
         postgresql_where="(((status)::text = 'pending'::text) AND (next_attempt_at IS NULL))",
     )
+    op.drop_index("ix_messages_retry", table_name="messages")
+    for name, attempts in (("ix_messages_first_line", "attempts < 3"), ("ix_messages_second_line", "attempts >= 3")):
+        op.create_index(
+            name,
+            "messages",
+            ["campaign_id", "next_attempt_at"],
+            unique=False,
+            postgresql_where=sa.text(f"status = 'pending' AND next_attempt_at IS NOT NULL AND {attempts}"),
+        )
     op.create_index(
         "ix_messages_fresh",
         "messages",
@@ -128,7 +149,15 @@ def upgrade() -> None:
     op.create_foreign_key(
         op.f("fk_opt_outs_campaign_id_campaigns"), "opt_outs", "campaigns", ["campaign_id"], ["id"], ondelete="SET NULL"
     )
+    op.create_index(
+        "ix_contacts_wa_id",
+        "contacts",
+        ["company_id", "wa_id"],
+        unique=False,
+        postgresql_where=sa.text("wa_id IS NOT NULL"),
+    )
     op.add_column("templates", sa.Column("quality", sa.String(), nullable=True))
+    op.add_column("webhook_events", sa.Column("apply_after", sa.DateTime(timezone=True), nullable=True))
 
 
 def downgrade() -> None:

@@ -1,13 +1,20 @@
 """Campaigns that share an account take turns: in order, by quanta, until there is no room or nobody waits."""
 
 from collections import Counter
+from dataclasses import dataclass
 from itertools import groupby
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from campaign_engine.rules.fairness import interleave
+from campaign_engine.rules.fairness import after_serving, interleave, last_served
+
+
+@dataclass(frozen=True)
+class _Served:
+    campaign_id: int
+
 
 _WAITING = st.dictionaries(st.integers(1, 9), st.integers(0, 40), max_size=6)
 
@@ -87,3 +94,42 @@ def test_a_campaign_without_a_place_in_the_order_gets_no_turn_and_holds_up_nobod
 
 def test_a_campaign_without_anything_to_send_costs_no_turn() -> None:
     assert interleave({1: 1, 2: 0, 3: 1}, order=[2, 1, 3], quantum=3, room=9) == [1, 3]
+
+
+@given(
+    campaigns=st.integers(2, 7), quantum=st.integers(1, 4), rooms=st.lists(st.integers(1, 60), min_size=1, max_size=60)
+)
+def test_over_many_rounds_of_any_size_nobody_gets_ahead_by_more_than_a_few_quanta(
+    campaigns: int, quantum: int, rooms: list[int]
+) -> None:
+    order = [_Served(at) for at in range(campaigns)]
+    waiting = dict.fromkeys(range(campaigns), 10_000)
+    sent: Counter[int] = Counter()
+    for room in rooms:
+        ids = [each.campaign_id for each in order]
+        sequence = [_Served(at) for at in interleave(waiting, order=ids, quantum=quantum, room=room)]
+        sent.update(each.campaign_id for each in sequence)
+        order = after_serving(order, sequence)
+    # Whoever is cut short in the middle of a quantum counts as served: a quantum is lost at most each time round.
+    least = min(sent[at] for at in range(campaigns))
+    assert max(sent.values()) - least <= quantum * (1 + len(rooms))
+
+
+def test_room_that_is_no_multiple_of_a_round_is_shared_all_the_same() -> None:
+    order = [_Served(at) for at in range(5)]
+    waiting = dict.fromkeys(range(5), 10_000)
+    sent: Counter[int] = Counter()
+    for _ in range(50):
+        ids = [each.campaign_id for each in order]
+        sequence = [_Served(at) for at in interleave(waiting, order=ids, quantum=3, room=42)]
+        sent.update(each.campaign_id for each in sequence)
+        order = after_serving(order, sequence)
+    assert sum(sent.values()) == 2100
+    assert max(sent.values()) - min(sent.values()) <= 3
+
+
+def test_those_that_were_not_served_come_first_and_keep_their_order() -> None:
+    order = [_Served(at) for at in (1, 2, 3, 4)]
+    sent = [_Served(at) for at in (1, 1, 3, 1)]
+    assert [each.campaign_id for each in after_serving(order, sent)] == [2, 4, 3, 1]
+    assert last_served(sent) == {1: 3, 3: 2}

@@ -3,16 +3,15 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from campaign_engine.errors import AlreadyExists, InvalidInput, NotFound, TransitionNotAllowed
 from campaign_engine.models import Company, Contact, ListMember
-from campaign_engine.services import campaigns, contacts
+from campaign_engine.services import campaigns, contacts, opt_outs
 from campaign_engine.services.contacts import NewContact
 from cli.embedded.postgres import EmbeddedPostgres
 from tests import factories
@@ -86,10 +85,8 @@ def test_a_number_that_is_none_is_refused_by_its_field(session: Session, company
     for attempt in (
         lambda: make(session, company, phone=phone),
         lambda: contacts.update(session, known, values={"phone": phone}, default_region="BR"),
-        lambda: contacts.opt_out(
-            session, company_id=company.id, phone=phone, source="api", default_region="BR", now=NOW
-        ),
-        lambda: contacts.lift_opt_out(session, company_id=company.id, phone=phone, default_region="BR"),
+        lambda: opt_outs.add(session, company_id=company.id, phone=phone, source="api", default_region="BR", now=NOW),
+        lambda: opt_outs.lift(session, company_id=company.id, phone=phone, default_region="BR", now=NOW),
     ):
         with pytest.raises(InvalidInput) as refusal:
             attempt()
@@ -253,46 +250,3 @@ def test_a_list_of_an_open_campaign_is_not_deleted(session: Session, company: Co
     contacts.delete_list(session, contact_list)
     assert contacts.list_named(session, company.id, contact_list.name) is None
     assert contacts.get(session, company.id, members[0].contact_id)
-
-
-# --- Opt-outs.
-
-
-def opt_out(session: Session, of: Company, phone: str, *, at: datetime = NOW, source: str = "reply") -> Any:
-    return contacts.opt_out(session, company_id=of.id, phone=phone, source=source, default_region="BR", now=at)
-
-
-def test_who_opted_out_keeps_the_first_date_in_any_spelling(session: Session, company: Company) -> None:
-    opt_out(session, company, "+5511987654321")
-    again = opt_out(session, company, "11 8765-4321", at=NOW + timedelta(days=1), source="api")
-    assert (again.phone_key, again.source, again.opted_out_at) == ("551187654321", "reply", NOW)
-    assert len(contacts.opt_outs_of(session, company.id)) == 1
-    assert contacts.opt_outs_of(session, factories.company(session).id) == []
-
-
-def test_nothing_that_is_written_about_a_contact_lifts_an_opt_out(session: Session, company: Company) -> None:
-    made = make(session, company, phone="+5511987654321", name="João")
-    opt_out(session, company, made.phone)
-    make(session, company, phone="+551187654321", name="João", tags=["vip"])
-    contacts.update(session, made, values={"name": "J.", "phone": "+5511987654321"}, default_region="BR")
-    contacts.delete_contact(session, made)
-    make(session, company, phone="+5511987654321")
-    assert [each.opted_out_at for each in contacts.opt_outs_of(session, company.id)] == [NOW]
-
-
-def test_an_opt_out_is_lifted_by_name_and_only_where_there_is_one(session: Session, company: Company) -> None:
-    opt_out(session, company, "+5511987654321")
-    contacts.lift_opt_out(session, company_id=company.id, phone="(11) 8765-4321", default_region="BR")
-    assert contacts.opt_outs_of(session, company.id) == []
-    with pytest.raises(NotFound):
-        contacts.lift_opt_out(session, company_id=company.id, phone="+5511987654321", default_region="BR")
-
-
-def test_opt_outs_are_read_in_pages(session: Session, company: Company) -> None:
-    for number in range(4):
-        opt_out(session, company, numbered.phone(number))
-    keys = [numbered.phone_key(number) for number in range(4)]
-    assert [each.phone_key for each in contacts.opt_outs_of(session, company.id)] == keys
-    page = contacts.opt_outs_of(session, company.id, after_key=keys[0], limit=2)
-    assert [each.phone_key for each in page] == keys[1:3]
-    assert session.scalar(text("SELECT count(*) FROM contacts WHERE company_id = :id"), {"id": company.id}) == 0

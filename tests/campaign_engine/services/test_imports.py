@@ -19,7 +19,7 @@ from campaign_engine.errors import InvalidInput, NotFound
 from campaign_engine.models import Company, Contact, ContactImport, ImportRowError
 from campaign_engine.rules.contact_file import MAX_FIELD_CHARS
 from campaign_engine.rules.phone import parse_phone
-from campaign_engine.services import contacts, imports
+from campaign_engine.services import contacts, imports, opt_outs
 from campaign_engine.services.imports import CHUNK_BYTES, Importer
 from cli.embedded.postgres import EmbeddedPostgres
 from jobs import contact_sync
@@ -349,9 +349,7 @@ def test_a_second_import_keeps_what_it_does_not_say_and_touches_no_opt_out(sessi
         company, "phone,name,city,coupon,tags\n11987654321,João,Recife,A,vip\n11900000002,Eva,Rio,B,\n", list_name="A"
     )
     with transaction() as own:
-        contacts.opt_out(
-            own, company_id=company.id, phone="11 98765-4321", source="reply", default_region="BR", now=NOW
-        )
+        opt_outs.add(own, company_id=company.id, phone="11 98765-4321", source="reply", default_region="BR", now=NOW)
     content = "phone,name,coupon,tags,new\n11 8765-4321,,C,novo,1\n11900000003,Bia,,,\n"
     record = whole(company, content, list_name="B")
     assert counts(record) == (2, 1, 1, 0, 0)
@@ -360,7 +358,7 @@ def test_a_second_import_keeps_what_it_does_not_say_and_touches_no_opt_out(sessi
     assert sorted(joao.tags) == ["novo", "vip"]
     lists = {each.name: each.id for each in contacts.lists_of(session, company.id)}
     assert contacts.member_counts(session, list(lists.values())) == {lists["A"]: 2, lists["B"]: 2}
-    opted_out = contacts.opt_outs_of(session, company.id)
+    opted_out = opt_outs.of_company(session, company.id)
     assert [(each.phone_key, each.source, each.opted_out_at) for each in opted_out] == [("551187654321", "reply", NOW)]
 
 

@@ -14,8 +14,8 @@ from campaign_engine.models import Account, Campaign, Company
 from campaign_engine.providers.base import Accepted, ErrorClass, Failure, Lost, NotSent, Refused
 from campaign_engine.rules import retry
 from campaign_engine.rules.states import MessageStatus
-from campaign_engine.services import accounts, campaigns, progress, sending
-from campaign_engine.services.sending import Waiting
+from campaign_engine.services import activation, campaigns, progress, resting, sending, settling
+from campaign_engine.services.sending import Line, Waiting
 from tests import factories
 from tests.campaign_engine import numbered
 from tests.campaign_engine.numbered import NOW
@@ -42,19 +42,26 @@ def _company(session: Session, number: Account) -> Company:
 
 
 def _claim(
-    session: Session, number: Account, campaign: Campaign, count: int, *, now: datetime = NOW
+    session: Session,
+    number: Account,
+    campaign: Campaign,
+    count: int,
+    *,
+    now: datetime = NOW,
+    line: Line = Line.FIRST,
 ) -> tuple[uuid.UUID, list[Waiting]]:
     token = uuid.uuid4()
-    rows = numbered.claim_next(session, account=number, token=token, sequence=[campaign.id] * count, now=now)
+    sequence = [campaign.id] * count
+    rows = numbered.claim_next(session, account=number, token=token, sequence=sequence, now=now, line=line)
     session.commit()
     return token, rows
 
 
 def _settle(session: Session, token: uuid.UUID, rows: list[Waiting], outcome: object, *, now: datetime = LATER) -> int:
-    settled = sending.settle(
+    settled = settling.settle(
         session,
         token=token,
-        settlements=[sending.settlement_of(row, outcome, now=now) for row in rows],  # type: ignore[arg-type]
+        settlements=[settling.settlement_of(row, outcome, now=now) for row in rows],  # type: ignore[arg-type]
     )
     session.commit()
     return settled
@@ -92,13 +99,14 @@ def test_two_turns_at_once_never_claim_the_same_row(
     assert progress.miscounted(session) == []
 
 
-def test_rows_come_in_the_order_of_the_sequence(session: Session, number: Account, campaign: Campaign) -> None:
+def test_the_rows_of_each_campaign_come_in_its_order(session: Session, number: Account, campaign: Campaign) -> None:
     owner = factories.user(session, _company(session, number))
     other = numbered.running(session, owner, accounts=[number], count=6, first=100)
-    sequence = [campaign.id] * 2 + [other.id] * 2 + [campaign.id] + [other.id]
-    rows = sending.next_rows(session, account=number, sequence=sequence, now=NOW)
-    assert [row.campaign_id for row in rows] == sequence
-    assert [row.phone for row in rows if row.campaign_id == campaign.id] == [numbered.phone(at) for at in range(3)]
+    plan = sending.plan(session, number.id, config=Config())
+    assert plan is not None
+    rows = sending.next_rows(session, plan=plan, counts={campaign.id: 3, other.id: 2}, now=NOW)
+    assert [row.phone for row in rows[campaign.id]] == [numbered.phone(at) for at in range(3)]
+    assert [row.phone for row in rows[other.id]] == [numbered.phone(at) for at in range(100, 102)]
 
 
 def test_a_due_retry_goes_before_a_fresh_message(session: Session, number: Account, campaign: Campaign) -> None:
@@ -119,12 +127,15 @@ def test_a_retry_is_not_claimed_before_its_time(session: Session, number: Accoun
 def test_a_claimed_row_carries_the_contact_as_it_is_now(session: Session, number: Account, campaign: Campaign) -> None:
     session.execute(text("UPDATE contacts SET name = 'Renamed' WHERE phone = :phone"), {"phone": numbered.phone(0)})
     session.execute(
-        text("INSERT INTO opt_outs VALUES (:company, :key, 'reply', now())"),
+        text(
+            "INSERT INTO opt_outs (company_id, phone_key, kind, source, opted_out_at)"
+            " VALUES (:company, :key, 'held', 'reply', now())"
+        ),
         {"company": number.company_id, "key": numbered.phone_key(1)},
     )
     _, rows = _claim(session, number, campaign, 2)
     assert rows[0].variables == {"n": "0", "name": "Renamed", "phone": numbered.phone(0)}
-    assert [row.opted_out for row in rows] == [False, True]
+    assert [row.barred for row in rows] == [None, "held"]
 
 
 def test_an_accepted_message_is_sent(session: Session, number: Account, campaign: Campaign) -> None:
@@ -177,7 +188,8 @@ def test_temporary_failures_are_tried_eight_times_and_then_final(
     session.execute(text("DELETE FROM messages WHERE phone <> :phone"), {"phone": numbered.phone(0)})
     now, gaps = NOW, []
     while True:
-        token, rows = _claim(session, number, campaign, 1, now=now)
+        line = Line.FIRST if len(gaps) < retry.FIRST_LINE_ATTEMPTS else Line.SECOND
+        token, rows = _claim(session, number, campaign, 1, now=now, line=line)
         assert len(rows) == 1
         _settle(session, token, rows, _refused(ErrorClass.TEMPORARY), now=now)
         due = session.scalar(text("SELECT next_attempt_at FROM messages"))
@@ -223,7 +235,7 @@ def test_claims_of_a_dead_worker_become_unknown_only_where_the_call_had_begun(
 ) -> None:
     token, rows = _claim(session, number, campaign, 5)
     begun = [row.message_id for row in rows[:2]]
-    assert sending.abandon(session, token=token, dispatched=begun) == 5
+    assert settling.abandon(session, token=token, dispatched=begun) == 5
     assert _states(session) == {"unknown": 2, "pending": 4}
     assert session.scalar(text("SELECT max(attempts) FROM messages WHERE status = 'pending'")) == 0
     assert progress.miscounted(session) == []
@@ -233,9 +245,9 @@ def test_abandoning_after_the_claims_expired_still_frees_what_never_left(
     session: Session, number: Account, campaign: Campaign
 ) -> None:
     token, rows = _claim(session, number, campaign, 3)
-    sending.expire_claims(session, token)
+    settling.expire_claims(session, token)
     assert _states(session) == {"unknown": 3, "pending": 3}
-    sending.abandon(session, token=token, dispatched=[rows[0].message_id])
+    settling.abandon(session, token=token, dispatched=[rows[0].message_id])
     assert _states(session) == {"unknown": 1, "pending": 5}
 
 
@@ -243,7 +255,7 @@ def test_a_turn_that_was_taken_for_dead_heals_what_it_knows(
     session: Session, number: Account, campaign: Campaign
 ) -> None:
     token, rows = _claim(session, number, campaign, 3)
-    sending.expire_claims(session, token)
+    settling.expire_claims(session, token)
     _settle(session, token, rows[:1], Accepted("wamid.1", None))
     _settle(session, token, rows[1:2], NotSent("connection refused"))
     assert _states(session) == {"sent": 1, "pending": 4, "unknown": 1}
@@ -251,8 +263,8 @@ def test_a_turn_that_was_taken_for_dead_heals_what_it_knows(
 
 def test_only_old_claims_are_looked_at(session: Session, number: Account, campaign: Campaign) -> None:
     token, _ = _claim(session, number, campaign, 1)
-    assert sending.claims_older_than(session, NOW) == []
-    assert sending.claims_older_than(session, LATER) == [(number.id, token)]
+    assert settling.claims_older_than(session, NOW) == []
+    assert settling.claims_older_than(session, LATER) == [(number.id, token)]
 
 
 def test_a_campaign_completes_once_when_its_last_row_is_settled(
@@ -270,17 +282,17 @@ def test_a_campaign_completes_once_when_its_last_row_is_settled(
 
 def test_the_pause_of_an_account_is_booked_by_one_turn_only(session: Session, number: Account) -> None:
     until = NOW + timedelta(seconds=20)
-    assert sending.take_pace(session, account=number, until=until, series_count=1, now=NOW)
-    assert not sending.take_pace(session, account=number, until=until, series_count=1, now=NOW)
-    assert not sending.take_pace(
+    assert resting.take_pace(session, account=number, until=until, series_count=1, now=NOW)
+    assert not resting.take_pace(session, account=number, until=until, series_count=1, now=NOW)
+    assert not resting.take_pace(
         session, account=number, until=until, series_count=1, now=until - timedelta(microseconds=1)
     )
-    assert sending.take_pace(session, account=number, until=until + timedelta(seconds=20), series_count=2, now=until)
+    assert resting.take_pace(session, account=number, until=until + timedelta(seconds=20), series_count=2, now=until)
 
 
 def test_a_pause_is_never_shortened(session: Session, number: Account) -> None:
-    sending.take_pace(session, account=number, until=NOW + timedelta(seconds=60), series_count=0, now=NOW)
-    sending.extend_pause(session, account_id=number.id, until=NOW + timedelta(seconds=20))
+    resting.take_pace(session, account=number, until=NOW + timedelta(seconds=60), series_count=0, now=NOW)
+    resting.extend_pause(session, account_id=number.id, until=NOW + timedelta(seconds=20))
     session.refresh(number)
     assert number.paced_until == NOW + timedelta(seconds=60)
 
@@ -300,14 +312,8 @@ def test_a_plan_serves_the_least_recently_served_first_and_leaves_out_who_cannot
 
 def test_a_deactivated_account_has_no_plan(session: Session, number: Account, campaign: Campaign) -> None:
     assert sending.plan(session, number.id, config=Config()) is not None
-    for failures in range(1, 6):
-        deactivated = accounts.record_results(
-            session, account_id=number.id, consecutive_failures=failures, reason="190: expired", threshold=5
-        )
-        assert deactivated is (failures == 5)
+    assert activation.deactivate(session, number.id, reason="190: expired")
     assert sending.plan(session, number.id, config=Config()) is None
-    accounts.reactivate(session, number)
-    assert (number.status, number.consecutive_failures) == ("active", 0)
 
 
 def test_a_campaign_whose_content_is_refused_three_times_pauses_with_the_providers_words(

@@ -1,0 +1,171 @@
+"""Whether an account sends: deactivated by consecutive failures of its own, reactivated by a person, and what that
+means for the campaigns that use it.
+
+Health checks never come here: only what became of real messages, and the provider's own word, stop an account.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import exists, select, text
+from sqlalchemy.orm import Session
+
+from campaign_engine.logs import get_logger
+from campaign_engine.models import Account, AccountStatus, Campaign, CampaignAccount
+from campaign_engine.rules.states import CampaignStatus
+from campaign_engine.services import audit, campaigns, notifications
+
+log = get_logger(__name__)
+
+NO_ACCOUNT = "no_account"
+"""The `status_code` of a campaign that is paused because none of its accounts is active."""
+
+
+def note_results(session: Session, *, account_id: int, consecutive_failures: int, accepted: bool) -> None:
+    """Write the count of consecutive account-class failures; an accepted message ends the probation.
+
+    Failures of recipients and of content never come here.
+    """
+    session.execute(
+        text(
+            "UPDATE accounts SET consecutive_failures = :failures, on_probation = on_probation AND NOT :accepted"
+            " WHERE id = :id AND (consecutive_failures <> :failures OR (on_probation AND :accepted))"
+        ),
+        {"failures": consecutive_failures, "accepted": accepted, "id": account_id},
+    )
+
+
+def expect_acknowledgement(session: Session, *, account_id: int, now: datetime) -> None:
+    """Remember since when accepted messages of an account wait for their first webhook."""
+    session.execute(
+        text("UPDATE accounts SET unacknowledged_since = :now WHERE id = :id AND unacknowledged_since IS NULL"),
+        {"now": now, "id": account_id},
+    )
+
+
+def deactivate(session: Session, account_id: int, *, reason: str) -> bool:
+    """Let an account send no more, for a reason people can read; False when it did not send anyway.
+
+    Side effects: a notification, an entry in the audit log; campaigns with no active account left pause, and go on by
+    themselves when one is reactivated. What was not sent stays for the other accounts.
+    """
+    row = session.execute(
+        text(
+            "UPDATE accounts SET status = 'deactivated', status_reason = :reason WHERE id = :id AND status = 'active'"
+            " RETURNING company_id, name"
+        ),
+        {"reason": reason, "id": account_id},
+    ).one_or_none()
+    if row is None:
+        return False
+    log.error("account.deactivated", account_id=account_id, reason=reason)
+    notifications.notify(
+        session,
+        company_id=row.company_id,
+        kind="account_deactivated",
+        severity="error",
+        text=f"The account {row.name} sends no more: {reason}",
+        subject=("account", account_id),
+    )
+    audit.record(
+        session,
+        company_id=row.company_id,
+        action="account.deactivated",
+        subject=("account", account_id),
+        details={"reason": reason},
+    )
+    pause_stranded(session, account_id=account_id)
+    return True
+
+
+def pause_stranded(session: Session, *, account_id: int | None = None) -> list[int]:
+    """Pause the running campaigns (that use the account, or all) with no active account left; return which.
+
+    Side effects: a notification for each. They go on by themselves when one of their accounts is reactivated.
+    """
+    paused = []
+    for campaign in _stranded(session, account_id):
+        why = "; ".join(f"{row.name}: {row.status_reason or row.status}" for row in _accounts_of(session, campaign))
+        campaigns.pause(session, campaign, reason=f"none of its accounts is active ({why})", code=NO_ACCOUNT)
+        paused.append(campaign.id)
+        if campaign.kind == "campaign":  # A test send is watched by whoever asked for it.
+            notifications.notify(
+                session,
+                company_id=campaign.company_id,
+                kind="campaign_paused",
+                severity="error",
+                text=f"The campaign {campaign.name} waits: none of its accounts is active.",
+                subject=("campaign", campaign.id),
+            )
+    return paused
+
+
+def reactivate(
+    session: Session, account: Account, *, actor_id: int | None = None, actor: str | None = None
+) -> list[int]:
+    """Let a deactivated account send again, one message first; return the campaigns that go on because of it.
+
+    The others follow when that message was accepted; were it refused for the account's sake, the account would be
+    deactivated again at once.
+
+    Side effects: an entry in the audit log; resumes the campaigns that paused for want of an account.
+    """
+    changed = session.execute(
+        text(
+            "UPDATE accounts SET status = 'active', status_reason = NULL, consecutive_failures = 0, on_probation = true"
+            " WHERE id = :id AND status = 'deactivated' RETURNING id"
+        ),
+        {"id": account.id},
+    ).one_or_none()
+    session.refresh(account)
+    if changed is None:
+        return []
+    audit.record(
+        session,
+        company_id=account.company_id,
+        action="account.reactivated",
+        subject=("account", account.id),
+        actor_id=actor_id,
+        actor=actor,
+    )
+    waiting = session.scalars(
+        select(Campaign)
+        .join(CampaignAccount, CampaignAccount.campaign_id == Campaign.id)
+        .where(
+            CampaignAccount.account_id == account.id,
+            Campaign.status == CampaignStatus.PAUSED,
+            Campaign.status_code == NO_ACCOUNT,
+        )
+        .order_by(Campaign.id)
+        .with_for_update(of=Campaign)
+    ).all()
+    for campaign in waiting:
+        campaigns.resume(session, campaign)
+    return [campaign.id for campaign in waiting]
+
+
+def _accounts_of(session: Session, campaign: Campaign) -> Sequence[Account]:
+    return session.scalars(
+        select(Account)
+        .join(CampaignAccount, CampaignAccount.account_id == Account.id)
+        .where(CampaignAccount.campaign_id == campaign.id)
+        .order_by(Account.id)
+        .execution_options(populate_existing=True)
+    ).all()
+
+
+def _stranded(session: Session, account_id: int | None) -> Sequence[Campaign]:
+    """Return, locked, the running campaigns with no active account."""
+    uses = (
+        select(CampaignAccount.account_id)
+        .join(Account, Account.id == CampaignAccount.account_id)
+        .where(CampaignAccount.campaign_id == Campaign.id)
+    )
+    query = select(Campaign).where(
+        Campaign.status == CampaignStatus.RUNNING,
+        Campaign.pending_count > 0,
+        ~exists(uses.where(Account.status == AccountStatus.ACTIVE)),
+    )
+    if account_id is not None:
+        query = query.where(exists(uses.where(Account.id == account_id)))
+    return session.scalars(query.order_by(Campaign.id).with_for_update()).all()

@@ -1,0 +1,61 @@
+"""How long an account, or a campaign on it, waits after what it sent. Kept in PostgreSQL, not in Redis, because a
+number must not be hurried when Redis loses its data.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Session
+from sqlalchemy.types import BigInteger, DateTime
+
+from campaign_engine.models import Account
+from campaign_engine.rules.throttling import Throttle
+
+
+def take_pace(session: Session, *, account: Account, until: datetime, series_count: int, now: datetime) -> bool:
+    """Book the account's pause after the message about to leave; False when another turn was faster.
+
+    The pause is booked before the message leaves, so that a crash cannot hurry the number.
+    """
+    result = session.execute(
+        text(
+            "UPDATE accounts SET paced_until = :until, series_count = :series"
+            " WHERE id = :id AND (paced_until IS NULL OR paced_until <= :now)"
+        ),
+        {"until": until, "series": series_count, "id": account.id, "now": now},
+    )
+    return bool(result.rowcount)  # type: ignore[attr-defined]
+
+
+def extend_pause(session: Session, *, account_id: int, until: datetime) -> None:
+    """Let the account wait until `until` at least: measured from when the provider had the message, not from before."""
+    session.execute(
+        text("UPDATE accounts SET paced_until = greatest(paced_until, :until) WHERE id = :id"),
+        {"until": until, "id": account_id},
+    )
+
+
+def throttle(session: Session, *, account_id: int, throttled: Throttle) -> None:
+    """Keep that the provider complained: the account's rate is halved `throttled.step` times for a while."""
+    session.execute(
+        text("UPDATE accounts SET throttle_step = :step, throttled_at = :since WHERE id = :id"),
+        {"step": throttled.step, "since": throttled.since, "id": account_id},
+    )
+
+
+def delay_campaigns(session: Session, *, account_id: int, until: Mapping[int, datetime]) -> None:
+    """Let campaigns wait on this account until the given times (their own delay between messages)."""
+    if until:
+        session.execute(
+            text(
+                "UPDATE campaign_accounts ca SET delayed_until = greatest(ca.delayed_until, d.until)"
+                " FROM unnest(:ids, :untils) AS d(campaign_id, until)"
+                " WHERE ca.account_id = :account_id AND ca.campaign_id = d.campaign_id"
+            ).bindparams(
+                bindparam("ids", type_=ARRAY(BigInteger)),
+                bindparam("untils", type_=ARRAY(DateTime(timezone=True))),
+            ),
+            {"ids": list(until), "untils": list(until.values()), "account_id": account_id},
+        )

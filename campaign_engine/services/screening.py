@@ -1,0 +1,83 @@
+"""Who among the next rows is written to at all, looked at in the moment of sending and not only at the preparation:
+opt-outs, the blocklist, the recipient's own hours, and how much a person has had from all campaigns.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from campaign_engine.rules.recipient_zone import zones_of
+from campaign_engine.services import campaigns, sending
+from campaign_engine.services.sending import Candidate, Waiting
+
+NEVER_OPEN = timedelta(days=1)
+"""Hours that open at no time within a year are looked at again after this."""
+
+REASON_OF_BAR = {"opted_out": "opted_out", "blocked": "blocked", "held": "held_for_review"}
+"""What a row that is left out says, by the kind of the bar."""
+
+
+def sendable(
+    session: Session, found: Mapping[int, Sequence[Waiting]], *, candidates: Mapping[int, Candidate], now: datetime
+) -> dict[int, list[Waiting]]:
+    """Return those of the locked rows, by campaign id, whose person may be written to now.
+
+    Side effects: people who may not be written to are left out with the reason, those whose hours are closed wait until
+    they open; a campaign that ends by it is completed.
+    """
+    barred: dict[str, list[Waiting]] = {}
+    closed: list[tuple[Waiting, datetime]] = []
+    left: dict[int, list[Waiting]] = {}
+    for campaign_id, rows in found.items():
+        hours = candidates[campaign_id].hours
+        for row in rows:
+            if row.barred is not None:
+                barred.setdefault(REASON_OF_BAR[row.barred], []).append(row)
+            elif hours is not None and hours.per_recipient:
+                opens_at = hours.opens_in(zones_of(row.phone), now) or now + NEVER_OPEN
+                if opens_at > now:
+                    closed.append((row, opens_at))
+                else:
+                    left.setdefault(campaign_id, []).append(row)
+            else:
+                left.setdefault(campaign_id, []).append(row)
+    sending.postpone(session, closed)
+    for reason, rows in barred.items():
+        _leave_out(session, rows, reason=reason, now=now)
+    return left
+
+
+def below_cap(
+    session: Session, rows: Sequence[Waiting], *, candidates: Mapping[int, Candidate], now: datetime
+) -> list[Waiting]:
+    """Return those of the rows whose person has had less than the frequency cap allows; the others are left out.
+
+    Of two rows for the same person the second is for the next time, when the first counts.
+    """
+    caps = {
+        row.contact_id: cap
+        for row in rows
+        if row.contact_id is not None and (cap := candidates[row.campaign_id].frequency_cap) is not None
+    }
+    if not caps:
+        return list(rows)
+    at_cap = sending.contacts_at_cap(session, caps, now=now)
+    taken: set[int] = set()
+    left, capped = [], []
+    for row in rows:
+        if row.contact_id not in caps:
+            left.append(row)
+        elif row.contact_id in at_cap:
+            capped.append(row)
+        elif row.contact_id not in taken:
+            taken.add(row.contact_id)
+            left.append(row)
+    _leave_out(session, capped, reason="frequency_cap", now=now)
+    return left
+
+
+def _leave_out(session: Session, rows: Sequence[Waiting], *, reason: str, now: datetime) -> None:
+    if rows:
+        sending.skip(session, rows, reason=reason)
+        campaigns.complete_finished(session, {row.campaign_id for row in rows}, now=now)
