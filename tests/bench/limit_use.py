@@ -5,16 +5,18 @@ times of arrival is the judge.
 """
 
 import time
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 import redis as redis_package
 
 from ratelimit import Rate
-from tests.bench.servers import Servers
-from tests.end_to_end.plant import Plant
+from tests.bench.figures import Figure, Result
+from tests.bench.options import Options
+from tests.bench.works import UNOBSTRUCTED, WIDE, Opening
 
-WINDOW_S = 60.0
+PROMISED_USE = 0.99
+LIMITS = ("20/minute", "600/minute")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,47 +35,50 @@ class LimitUse:
     promise_kept: bool
 
 
-def measure(servers: Servers, *, limits: list[str], seconds: float) -> dict[str, Any]:
-    """Send a backlog from one account per limit, all at once, for `seconds`; return the figures as JSON values."""
-    plant = Plant(
-        database_url=servers.database_url,
-        redis_url=servers.redis_url,
-        folder=servers.folder,
-        RATELIMIT_REDIS_URL=servers.limits_redis_url,
-    )
-    limits_redis = redis_package.Redis.from_url(servers.limits_redis_url)
-    try:
-        plant.start_simulator("--latency-ms", "30", "--throughput-per-s", "0")
-        owner = plant.create_company(campaign_rate_limit="100000/minute")
+def measure(opening: Opening, options: Options) -> Result:
+    """Send a backlog from one account per limit, all at once, for a while."""
+    seconds = options.seconds_or(120.0, quick=1.0)
+    with opening() as plant:
+        limits_redis = redis_package.Redis.from_url(plant.servers.limits_redis_url)
+        plant.start_simulator(*UNOBSTRUCTED, "--latency-ms", "30")
+        plant.start_others()
+        owner = plant.create_company(campaign_rate_limit=WIDE)
         accounts = {}
-        for at, limit in enumerate(limits):
-            number = str(100 + at)
-            account = plant.create_account(owner[0], number, rate_limit=limit)
+        campaign_ids = []
+        first = 0
+        for limit in LIMITS:
+            [(account_id, number)] = plant.create_accounts(owner[0], 1, rate_limit=limit).items()
             accounts[number] = limit
             rate = Rate.parse(limit)
             backlog = int(rate.count * seconds * 1e6 / rate.period_us) + 200
-            plant.create_campaign(owner, accounts=[account], first=at * 1_000_000, count=backlog)
-        limits_redis.config_resetstat()
-        plant.start_engine()
-        plant.until(lambda: len(plant.ledger()) > 0, "the first message arrives")
-        time.sleep(seconds + 1)
-        calls = limits_redis.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0)
-        ledger = plant.ledger()
-        uses = [
-            _use([entry["received_at"] for entry in ledger if entry["phone_number_id"] == number], limit, seconds)
-            for number, limit in accounts.items()
+            list_id = plant.create_audience(owner[0], first=first, size=backlog)
+            first += backlog
+            campaign_ids.append(plant.start_campaign(owner, account_ids=[account_id], list_id=list_id))
+        plant.wait_until_prepared(campaign_ids)
+        accepted = plant.accepted()
+        with limits_redis:
+            limits_redis.config_resetstat()
+            plant.start_senders()
+            plant.until(lambda: plant.accepted() > accepted, "the first message arrives")
+            time.sleep(seconds + 1)
+            calls = limits_redis.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0)
+        ledger = [entry for entry in plant.ledger() if entry["phone_number_id"] in accounts]
+    uses = [
+        _use([entry["received_at"] for entry in ledger if entry["phone_number_id"] == number], limit, seconds)
+        for number, limit in accounts.items()
+    ]
+    figures = []
+    for use in uses:
+        most = Rate.parse(use.limit).count
+        figures += [
+            Figure(name=f"use of {use.limit}", value=use.use, unit="of what it allows", at_least=PROMISED_USE),
+            Figure(name=f"{use.limit}: most in a window", value=use.most_in_a_window, unit="messages", at_most=most),
         ]
-        return {
-            "limits": [{name: getattr(use, name) for name in LimitUse.__dataclass_fields__} for use in uses],
-            "limiter_calls_per_message": round(calls / len(ledger), 3),
-            "messages": len(ledger),
-        }
-    finally:
-        plant.stop()
-        limits_redis.close()
+    figures.append(Figure(name="calls of the limiter", value=calls / len(ledger), unit="per message"))
+    return Result(tuple(figures), {"limits": [asdict(use) for use in uses], "messages": len(ledger)})
 
 
-def _use(arrivals: list[float], limit: str, seconds: float) -> LimitUse:
+def _use(arrivals: Sequence[float], limit: str, seconds: float) -> LimitUse:
     rate = Rate.parse(limit)
     period_s = rate.period_us / 1e6
     within = [moment for moment in arrivals if moment < arrivals[0] + seconds]
@@ -91,16 +96,3 @@ def _use(arrivals: list[float], limit: str, seconds: float) -> LimitUse:
         most_in_a_window=most,
         promise_kept=most <= rate.count,
     )
-
-
-def table(results: dict[str, Any]) -> str:
-    """Return the figures as text."""
-    lines = [f"{'limit':<12} {'seconds':>8} {'arrivals':>9} {'use':>8} {'most in a window':>17} {'promise':>8}"]
-    for row in results["limits"]:
-        kept = "kept" if row["promise_kept"] else "BROKEN"
-        lines.append(
-            f"{row['limit']:<12} {row['seconds']:>8.0f} {row['arrivals']:>9} {row['use']:>8.2%}"
-            f" {row['most_in_a_window']:>17} {kept:>8}"
-        )
-    lines.append(f"{results['messages']} messages, {results['limiter_calls_per_message']} limiter calls per message")
-    return "\n".join(lines)

@@ -168,8 +168,8 @@ def _memory(client: redis.Redis, key: str) -> int:
     return int(client.memory_usage(key, samples=0) or 0)
 
 
-def measure(client: redis.Redis, *, rounds: int, slice_size: int) -> dict[str, Any]:
-    """All figures, ready for JSON."""
+def measure(client: redis.Redis, *, rounds: int, slice_size: int, server_count: int = 1_000) -> dict[str, Any]:
+    """All figures, ready for JSON. `server_count` decisions tell what one costs the server."""
     calls = contenders(client)
     try:
         rates = race(calls, rounds=rounds, slice_size=slice_size)
@@ -178,7 +178,7 @@ def measure(client: redis.Redis, *, rounds: int, slice_size: int) -> dict[str, A
                 name,
                 statistics.median(rates[name]),
                 ratio(rates, name, "PING"),
-                server_us(client, calls[name], count=1_000),
+                server_us(client, calls[name], count=server_count),
             )
             for name in calls
         ]
