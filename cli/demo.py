@@ -16,7 +16,7 @@ from campaign_engine.clock import utc_now
 from campaign_engine.core import engine
 from campaign_engine.db import after_commit, db, transaction
 from campaign_engine.models import Account, Campaign, Company, ContactImport, ImportStatus, Role, User
-from campaign_engine.services import accounts, campaigns, contacts, imports, users
+from campaign_engine.services import accounts, campaigns, contacts, drafts, imports, users
 from jobs import connections, enqueueing
 
 EMAIL = "demo@example.com"
@@ -160,7 +160,7 @@ def start_campaign() -> int:
             "content": {"type": "text", "text": TEXT},
             "pacing": {"message_delay_s": 0},
         }
-        made = campaigns.create(
+        made = drafts.create(
             session,
             company_id=company.id,
             owner_id=user.id,

@@ -16,7 +16,7 @@ from werkzeug.security import generate_password_hash
 from campaign_engine.config import Config, load
 from campaign_engine.models import Account, Campaign, Company, Contact, ContactList, Role, User
 from campaign_engine.rules.phone import parse_phone
-from campaign_engine.services import campaigns, contacts, users
+from campaign_engine.services import contacts, drafts, users
 from campaign_engine.vault import Vault
 
 ENCRYPTION_KEY = Fernet.generate_key().decode()
@@ -145,7 +145,7 @@ def campaign(
     """Return a draft of the owner: to one new recipient, from a new account, unless said otherwise."""
     of = session.get_one(Company, owner.company_id)
     senders = list(accounts) or [account(session, of)]
-    return campaigns.create(
+    return drafts.create(
         session,
         company_id=of.id,
         owner_id=owner.id,

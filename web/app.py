@@ -69,7 +69,7 @@ def create_app(config: Config, *, redis: Redis | None = None) -> Flask:
 
 
 def _begin_log_context() -> None:
-    structlog.contextvars.bind_contextvars(method=request.method, path=request.path)
+    structlog.contextvars.bind_contextvars(method=request.method, path=webhooks.loggable_path(request.path))
 
 
 def _end_log_context(error: BaseException | None) -> None:  # noqa: ARG001 - Flask's signature

@@ -25,6 +25,7 @@ from campaign_engine.errors import (
     AlreadyExists,
     DependencyUnavailable,
     EngineError,
+    GraceNotOver,
     InvalidInput,
     NotAllowed,
     NotAuthenticated,
@@ -43,6 +44,7 @@ STATUS_OF: Mapping[type[EngineError], HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,
     AlreadyExists: HTTPStatus.CONFLICT,
     TransitionNotAllowed: HTTPStatus.CONFLICT,
+    GraceNotOver: HTTPStatus.CONFLICT,
     NotAuthenticated: HTTPStatus.UNAUTHORIZED,
     NotAllowed: HTTPStatus.FORBIDDEN,
     TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
@@ -150,6 +152,8 @@ def _of_engine_error(error: EngineError) -> Problem:
         )
     elif isinstance(error, TooManyRequests):
         headers["Retry-After"] = str(seconds_until(error.retry_at, now=utc_now()))
+    elif isinstance(error, GraceNotOver):
+        headers["Retry-After"] = str(seconds_until(error.over_at, now=utc_now()))
     elif isinstance(error, DependencyUnavailable):
         headers["Retry-After"] = str(RETRY_AFTER_S)
     return Problem(status, error.code, error.detail, errors=getattr(error, "errors", {}), headers=headers)

@@ -13,7 +13,8 @@ from campaign_engine.core import engine
 from campaign_engine.db import after_commit, transaction
 from campaign_engine.errors import InvalidInput
 from campaign_engine.models import Account, Company
-from campaign_engine.services import accounts
+from campaign_engine.services import accounts, activation
+from cli.auditing import ACTOR, audited
 from cli.context import ID, json_option, print_json, print_table, with_engine
 from jobs import connections, enqueueing
 
@@ -42,11 +43,13 @@ def account() -> None:
 
 @account.command()
 @click.option("--name", required=True, help="What you call it.")
-@click.option("--phone-number-id", required=True, help="Meta's id of the number (WhatsApp manager, API set-up).")
-@click.option("--access-token-stdin", is_flag=True, help="Read the access token from standard input.")
+@click.option("--provider", type=click.Choice(["cloud_api", "evolution"]), default="cloud_api", show_default=True)
+@click.option("--phone-number-id", help="Cloud API: Meta's id of the number (WhatsApp manager, API set-up).")
+@click.option("--instance", help="Evolution API: the name of the instance.")
+@click.option("--access-token-stdin", is_flag=True, help="Read the access token (or API key) from standard input.")
 @click.option("--app-secret-stdin", is_flag=True, help="Read the app secret from standard input, after the token.")
 @click.option("--verify-token", help="A word of your choice that Meta repeats when it verifies the webhook.")
-@click.option("--base-url", help="Another address than CLOUD_API_URL, for example the simulator's.")
+@click.option("--base-url", help="Evolution API's address; for the Cloud API another than CLOUD_API_URL.")
 @click.option("--rate-limit", help="For example 20/minute. Default: WHATSAPP_RATE_LIMIT.")
 @click.option("--burst", type=int, help="How many may leave at once within the limit.")
 @click.option("--max-in-flight", type=int, help="How many calls at once.")
@@ -55,26 +58,27 @@ def account() -> None:
 @click.option("--greater-interval-s", type=float, help="That pause, in seconds.")
 @json_option
 @with_engine
-def add(access_token_stdin: bool, app_secret_stdin: bool, as_json: bool, **values: Any) -> None:
-    """Add a Cloud API account. Asks for the secrets, which never appear on the command line."""
+def add(provider: str, access_token_stdin: bool, app_secret_stdin: bool, as_json: bool, **values: Any) -> None:
+    """Add an account. Asks for the secrets, which never appear on the command line."""
     given = {name: value for name, value in values.items() if value is not None}
-    given["access_token"] = _secret("Access token", from_stdin=access_token_stdin)
-    given["app_secret"] = _secret(
-        "App secret (for webhooks; empty for none)", from_stdin=app_secret_stdin, optional=True
-    )
-    if not given["app_secret"]:
-        del given["app_secret"]
+    is_cloud = provider == "cloud_api"
+    given["access_token"] = _secret("Access token" if is_cloud else "API key", from_stdin=access_token_stdin)
+    if is_cloud:  # Evolution signs nothing: its webhooks come to an address that nobody else knows.
+        ask = "App secret (for webhooks; empty for none)"
+        given["app_secret"] = _secret(ask, from_stdin=app_secret_stdin, optional=True) or None
     here = engine()
     with transaction() as session:
+        company = chosen_company(session)
         made = accounts.create(
             session,
-            company_id=chosen_company(session).id,
-            values={"provider": "cloud_api", **given},
+            company_id=company.id,
+            values={"provider": provider, **given},
             vault=here.vault,
             providers=providers.build(here.config),
             config=here.config,
             now=utc_now(),
         )
+        audited(session, company.id, "account.created", ("account", made.id), name=made.name)
         shown = _shown(made)
     if as_json:
         print_json(shown)
@@ -103,9 +107,9 @@ def reactivate(account_id: int) -> None:
     connection = connections.for_requests(engine().config)
     with transaction() as session:
         found = accounts.get(session, chosen_company(session).id, account_id)
-        accounts.reactivate(session, found)
+        activation.reactivate(session, found, actor=ACTOR)
         after_commit(session, lambda: enqueueing.enqueue_lanes(connection, [account_id]))
-    click.echo(f"Account {account_id} sends again.")
+    click.echo(f"Account {account_id} sends again, one message first.")
 
 
 _COLUMNS = ("id", "name", "provider", "status", "status_reason", "health")

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -14,9 +14,14 @@ from campaign_engine.core import engine
 from campaign_engine.db import after_commit, db, transaction
 from campaign_engine.errors import InvalidInput, NotFound
 from campaign_engine.models import Account, Campaign, Company, Role, User
+from campaign_engine.rules.local_time import first_instant
 from campaign_engine.rules.states import CAMPAIGN_IS_OVER
-from campaign_engine.services import campaigns, contacts, progress
+from campaign_engine.services import campaigns, contacts, drafts, progress
+from campaign_engine.services.audit import CAMPAIGN_ACTIONS
+from cli.auditing import audited
 from cli.commands.accounts import chosen_company
+from cli.commands.preflight import limiters, preflight
+from cli.commands.test_sends import send_test
 from cli.context import ID, json_option, print_fields, print_json, print_table, with_engine
 from cli.progress_view import View, line_of
 from jobs import connections, enqueueing, waking
@@ -27,6 +32,10 @@ LONGEST_DELAY_S = 86_400
 @click.group()
 def campaign() -> None:
     """Messages to many people."""
+
+
+campaign.add_command(preflight)
+campaign.add_command(send_test)
 
 
 @campaign.command()
@@ -74,12 +83,8 @@ def create(
         if message_delay_s is not None:
             values["pacing"] = {"message_delay_s": message_delay_s}
         if at is not None:
-            values["scheduled_at"] = at.replace(tzinfo=starts_in)
-            if values["scheduled_at"] < utc_now() - timedelta(minutes=1):
-                raise InvalidInput.field(
-                    "at", "This time is over: everybody would get it at once. Use --start for that."
-                )
-        made = campaigns.create(
+            values["scheduled_at"] = first_instant(at, starts_in)
+        made = drafts.create(
             session,
             company_id=company.id,
             owner_id=_owner(session, company).id,
@@ -88,8 +93,10 @@ def create(
             default_timezone=company.timezone,
             now=utc_now(),
         )
+        audited(session, company.id, "campaign.created", ("campaign", made.id), name=made.name)
         if start_now:
             campaigns.start(session, made, now=utc_now())
+            audited(session, company.id, "campaign.started", ("campaign", made.id))
             after_commit(session, lambda: enqueueing.enqueue_prepare(connection, made.id))
         shown = {"id": str(made.id), "name": made.name, "status": made.status}
     if as_json:
@@ -174,6 +181,7 @@ def _verb(name: str, explanation: str, action: Callable[[Session, Campaign], Non
         with transaction() as session:
             found = _campaign(session, campaign_id)
             action(session, found)
+            audited(session, found.company_id, CAMPAIGN_ACTIONS[name], ("campaign", campaign_id))
             account_ids = campaigns.account_ids_of(session, [campaign_id])[campaign_id]
             if prepares:
                 after_commit(session, lambda: enqueueing.enqueue_prepare(connection, campaign_id))
@@ -197,7 +205,9 @@ def read_progress(campaign_id: int) -> tuple[dict[str, Any], ZoneInfo]:
         company = session.get_one(Company, found.company_id)
         account_ids = campaigns.account_ids_of(session, [campaign_id])[campaign_id]
         waits = waking.waits_of(connections.for_requests(config), account_ids)
-        shown = progress.read(session, [found], config=config, now=utc_now(), waits=waits)[0]
+        [shown] = progress.read(
+            session, [found], config=config, now=utc_now(), waits=waits, limiter_of=limiters(config)
+        )
         zone = ZoneInfo(company.timezone)
     db.session.remove()
     return shown, zone
@@ -206,7 +216,8 @@ def read_progress(campaign_id: int) -> tuple[dict[str, Any], ZoneInfo]:
 def _with_text_ids(shown: dict[str, Any]) -> dict[str, Any]:
     """Return a progress as the JSON API shows it, where ids are texts."""
     accounts = [{**each, "id": str(each["id"])} for each in shown["accounts"]]
-    return {**shown, "campaign_id": str(shown["campaign_id"]), "accounts": accounts}
+    waiting = [{**each, "account_id": each["account_id"] and str(each["account_id"])} for each in shown["waiting"]]
+    return {**shown, "campaign_id": str(shown["campaign_id"]), "accounts": accounts, "waiting": waiting}
 
 
 def _zone(name: str) -> ZoneInfo:

@@ -8,11 +8,13 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from campaign_engine.models import Campaign, Company, User
+from campaign_engine.rules.waiting import WaitReason
 from campaign_engine.services import campaigns
 from jobs import waking
 from tests import factories
 from tests.browser.conftest import SIZES, Site, Window
-from tests.web.scenes import NOW, lane_wait, progress
+from tests.web import scenes
+from tests.web.scenes import NOW, progress
 from tests.web.visitor import move, running
 from web.pages import facts
 
@@ -132,7 +134,7 @@ def wait(site: Site, campaign: Campaign, *, seconds: float) -> datetime:
         [account_id] = campaigns.account_ids_of(session, [campaign.id])[campaign.id]
     until = datetime.now(UTC) + timedelta(seconds=seconds)
     redis = site.app.extensions["campaign_engine.web"].redis
-    waking.note_wait(redis, account_id, reason="pacing of the account", until=until)
+    waking.note_wait(redis, account_id, reason="pacing", until=until)
     return until
 
 
@@ -140,10 +142,10 @@ def test_why_it_waits_is_told_and_counted_down(watching: Window, site: Site, cam
     stay(watching)
     until = wait(site, campaign, seconds=40)
     clock = until.astimezone(ZoneInfo("America/Sao_Paulo")).strftime("%H:%M:%S")
-    watching.until_text(".now", f"Waiting: pacing of the account, until {clock} (")
+    watching.until_text(".now", f"Waiting: pacing, until {clock} (")
     before = watching.text(".now")
     watching.until(lambda: watching.text(".now") != before)
-    assert watching.text('[data-show^="account."]').startswith("Active; waiting: pacing of the account")
+    assert watching.text('[data-show^="account."]').startswith("Active; waiting: pacing")
     assert jumped(watching) < 0.005
 
 
@@ -174,7 +176,7 @@ def test_the_list_moves_without_a_reload(window: Window, site: Site, admin: User
         move(session, campaign.id, 5, "pending", "sent", accepted_at=datetime.now(UTC))
     window.until_text('[data-show="done"]', "5")
     wait(site, campaign, seconds=4)
-    window.until_text(".activity", "Waiting: pacing of the account")
+    window.until_text(".activity", "Waiting: pacing")
     window.until_text(".activity", "Sending.")
     assert jumped(window) < 0.005
     with site.database() as session:
@@ -220,7 +222,9 @@ def status_of(site: Site, campaign: Campaign) -> str:
 ZONES = ("America/Sao_Paulo", "Asia/Kolkata", "UTC", "America/New_York")
 SCENES: list[dict[str, Any]] = [
     {"status": "draft"},
+    {"status": "draft", "status_reason": "its start was missed"},
     {"status": "scheduled", "scheduled_at": NOW + timedelta(hours=20)},
+    {"status": "scheduled", "scheduled_at": NOW, "status_reason": "no account is active"},
     {"status": "preparing"},
     {"status": "paused", "status_reason": "paused by an operator"},
     {"status": "paused", "status_reason": "the provider refuses its content (132000: <x>.)."},
@@ -247,10 +251,11 @@ SCENES: list[dict[str, Any]] = [
     {"rate_per_minute": 1234.56, "success_rate": 0.97125, "eta": NOW + timedelta(seconds=200)},
     {"rate_per_minute": 0.1, "success_rate": 1.0, "eta": NOW + timedelta(days=3, hours=4)},
     {"rate_per_minute": 20.0, "success_rate": 0.0, "eta": NOW},
-    {"counts": {"pending": 3}, "waiting": [lane_wait("Main", "pacing of the account", 12.4)]},
-    {"counts": {"pending": 3}, "waiting": [lane_wait("Main", "nobody knows", None)]},
-    {"counts": {"pending": 3}, "waiting": [lane_wait("Main", "limit: whatsapp account", 4000)]},
-    {"counts": {"pending": 3}, "waiting": [lane_wait("Main", "over", -1)]},
+    {"counts": {"pending": 3}, "waiting": [scenes.wait(7, "pacing", 12.4)]},
+    {"counts": {"pending": 3}, "waiting": [scenes.wait(7, "a_new_reason", None)]},
+    *({"counts": {"pending": 3}, "waiting": [scenes.wait(7, reason, 4000)]} for reason in WaitReason),
+    {"counts": {"pending": 3}, "waiting": [scenes.wait(7, "over", -1)]},
+    {"counts": {"pending": 3}, "waiting": [scenes.wait(None, "outside_hours", 86_400)]},
     {
         "counts": {"pending": 3},
         "accounts": [
@@ -259,7 +264,7 @@ SCENES: list[dict[str, Any]] = [
             {"id": 3, "name": "C", "status": "deactivated", "status_reason": "190: <expired>"},
             {"id": 4, "name": "D", "status": "deleted", "status_reason": None},
         ],
-        "waiting": [lane_wait("A: B", "x", 30), lane_wait("A", "y", 86_500)],
+        "waiting": [scenes.wait(1, "x", 30), scenes.wait(2, "y", 86_500)],
     },
 ]
 

@@ -2,16 +2,20 @@
 
 import io
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import redis
 from rq import Queue
 from rq.registry import FailedJobRegistry
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from campaign_engine.models import Company, User
-from campaign_engine.services import campaigns, imports
+from campaign_engine.models import Account, Campaign, Company, User
+from campaign_engine.providers.base import Inbound
+from campaign_engine.services import campaigns, imports, notifications, replies, series, test_sends
+from campaign_engine.services.replies import Received
 from jobs import contact_sync, queues
 from tests import factories
 from tests.browser.conftest import DESKTOP, PHONE, Site, Window
@@ -19,6 +23,15 @@ from tests.web.visitor import move, running
 
 SIZES = ((360, 740), PHONE, (768, 1024), DESKTOP, (1440, 900))
 LONG = "A campaign with the longest name anybody ever gave to one, " + "andonewordwithoutanyspaceinit" * 3
+
+
+def receive_replies(session: Session, number: Account, campaign_id: int) -> None:
+    """Let people write back: short and long, clear and not."""
+    for at, words in enumerate(("chega", f"{LONG}! não quero mais receber nada", "SAIR", "w" * 300, "START")):
+        message = Inbound("", f"wamid.{at}", f"55119800000{at:02}", datetime.now(UTC), "text", text=words)
+        replies.receive(session, [Received(number.id, number.company_id, message)], now=datetime.now(UTC))
+    for reply in replies.of_company(session, number.company_id, limit=2):
+        reply.campaign_id = campaign_id
 
 
 @pytest.fixture
@@ -37,8 +50,9 @@ def pages(site: Site, admin: User) -> dict[str, str]:
         move(session, busy.id, 30, "pending", "sent", accepted_at=now, sent_at=now, account_id=accounts[0].id)
         move(session, busy.id, 20, "sent", "delivered", delivered_at=now)
         move(session, busy.id, 10, "delivered", "read", read_at=now)
+        long_ago = now - timedelta(hours=2)
         for state in ("sending", "unknown", "skipped"):
-            move(session, busy.id, 2, "pending", state, status_reason="opted_out")
+            move(session, busy.id, 2, "pending", state, status_reason="opted_out", claimed_at=long_ago)
         move(
             session,
             busy.id,
@@ -50,10 +64,24 @@ def pages(site: Site, admin: User) -> dict[str, str]:
             error_detail="Undeliverable: " + "y" * 150,
             failed_at=now,
         )
+        test_sends.send(
+            session,
+            busy,
+            owner_id=owner.id,
+            values={"phone": factories.phone_number()},
+            default_region="BR",
+            now=now,
+        )
         paused = running(session, owner, accounts=accounts[:1], size=1)
         campaigns.pause(session, paused)
         factories.campaign(session, owner, accounts=accounts, name="Draft")
         factories.campaign(session, owner, accounts=accounts, scheduled_at=datetime(2099, 9, 20, 12, tzinfo=UTC))
+        weekly = {"every": "week", "interval": 2, "days": ["mon", "thu"], "time": "09:00", "until": "2099-12-31"}
+        missed = factories.campaign(session, owner, accounts=accounts, name="Missed", recurrence=weekly)
+        session.flush()
+        series.write_next(session, missed, after=now, now=now)
+        campaigns.miss(session, missed, reason="its start at 2026-11-20 11:00 (America/Sao_Paulo) was missed")
+        [next_id] = session.scalars(select(Campaign.id).where(Campaign.parent_id == missed.id))
         rows = "".join(f"{'9' * 40}{at},{'z' * 60}\n" for at in range(5))
         record = imports.create(
             session,
@@ -66,7 +94,27 @@ def pages(site: Site, admin: User) -> dict[str, str]:
             default_region="BR",
             max_bytes=10**6,
         )
-        busy_id, paused_id, import_id = busy.id, paused.id, record.id
+        factories.account(
+            session,
+            company,
+            name="Off",
+            status="deactivated",
+            status_reason="190: The access token has expired. " + "z" * 120,
+            warning="Messages are accepted but no status has come since 09:00: check the webhook set-up.",
+            daily_recipient_limit=1_500,
+            provider_recipient_limit=100_000,
+        )
+        for severity, said in (("info", "Short."), ("warning", LONG), ("error", "Account sends no more: " + "w" * 200)):
+            notifications.notify(
+                session,
+                company_id=company.id,
+                kind="test",
+                severity=severity,
+                text=said,
+                subject=("campaign", busy.id) if severity == "warning" else None,
+            )
+        receive_replies(session, accounts[0], busy.id)
+        busy_id, paused_id, missed_id, import_id = busy.id, paused.id, missed.id, record.id
     with site.app.app_context():
         contact_sync.write_all(import_id)
     return {
@@ -74,10 +122,15 @@ def pages(site: Site, admin: User) -> dict[str, str]:
         "campaign": f"/campaigns/{busy_id}",
         "campaign-failed": f"/campaigns/{busy_id}?status=failed",
         "campaign-paused": f"/campaigns/{paused_id}",
+        "campaign-missed": f"/campaigns/{missed_id}",
+        "campaign-recurring": f"/campaigns/{next_id}",
         "cancel": f"/campaigns/{busy_id}/cancel",
         "imports": "/imports",
         "import": f"/imports/{import_id}",
         "accounts": "/accounts",
+        "notifications": "/notifications",
+        "replies": "/replies",
+        "replies-all": "/replies?show=all",
         "not-found": "/nothing-here",
         "queues": "/rq/",
         "jobs": f"/rq/0/view/jobs/{queues.CAMPAIGN_MESSAGES}/queued/8/asc/1",
@@ -113,7 +166,7 @@ def test_nothing_sticks_out_and_nothing_complains(
 
 def test_an_empty_installation_has_pages_too(window: Window, admin: User) -> None:
     window.sign_in(admin)
-    for path in ("/", "/imports", "/accounts"):
+    for path in ("/", "/imports", "/accounts", "/notifications", "/replies"):
         window.open(path)
         for size in SIZES:
             window.size(*size)

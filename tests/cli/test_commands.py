@@ -10,6 +10,7 @@ import os
 import select
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -268,7 +269,7 @@ def test_every_command_has_a_help_of_its_own(unconfigured: Terminal) -> None:
         "token": ["create"],
         "account": ["add", "list", "reactivate"],
         "contacts": ["import"],
-        "campaign": ["create", "list", "show", "start", "pause", "resume", "cancel", "watch"],
+        "campaign": ["create", "list", "show", "start", "pause", "resume", "cancel", "watch", "test"],
     }
     alone = ["up", "web", "workers", "scheduler", "simulator", "doctor"]
     for words in [*([name] for name in (*alone, *groups)), *([name, sub] for name in groups for sub in groups[name])]:
@@ -287,7 +288,7 @@ def test_every_command_has_a_help_of_its_own(unconfigured: Terminal) -> None:
         (["user", "create", "--email", "a@example.com"], "'--role'"),
         (["user", "create", "--email", "a@example.com", "--role", "owner"], "'owner'"),
         (["token", "create"], "'--email'"),
-        (["account", "add", "--name", "x"], "'--phone-number-id'"),
+        (["account", "add", "--phone-number-id", "1"], "'--name'"),
         (["account", "add", "--name", "x", "--phone-number-id", "1", "--burst", "many"], "'many'"),
         (["account", "reactivate", "Main"], "'Main'"),
         (["account", "reactivate", "99999999999999999999"], "99999999999999999999"),
@@ -299,6 +300,7 @@ def test_every_command_has_a_help_of_its_own(unconfigured: Terminal) -> None:
         (["campaign", "show", "first"], "'first'"),
         (["campaign", "show", "99999999999999999999"], "99999999999999999999"),
         (["campaign", "start", "-1"], "-1"),
+        (["campaign", "test", "1"], "'PHONE'"),
         (["campaign", "create", "--name", "x", "--list", "y", "--text", "z"], "'--account'"),
         (
             [
@@ -492,7 +494,7 @@ def test_an_account_sends_again_and_its_lane_is_woken(
     with psycopg.connect(shared_database_url, autocommit=True) as connection:
         connection.execute("UPDATE accounts SET status = 'deactivated', consecutive_failures = 5 WHERE name = 'Main'")
     done = terminal("account", "reactivate", str(account_id))
-    assert done == Done(0, f"Account {account_id} sends again.\n", "")
+    assert done == Done(0, f"Account {account_id} sends again, one message first.\n", "")
     query = "SELECT status, consecutive_failures FROM accounts WHERE name = 'Main'"
     assert rows(shared_database_url, query) == [("active", 0)]
     assert redis_client.zcard("rq:scheduled:campaign-messages") == 1
@@ -610,6 +612,37 @@ def test_a_campaign_is_created_started_paused_resumed_and_cancelled(
     assert "cancelled" in watched.out
 
 
+def test_a_test_goes_to_one_number_and_is_no_campaign(
+    terminal: Terminal, redis_client: "redis.Redis", shared_database_url: str
+) -> None:
+    campaign_id = create(terminal, "--json", text="Olá {{name}}").json["id"]
+    query = "SELECT id, variables ->> 'name' FROM messages WHERE phone = '+5511900000077'"
+    test = ("campaign", "test", campaign_id, "11 90000-0077")
+    assert terminal(*test).refusal == "name: The message needs a value for name."
+    sent = terminal(*test, "--name", "Ana", "--account", "Main", "--variable", "n=1", "--json").json
+    assert rows(shared_database_url, query) == [(uuid.UUID(sent["message_id"]), "Ana")]
+    assert redis_client.zcard("rq:scheduled:campaign-messages") == 1  # the lane was woken
+    assert sent["id"] not in [row["campaign_id"] for row in terminal("campaign", "list", "--json").json["items"]]
+    assert terminal("campaign", "test", sent["id"], "+5511900000077").refusal == f"There is no campaign {sent['id']}."
+    assert terminal(*test, "--account", "Nobody").refusal == "There is no account Nobody."
+    assert "NAME=VALUE" in terminal(*test, "--variable", "n").usage
+
+
+def test_before_the_start_a_campaign_tells_how_many_get_it_and_whether_it_fits(terminal: Terminal) -> None:
+    campaign_id = create(terminal, "--json", text="Olá {{name|amigo}}").json["id"]
+    told = terminal("campaign", "preflight", campaign_id)
+    assert told.out.startswith(f"Campaign {campaign_id} ends ")
+    assert "account Main" in told.out
+    late = terminal("campaign", "preflight", campaign_id, "--must-end-by", "2020-01-01 10:00")
+    assert "; does not fit before Wed 1 Jan 2020, 10:00." in late.out.splitlines()[0]
+    shown = terminal("campaign", "preflight", campaign_id, "--must-end-by", "2199-01-01T10:00", "--json").json
+    assert (shown["campaign_id"], shown["fits"], shown["must_end_by"]) == (campaign_id, True, "2199-01-01T13:00:00Z")
+    assert isinstance(shown["accounts"][0]["id"], str)
+    assert terminal("campaign", "preflight", "999999999").refusal == "There is no campaign 999999999."
+    terminal("campaign", "start", campaign_id)
+    assert "it cannot be checked now" in terminal("campaign", "preflight", campaign_id).refusal
+
+
 def test_progress_is_shown_in_the_shape_of_the_contract(terminal: Terminal) -> None:
     campaign_id = create(terminal, "--start", "--json").json["id"]
     shown = terminal("campaign", "show", campaign_id, "--json").json
@@ -621,7 +654,8 @@ def test_progress_is_shown_in_the_shape_of_the_contract(terminal: Terminal) -> N
     assert isinstance(shown["accounts"][0]["id"], str)
     assert shown["started_at"].endswith("Z")
     listed = terminal("campaign", "list", "--json").json["items"]
-    assert listed[0] == {**shown, "version": listed[0]["version"]}
+    # Nothing has begun, so that the end moves with the clock.
+    assert listed[0] == {**shown, "version": listed[0]["version"], "eta": listed[0]["eta"]}
 
     table = terminal("campaign", "list").out.splitlines()
     columns = ["ID", "NAME", "STATUS", "TOTAL", "SENT", "DELIVERED", "READ", "FAILED", "PENDING"]
@@ -638,6 +672,10 @@ def test_a_campaign_is_scheduled_in_the_zone_that_is_said(terminal: Terminal, sh
         assert made["status"] == "scheduled"
         ((scheduled_at,),) = rows(shared_database_url, query.format(made["id"]))
         assert (scheduled_at.hour, scheduled_at.minute) == (hour, 0)
+    # Half past two that a clock change skips: right after it.
+    made = create(terminal, "--at", "2098-03-09 02:30", "--timezone", "America/New_York", "--json").json
+    ((scheduled_at,),) = rows(shared_database_url, query.format(made["id"]))
+    assert (scheduled_at.hour, scheduled_at.minute) == (7, 0)
 
 
 def test_accounts_and_lists_are_named_or_numbered(terminal: Terminal, shared_database_url: str) -> None:
@@ -662,6 +700,7 @@ def test_accounts_and_lists_are_named_or_numbered(terminal: Terminal, shared_dat
         ([], "Olá {{name", "content.text: The text opens a variable"),
         ([], "", "content.text: A text is needed."),
         ([], "x" * 4097, "content.text: The text has 4097 characters"),
+        (["--at", "2020-01-10 09:00"], "Olá", "scheduled_at: This time is in the past"),
         (["--timezone", "Mars/Olympus"], "Olá", "timezone: "),
         (["--timezone", "../../etc/passwd", "--at", "2027-01-10 09:00"], "Olá", "timezone: "),
         (["--timezone", "America"], "Olá", "timezone: "),
@@ -740,3 +779,37 @@ def test_the_doctor_is_not_stopped_by_what_is_away(terminal: Terminal) -> None:
     database = without_database["checks"][0]
     assert (database["name"], database["ok"]) == ("database", False)
     assert "Is it running" in database["remedy"]
+
+
+def test_the_doctor_names_what_needs_a_person_and_says_what_to_do(terminal: Terminal, shared_database_url: str) -> None:
+    ((account_id,),) = rows(shared_database_url, "SELECT id FROM accounts WHERE name = 'Main'")
+    with psycopg.connect(shared_database_url, autocommit=True) as connection:
+        connection.execute(
+            "UPDATE accounts SET status = 'deactivated', status_reason = '190: expired' WHERE name = 'Main'"
+        )
+    shown = {check["name"]: check for check in json.loads(terminal("doctor", "--json").out)["checks"]}
+    with psycopg.connect(shared_database_url, autocommit=True) as connection:
+        connection.execute("UPDATE accounts SET status = 'active', status_reason = NULL WHERE name = 'Main'")
+    assert shown["deactivated accounts"] == {
+        "name": "deactivated accounts",
+        "ok": False,
+        "detail": f"{account_id} “Main”: 190: expired",
+        "remedy": "Cure the cause at the provider, then: campaign-engine account reactivate ID.",
+    }
+    assert {"account warnings", "accounts without a webhook", "campaigns waiting for a person"} <= set(shown)
+    assert shown["unknown messages"]["detail"] == "0, 0 for longer than UNKNOWN_GRACE_S"
+
+
+def test_what_the_command_line_does_is_in_the_audit_log(terminal: Terminal, shared_database_url: str) -> None:
+    made = ("user", "create", "--email", "kept@example.com", "--role", "admin", "--password-stdin")
+    assert terminal(*made, stdin="a long password\n").code == 0
+    assert terminal("token", "create", "--email", "kept@example.com").code == 0
+    assert terminal(*made, stdin="a long password\n").code == 1  # there is one of that address: nothing is written
+    query = (
+        "SELECT action, actor_id, actor, details ->> 'role' FROM audit_log"
+        " WHERE action IN ('user.created', 'token.created') ORDER BY id DESC LIMIT 2"
+    )
+    assert rows(shared_database_url, query) == [
+        ("token.created", None, "command line", None),
+        ("user.created", None, "command line", "admin"),
+    ]

@@ -76,11 +76,31 @@ def test_a_time_that_is_left_is_rounded_as_people_say_it(seconds: float, said: s
             "failed 10  paused  Paused: by an operator.",
         ),
         (
-            {"eta_seconds": None, "waiting": [{"text": "Loja is deactivated: 190."}, {"text": "x"}]},
-            "20/min  Loja is deactivated: 190.",
+            {
+                "eta_seconds": None,
+                "waiting": [
+                    {"reason": "account_inactive", "text": "Loja is deactivated: 190"},
+                    {"reason": "x", "text": "x"},
+                ],
+            },
+            "20/min  Loja is deactivated: 190",
         ),
         ({"eta_seconds": None}, "failed 10  20/min"),
-        ({"waiting": [{"text": "Loja: pacing."}]}, "20/min  ETA 1 min 30 s (09:01:30)"),
+        (
+            {"eta_seconds": None, "waiting": [{"reason": "pacing", "text": "Loja: pacing for 3 s"}]},
+            "20/min  Loja: pacing for 3 s",
+        ),
+        (
+            {"waiting": [{"reason": "pacing", "text": "Loja: pacing for 3 s"}]},
+            "20/min  ETA 1 min 30 s (09:01:30)",
+        ),
+        (
+            {
+                "eta_seconds": 86_400.0,
+                "waiting": [{"reason": "outside_hours", "text": "outside hours until Sat 21 Nov, 08:00"}],
+            },
+            "20/min  ETA 24 h 0 min (Sat 21 Nov, 09:00)  outside hours until Sat 21 Nov, 08:00",
+        ),
     ],
 )
 def test_a_campaign_that_does_not_move_says_why(fields: dict[str, Any], end: str) -> None:

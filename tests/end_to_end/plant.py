@@ -24,7 +24,7 @@ from campaign_engine.clock import utc_now
 from campaign_engine.config import Config, load
 from campaign_engine.core import create_core, engine
 from campaign_engine.db import after_commit, db, transaction
-from campaign_engine.services import accounts, campaigns, contacts, progress, users
+from campaign_engine.services import accounts, campaigns, contacts, drafts, progress, users
 from campaign_engine.services.contacts import NewContact
 from jobs import connections, enqueueing
 
@@ -54,7 +54,7 @@ class Plant:
             "WEB_PORT": str(self.web_port),
             "LOG_FORMAT": "text",
             "CAMPAIGN_NOTIFICATIONS_WORKERS": "0",
-            "MESSAGE_RETRY_WORKERS": "0",
+            "MESSAGE_RETRY_WORKERS": "1",
             "CONTACT_SYNC_WORKERS": "0",
             "CAMPAIGN_SCHEDULER_WORKERS": "1",
             **settings,
@@ -209,7 +209,7 @@ class Plant:
                 ],
             )
             contacts.add_to_list(session, contact_list, list(written.ids.values()))
-            campaign = campaigns.create(
+            campaign = drafts.create(
                 session,
                 company_id=company_id,
                 owner_id=user_id,

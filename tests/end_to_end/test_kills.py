@@ -9,8 +9,8 @@ def test_a_campaign_survives_a_kill_of_each_part(tmp_path: Path) -> None:
     verdict = Mayhem(
         folder=tmp_path,
         seed=3,
-        count=1_200,
-        pause_s=0.5,
+        count=2_000,
+        pause_s=0.35,
         victims=("worker", "pool", "scheduler", "redis", "postgres"),
         timeout_s=80,
     ).run(told=lambda _: None)

@@ -155,6 +155,7 @@ TABLES = (
     "contacts",
     "messages",
     "opt_outs",
+    "replies",
     "templates",
     "users",
     "webhook_events",

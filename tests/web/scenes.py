@@ -33,7 +33,7 @@ def progress(**values: Any) -> dict[str, Any]:
     }
 
 
-def lane_wait(account: str, reason: str, seconds: float | None) -> dict[str, Any]:
-    """Return what a lane waits for, for so many seconds from `NOW`."""
+def wait(account_id: int | None, reason: str, seconds: float | None) -> dict[str, Any]:
+    """Return what an account, or the campaign itself, waits for, for so many seconds from `NOW`."""
     until = None if seconds is None else NOW + timedelta(seconds=seconds)
-    return {"reason": reason, "until": until, "text": f"{account}: {reason}."}
+    return {"reason": reason, "until": until, "text": reason, "account_id": account_id}

@@ -60,7 +60,6 @@ def test_secrets_are_stored_encrypted(call: Caller, account: Account, database: 
         ("name", "x" * 201),
         ("name", None),
         ("provider", "telegram"),
-        ("provider", "evolution"),
         ("access_token", ""),
         ("access_token", "wrong"),
         ("access_token", "two words"),

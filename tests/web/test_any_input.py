@@ -49,6 +49,18 @@ def bodies(call: Caller, registered: Callable[..., dict[str, str]], database: Ca
         "content": {"type": "text", "text": "Hello"},
         "scheduled_at": "2099-01-01T00:00:00Z",
         "timezone": "UTC",
+        "recurrence": {
+            "every": "week",
+            "interval": 2,
+            "days": ["mon"],
+            "time": "09:00",
+            "starts_on": "2099-01-01",
+            "until": "2099-12-31",
+            "count": 3,
+        },
+        "start_late_s": 60,
+        "rotation": {"sticky": True, "weights": {str(account.id): 2}},
+        "frequency_cap": "2/day",
         "pacing": {
             "message_interval_s": 1,
             "longer_interval_after": 1,
@@ -86,6 +98,10 @@ def bodies(call: Caller, registered: Callable[..., dict[str, str]], database: Ca
         "timezone": "UTC",
         "whatsapp_rate_limit": "20/minute",
         "campaign_rate_limit": "20/minute",
+        "frequency_cap": "2/day",
+        "start_late_s": 60,
+        "opt_out_confirmation": True,
+        "opt_out_confirmation_text": "Done.",
         **good_campaign["pacing"],
     }
     return {
@@ -101,8 +117,13 @@ def bodies(call: Caller, registered: Callable[..., dict[str, str]], database: Ca
         "POST /campaigns ": {**good_campaign, "content": template},
         "POST /campaigns  ": {**good_campaign, "content": media},
         f"PATCH /campaigns/{draft.id}": {**good_campaign, "content": template},
+        f"POST /campaigns/{draft.id}/test": {
+            **good_campaign["audience"]["recipients"][0],
+            "account_id": str(account.id),
+        },
+        f"POST /campaigns/{draft.id}/retry": {"classes": ["recipient"], "codes": ["131026"], "dry_run": True},
         "POST /templates": {"name": "a", "language": "en", "category": "A", "status": "B", "components": [{}]},
-        "POST /opt-outs": {"phone": PHONE},
+        "POST /opt-outs": {"phone": PHONE, "kind": "blocked", "note": "a note"},
         "POST /tokens": {"name": "a"},
         "PATCH /company/settings": settings,
     }
@@ -139,7 +160,7 @@ def test_any_value_at_any_place_is_refused_clearly_or_taken(
     for method, path, body, place, value in combinations[::3]:
         bad = put(body, place, value)
         answer = call(method, path, json=bad)
-        if answer.status_code in (200, 201):
+        if answer.status_code in (200, 201, 202):
             continue
         what = (method, path, place, str(value)[:40], answer.text[:300])
         assert answer.status_code in (409, 422), what

@@ -51,7 +51,12 @@ def test_only_imports_and_webhooks_take_larger_bodies(app: Flask) -> None:
         for rule in app.url_map.iter_rules()
         if hasattr(app.view_functions[rule.endpoint], bodies._MARK) and rule.rule.startswith(("/api", "/webhooks"))
     }
-    assert larger == {"/api/v1/contacts/import", "/webhooks/cloud"}
+    assert larger == {
+        "/api/v1/contacts/import",
+        "/webhooks/cloud",
+        "/webhooks/evolution/<account_key>",
+        "/webhooks/evolution/<account_key>/<event>",
+    }
     assert app.config["MAX_CONTENT_LENGTH"] == 5 << 20
 
 

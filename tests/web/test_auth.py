@@ -1,6 +1,7 @@
 """Who may call what."""
 
 import re
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -34,7 +35,7 @@ def test_every_address_of_the_api_needs_a_token(app: Flask) -> None:
     for rule in app.url_map.iter_rules():
         if not rule.rule.startswith("/api/v1/") or rule.rule.endswith("/openapi.json"):
             continue
-        path = re.sub(r"<[^>]+>", "1", rule.rule)
+        path = re.sub(r"<[^>]+>", "1", re.sub(r"<uuid:[^>]+>", str(uuid.uuid4()), rule.rule))
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             assert client.open(path, method=method).status_code == 401, (method, path)
 
@@ -76,6 +77,10 @@ LEAST_ROLE = {
     ("POST", "/opt-outs"): Role.OPERATOR,
     ("GET", "/rate-limits"): Role.VIEWER,
     ("GET", "/queues"): Role.VIEWER,
+    ("GET", "/notifications"): Role.VIEWER,
+    ("POST", "/notifications/1/read"): Role.OPERATOR,
+    ("POST", "/notifications/read-all"): Role.OPERATOR,
+    ("GET", "/audit-log"): Role.ADMIN,
     ("POST", "/tokens"): Role.VIEWER,
     ("GET", "/users"): Role.ADMIN,
     ("POST", "/users"): Role.ADMIN,

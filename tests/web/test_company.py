@@ -145,6 +145,8 @@ def test_settings_override_and_go_back(call: Caller, database: Callable[[], Any]
         "whatsapp_rate_limit": "10/minute",
         "message_interval_s": 0,
         "longer_interval_after": 7,
+        "frequency_cap": "2/7 days",
+        "start_late_s": 90,
     }
     answer = call("PATCH", "/company/settings", json=change)
     assert answer.status_code == 200
@@ -165,6 +167,10 @@ def test_settings_override_and_go_back(call: Caller, database: Callable[[], Any]
         ("whatsapp_rate_limit", "fast"),
         ("whatsapp_rate_limit", 20),
         ("campaign_rate_limit", "0/minute"),
+        ("frequency_cap", "often"),
+        ("frequency_cap", "1/91 days"),
+        ("start_late_s", -1),
+        ("start_late_s", "60"),
         ("message_interval_s", -1),
         ("longer_interval_after", 0.5),
         ("jitter_s", "1"),

@@ -1,4 +1,4 @@
-"""Contacts, lists and opt-outs."""
+"""Contacts and lists."""
 
 from collections.abc import Callable
 from typing import Any
@@ -170,33 +170,3 @@ def test_a_deleted_list_leaves_its_contacts(call: Caller) -> None:
     assert call("DELETE", f"/lists/{made['id']}").status_code == 204
     problem(call("GET", f"/lists/{made['id']}"), 404)
     assert call("GET", f"/contacts/{contact['id']}").status_code == 200
-
-
-def test_an_opt_out_is_of_a_person_not_of_a_spelling(call: Caller) -> None:
-    first = call("POST", "/opt-outs", json={"phone": "+55 11 98765-4321"})
-    assert first.status_code == 201
-    again = call("POST", "/opt-outs", json={"phone": "551187654321"})
-    assert again.json == first.json
-    assert call("GET", "/opt-outs").json["items"] == [first.json]
-
-    assert call("DELETE", f"/opt-outs/{first.json['phone']}").status_code == 204
-    problem(call("DELETE", f"/opt-outs/{first.json['phone']}"), 404)
-    assert call("GET", "/opt-outs").json == {"items": [], "next_cursor": None}
-
-
-@pytest.mark.parametrize("body", [{}, {"phone": "nobody"}, {"phone": 5}, {"phone": ""}])
-def test_a_bad_opt_out_is_refused(call: Caller, body: Any) -> None:
-    assert list(problem(call("POST", "/opt-outs", json=body), 422)["errors"]) == ["phone"]
-
-
-def test_lifting_for_a_number_that_is_none_says_so(call: Caller) -> None:
-    assert list(problem(call("DELETE", "/opt-outs/nobody"), 422)["errors"]) == ["phone"]
-    assert list(problem(call("DELETE", "/opt-outs/%00"), 422)["errors"]) == ["phone"]
-
-
-def test_opt_outs_are_read_in_pages(call: Caller) -> None:
-    for digit in range(3):
-        call("POST", "/opt-outs", json={"phone": f"+551191111111{digit}"})
-    first = call("GET", "/opt-outs?limit=2").json
-    second = call("GET", f"/opt-outs?limit=2&cursor={first['next_cursor']}").json
-    assert (len(first["items"]), len(second["items"]), second["next_cursor"]) == (2, 1, None)

@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.web.scenes import NOW, lane_wait, progress
+from tests.web.scenes import NOW, progress, wait
 from web.pages import facts
 
 ZONE = ZoneInfo("America/Sao_Paulo")
@@ -79,6 +79,11 @@ def test_a_zone_is_named_with_its_distance_from_utc() -> None:
     [
         ({"status": "draft"}, "Not started."),
         ({"status": "scheduled", "scheduled_at": NOW + timedelta(hours=1)}, "Starts by itself at 13:00."),
+        ({"status": "draft", "status_reason": "its start was missed"}, "Not started: its start was missed."),
+        (
+            {"status": "scheduled", "scheduled_at": NOW, "status_reason": "no account is active"},
+            "Due since 12:00; it cannot start: no account is active.",
+        ),
         ({"status": "preparing"}, "Its messages are being written."),
         ({"status": "paused"}, "Paused."),
         ({"status": "paused", "status_reason": "paused by an operator"}, "Paused by an operator."),
@@ -92,15 +97,19 @@ def test_a_zone_is_named_with_its_distance_from_utc() -> None:
         ({"counts": {"pending": 3}}, "Sending."),
         ({"accounts": []}, "Waiting: none of its accounts is active."),
         (
-            {"counts": {"pending": 3}, "waiting": [lane_wait("Main", "pacing of the account", 12)]},
-            "Waiting: pacing of the account, until 12:00:12 (12 s).",
+            {"counts": {"pending": 3}, "waiting": [wait(7, "pacing", 12)]},
+            "Waiting: pacing, until 12:00:12 (12 s).",
         ),
         (
-            {"counts": {"pending": 3}, "waiting": [lane_wait("Main", "limit: whatsapp account", 90)]},
-            "Waiting: limit of the whatsapp account, until 12:01:30 (1 min 30 s).",
+            {"counts": {"pending": 3}, "waiting": [wait(7, "account_limit", 90)]},
+            "Waiting: limit of the account, until 12:01:30 (1 min 30 s).",
         ),
-        ({"counts": {"pending": 3}, "waiting": [lane_wait("Main", "pacing", -1)]}, "Sending."),
-        ({"counts": {"pending": 3}, "waiting": [lane_wait("Main", "no number", None)]}, "Waiting: no number."),
+        (
+            {"counts": {"pending": 3}, "waiting": [wait(None, "outside_hours", 86_400)]},
+            "Waiting: outside hours, until Sat 21 Nov, 12:00:00 (1 d).",
+        ),
+        ({"counts": {"pending": 3}, "waiting": [wait(7, "pacing", -1)]}, "Sending."),
+        ({"counts": {"pending": 3}, "waiting": [wait(7, "a_new_reason", None)]}, "Waiting: a new reason."),
     ],
 )
 def test_what_a_campaign_does_is_one_sentence(values: dict[str, Any], said: str) -> None:
@@ -113,15 +122,19 @@ def test_a_campaign_waits_only_when_all_its_active_accounts_do_and_then_for_the_
         {"id": 2, "name": "B", "status": "active", "status_reason": None},
         {"id": 3, "name": "C", "status": "deactivated", "status_reason": "190: expired"},
     ]
-    one = describe(accounts=accounts, counts={"pending": 1}, waiting=[lane_wait("A", "x", 30)])
+    one = describe(accounts=accounts, counts={"pending": 1}, waiting=[wait(1, "x", 30)])
     assert one["activity"] == "Sending."
     assert one["account.1"] == "Active; waiting: x, until 12:00:30 (30 s)"
     assert one["account.2"] == "Active; sending"
     assert one["account.3"] == "Deactivated: 190: expired"
-    both = describe(
-        accounts=accounts, counts={"pending": 1}, waiting=[lane_wait("A", "x", 30), lane_wait("B", "y", 20)]
-    )
+    both = describe(accounts=accounts, counts={"pending": 1}, waiting=[wait(1, "x", 30), wait(2, "y", 20)])
     assert both["activity"] == "Waiting: y, until 12:00:20 (20 s)."
+
+
+def test_a_campaign_that_waits_itself_says_so_and_its_accounts_do_not_send_for_it() -> None:
+    said = describe(counts={"pending": 1}, waiting=[wait(None, "outside_hours", 30)])
+    assert said["activity"] == "Waiting: outside hours, until 12:00:30 (30 s)."
+    assert said["account.7"] == "Active"
 
 
 def test_the_end_is_an_estimate_until_it_is_a_fact() -> None:

@@ -2,14 +2,16 @@
 
 import io
 import re
+import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from flask import Flask
 
-from campaign_engine.models import ContactImport, Template, User
-from campaign_engine.services import imports, users
+from campaign_engine.models import ContactImport, Reply, Template, User
+from campaign_engine.services import imports, notifications, users
 from tests import factories
 from tests.web.conftest import Caller
 
@@ -24,6 +26,16 @@ def theirs(stranger: Caller, database: Callable[[], Any]) -> dict[str, int]:
         company = user.company
         template = Template(company_id=company.id, name="t", language="en", components=[])
         session.add(template)
+        reply = Reply(
+            company_id=company.id,
+            account_id=factories.account(session, company).id,
+            provider_message_id="wamid.theirs",
+            phone_key="551187654321",
+            kind="text",
+            intent="likely",
+            received_at=datetime(2026, 11, 20, tzinfo=UTC),
+        )
+        session.add(reply)
         record: ContactImport = imports.create(
             session,
             company_id=company.id,
@@ -42,8 +54,12 @@ def theirs(stranger: Caller, database: Callable[[], Any]) -> dict[str, int]:
             "campaign_id": factories.campaign(session, user).id,
             "template_id": template.id,
             "import_id": record.id,
+            "reply_id": reply.id,
             "user_id": user.id,
             "token_id": users.create_token(session, user).token.id,
+            "notification_id": notifications.notify(
+                session, company_id=company.id, kind="test", severity="info", text="Theirs."
+            ).id,
         }
 
 
@@ -55,10 +71,17 @@ def test_everything_of_another_company_is_not_found(app: Flask, call: Caller, th
         if rule.rule in ADDRESSES_WITHOUT_IDS_OF_A_COMPANY:
             continue
         path = re.sub(r"<id:(\w+)>", lambda found: str(theirs[found[1]]), rule.rule.removeprefix("/api/v1"))
+        path = re.sub(r"<uuid:\w+>", str(uuid.uuid4()), path)
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             body: dict[str, Any] = {}
             if path.endswith("/contacts"):
                 body = {"contact_ids": ["1"]}
+            elif path.endswith("/test"):
+                body = {"phone": "+5511987654321"}
+            elif path.endswith("/decide"):
+                body = {"decision": "dismissed"}
+            elif path.endswith("/retry"):
+                body = {"classes": ["recipient"]}
             elif rule.rule.endswith("<id:list_id>"):
                 body = {"name": "Mine now"}
             answer = call(method, path, json=body) if method in ("POST", "PATCH", "DELETE") else call(method, path)
@@ -68,7 +91,10 @@ def test_everything_of_another_company_is_not_found(app: Flask, call: Caller, th
 
 
 def test_nothing_of_another_company_is_listed(call: Caller, theirs: dict[str, int]) -> None:
-    for path in ("accounts", "contacts", "lists", "campaigns", "templates", "opt-outs"):
+    for path in (
+        *("accounts", "contacts", "lists", "campaigns", "templates", "opt-outs", "replies", "notifications"),
+        "audit-log",
+    ):
         assert call("GET", f"/{path}").json["items"] == [], path
     assert [int(each["id"]) for each in call("GET", "/users").json["items"]] == [call.user_id]
     assert len(call("GET", "/tokens").json["items"]) == 1

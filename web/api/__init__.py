@@ -6,24 +6,46 @@ import flask_smorest
 from apispec.ext.marshmallow import MarshmallowPlugin
 from flask import Flask
 
-from web.api import accounts, campaigns, company, contacts, imports, lists, standing, templates
+from web.api import (
+    accounts,
+    audit_log,
+    campaign_actions,
+    campaigns,
+    company,
+    contact_sync,
+    contacts,
+    imports,
+    lists,
+    notifications,
+    opt_outs,
+    preflight,
+    replies,
+    standing,
+    templates,
+)
 from web.api.blueprint import Blueprint, IdConverter
 from web.schemas.base import ProblemSchema
 from web.schemas.fields import Id, Instant, Value
 
 BLUEPRINTS: tuple[Blueprint, ...] = (
     accounts.blueprint,
+    contact_sync.blueprint,
     contacts.blueprint,
     imports.blueprint,
     lists.blueprint,
     templates.blueprint,
     campaigns.blueprint,
-    contacts.opt_outs,
+    campaign_actions.blueprint,
+    preflight.blueprint,
+    opt_outs.blueprint,
+    replies.blueprint,
     standing.rate_limits,
     standing.queues,
     company.tokens,
     company.people,
     company.company,
+    notifications.blueprint,
+    audit_log.blueprint,
 )
 
 DESCRIPTION = (

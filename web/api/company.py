@@ -7,6 +7,7 @@ from campaign_engine.models import Company, Role
 from campaign_engine.services import accounts, users
 from jobs.enqueueing import enqueue_lanes
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
+from web.auditing import audited
 from web.auth import current_user
 from web.hints import hint
 from web.schemas.base import PageQuery
@@ -44,6 +45,7 @@ def create_token(values: dict[str, Any]) -> Any:
     """Make a token; this answer is the only one that has it."""
     with transaction() as session:
         made = users.create_token(session, current_user(), name=values["name"])
+        audited(session, "token.created", ("token", made.token.id), prefix=made.token.prefix)
         shown = {name: getattr(made.token, name) for name in ("id", "name", "prefix", "created_at", "last_used_at")}
         return {**shown, "token": made.secret}
 
@@ -54,6 +56,7 @@ def revoke_token(token_id: int) -> None:
     """Make a token useless at once."""
     with transaction() as session:
         users.revoke_token(session, current_user(), token_id)
+        audited(session, "token.revoked", ("token", token_id))
 
 
 @people.route("/users", methods=["GET"])
@@ -73,7 +76,9 @@ def list_users(query: dict[str, Any]) -> Any:
 def create_user(values: dict[str, Any]) -> Any:
     """Create a user."""
     with transaction() as session:
-        return users.create(session, company=session.get_one(Company, company_id()), **values)
+        made = users.create(session, company=session.get_one(Company, company_id()), **values)
+        audited(session, "user.created", ("user", made.id), email=made.email, role=made.role)
+        return made
 
 
 @people.route("/users/<id:user_id>", methods=["GET"])
@@ -92,6 +97,8 @@ def change_user(values: dict[str, Any], user_id: int) -> Any:
     with transaction() as session:
         user = users.get(session, company_id(), user_id)
         users.update(session, user, **values)
+        role = {"role": user.role} if "role" in values else {}
+        audited(session, "user.changed", ("user", user.id), fields=sorted(values), **role)
         return user
 
 
@@ -100,7 +107,9 @@ def change_user(values: dict[str, Any], user_id: int) -> Any:
 def delete_user(user_id: int) -> None:
     """Delete a user who owns no campaigns, and the user's tokens."""
     with transaction() as session:
-        users.delete(session, users.get(session, company_id(), user_id))
+        user = users.get(session, company_id(), user_id)
+        audited(session, "user.deleted", ("user", user_id), email=user.email)
+        users.delete(session, user)
 
 
 @company.route("/company/settings", methods=["GET"])
@@ -119,6 +128,7 @@ def change_settings(values: dict[str, Any]) -> Any:
     with transaction() as session:
         found = session.get_one(Company, company_id())
         users.update_company(session, found, values=values)
+        audited(session, "company.changed", ("company", found.id), fields=sorted(values))
         mine = accounts.of_company(session, found.id, limit=MOST_WOKEN)
         hint(session, enqueue_lanes, [account.id for account in mine])
         return _shown(found)

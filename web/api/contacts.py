@@ -1,18 +1,14 @@
-"""Contacts, and the people who do not want to be written to."""
+"""Contacts."""
 
 from typing import Any
 
-from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
-from campaign_engine.models import OptOut
 from campaign_engine.services import contacts
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
 from web.runtime import runtime
-from web.schemas.base import PageQuery
-from web.schemas.contacts import ContactPageSchema, ContactQuery, ContactSchema, OptOutPageSchema, OptOutSchema
+from web.schemas.contacts import ContactPageSchema, ContactQuery, ContactSchema
 
 blueprint = Blueprint("contacts", __name__, description="People with a number.")
-opt_outs = Blueprint("opt-outs", __name__, description="People who must not be written to, whatever is imported.")
 
 
 @blueprint.route("/contacts", methods=["GET"])
@@ -64,51 +60,6 @@ def delete_contact(contact_id: int) -> None:
     """Delete a contact; its messages and an opt-out of the person stay."""
     with transaction() as session:
         contacts.delete_contact(session, contacts.get(session, company_id(), contact_id))
-
-
-@opt_outs.route("/opt-outs", methods=["GET"])
-@opt_outs.arguments(PageQuery, location="query")
-@opt_outs.response(200, OptOutPageSchema)
-def list_opt_outs(query: dict[str, Any]) -> Any:
-    """List who opted out."""
-    with transaction() as session:
-        (after_key,) = decode_cursor(query["cursor"], str) or ("",)
-        found = contacts.opt_outs_of(session, company_id(), after_key=after_key, limit=query["limit"] + 1)
-        listed = page(found, limit=query["limit"], position=lambda opted_out: [opted_out.phone_key])
-        return {**listed, "items": [_shown(opted_out) for opted_out in listed["items"]]}
-
-
-@opt_outs.route("/opt-outs", methods=["POST"])
-@opt_outs.arguments(OptOutSchema)
-@opt_outs.response(201, OptOutSchema)
-def create_opt_out(values: dict[str, Any]) -> Any:
-    """Note that a person must not be written to; messages that wait are left out when their turn comes."""
-    with transaction() as session:
-        opted_out = contacts.opt_out(
-            session,
-            company_id=company_id(),
-            phone=values["phone"],
-            source="api",
-            default_region=default_region(),
-            now=utc_now(),
-        )
-        return _shown(opted_out)
-
-
-@opt_outs.route("/opt-outs/<phone>", methods=["DELETE"])
-@opt_outs.response(204)
-def lift_opt_out(phone: str) -> None:
-    """Let a person be written to again."""
-    with transaction() as session:
-        contacts.lift_opt_out(session, company_id=company_id(), phone=phone, default_region=default_region())
-
-
-def _shown(opted_out: OptOut) -> dict[str, Any]:
-    return {
-        "phone": f"+{opted_out.phone_key}",
-        "source": opted_out.source,
-        "opted_out_at": opted_out.opted_out_at,
-    }
 
 
 def default_region() -> str:

@@ -2,10 +2,21 @@
 
 from flask import Flask
 
-from web.pages import accounts, campaigns, imports, rendering, signing_in
+from web.pages import (
+    accounts,
+    campaign_actions,
+    campaign_schedule,
+    campaigns,
+    imports,
+    notifications,
+    rendering,
+    replies,
+    signing_in,
+)
 from web.pages.blueprint import blueprint
 
-SECTIONS = (signing_in, campaigns, imports, accounts)  # imported for their routes
+# Imported for their routes.
+SECTIONS = (signing_in, campaigns, campaign_actions, campaign_schedule, imports, accounts, notifications, replies)
 
 
 def register(app: Flask) -> None:

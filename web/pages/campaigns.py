@@ -13,11 +13,13 @@ from campaign_engine.db import transaction
 from campaign_engine.errors import InvalidInput, TransitionNotAllowed
 from campaign_engine.models import Campaign, Role, User
 from campaign_engine.services import campaigns as service
+from campaign_engine.services.audit import CAMPAIGN_ACTIONS
 from campaign_engine.services.progress import STATES
 from jobs import enqueueing
 from web import auth
+from web.auditing import audited
 from web.hints import hint
-from web.pages import facts, ledger, words
+from web.pages import campaign_actions, campaign_preflight, campaign_schedule, facts, ledger, words
 from web.pages.blueprint import blueprint
 from web.pages.content import shown_content
 from web.pages.rendering import zone
@@ -66,7 +68,8 @@ def campaign(campaign_id: int) -> str:
     with transaction() as session:
         found = service.get(session, auth.current_user().company_id, campaign_id)
         [progress] = read_progress(session, [found])
-        failures = ledger.failures(session, found.id)
+        sections = campaign_actions.shown(session, found) | campaign_schedule.shown(session, found)
+        sections |= campaign_preflight.shown(session, found)
         messages = ledger.messages(session, found.id, status=chosen, start=start, limit=MESSAGES_PER_PAGE + 1)
         owner = session.get(User, found.owner_id)
     page = messages[:MESSAGES_PER_PAGE]
@@ -79,8 +82,7 @@ def campaign(campaign_id: int) -> str:
         verbs=words.verbs_of(found.status) if auth.may(Role.OPERATOR) else [],
         states=STATES,
         message_text=shown_content(found.content),
-        failures=failures[: ledger.FAILURE_GROUPS],
-        failures_cut=len(failures) > ledger.FAILURE_GROUPS,
+        **sections,
         filters=[
             (None, "Tried, latest first"),
             *((state, words.MESSAGE_STATUS[state].label) for state in STATES),
@@ -109,6 +111,7 @@ def act(campaign_id: int, verb: str) -> Response:
     try:
         with transaction() as session:
             _ACTIONS[verb](session, service.get(session, auth.current_user().company_id, campaign_id))
+            audited(session, CAMPAIGN_ACTIONS[verb], ("campaign", campaign_id))
     except InvalidInput as error:
         flash(" ".join(sentence for sentences in error.errors.values() for sentence in sentences), "error")
     except TransitionNotAllowed as error:

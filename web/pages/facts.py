@@ -5,12 +5,13 @@ those of the `data-show` attributes.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from campaign_engine.rules import waiting
 from web.pages import words
 
 NONE = "–"
@@ -151,9 +152,10 @@ def activity(progress: Mapping[str, Any], *, zone: ZoneInfo, now: datetime) -> s
     counts = progress["counts"]
     left = counts["pending"] + counts["sending"]
     if status == "draft":
-        return "Not started."
+        return f"Not started: {reason}." if reason else "Not started."
     if status == "scheduled":
-        return f"Starts by itself at {clock(progress['scheduled_at'], zone, now=now)}."
+        at = clock(progress["scheduled_at"], zone, now=now)
+        return f"Due since {at}; it cannot start: {reason}." if reason else f"Starts by itself at {at}."
     if status == "preparing":
         return "Its messages are being written."
     if status == "paused":
@@ -164,6 +166,9 @@ def activity(progress: Mapping[str, Any], *, zone: ZoneInfo, now: datetime) -> s
         return f"Cancelled; {number(left)} never sent."
     if status == "failed":
         return f"It could not be prepared: {reason or 'no reason is known'}."
+    own = _wait_of(None, progress, now)
+    if own is not None:
+        return f"Waiting: {_wait_text(own, zone=zone, now=now)}."
     waits = [account for account in progress["accounts"] if _wait_of(account, progress, now) is not None]
     active = [account for account in progress["accounts"] if account["status"] == "active"]
     if not active:
@@ -189,7 +194,8 @@ def account_now(account: Mapping[str, Any], progress: Mapping[str, Any], *, zone
     wait = _wait_of(account, progress, now)
     if wait is not None:
         return f"Active; waiting: {_wait_text(wait, zone=zone, now=now)}"
-    sends = progress["status"] == "running" and progress["counts"]["pending"] + progress["counts"]["sending"]
+    left = progress["counts"]["pending"] + progress["counts"]["sending"]
+    sends = progress["status"] == "running" and left and _wait_of(None, progress, now) is None
     return "Active; sending" if sends else "Active"
 
 
@@ -203,19 +209,16 @@ def bar_label(counts: Mapping[str, int], total: int) -> str:
     return f"Of {number(total)} messages: {', '.join(parts)}." if parts else "No messages yet."
 
 
-def _wait_of(account: Mapping[str, Any], progress: Mapping[str, Any], now: datetime) -> Mapping[str, Any] | None:
-    """Return what this account waits for; the text of the contract begins with the account's name."""
-    for wait in progress["waiting"]:
-        mine: bool = wait["text"] == f"{account['name']}: {wait['reason']}."
-        if mine and (wait["until"] is None or wait["until"] > now):
-            return wait  # type: ignore[no-any-return]
-    return None
+def _wait_of(account: Mapping[str, Any] | None, progress: Mapping[str, Any], now: datetime) -> Mapping[str, Any] | None:
+    """Return what this account waits for; without an account, what the campaign itself does."""
+    account_id = account["id"] if account is not None else None
+    waits: Sequence[Mapping[str, Any]] = progress["waiting"]
+    mine = [wait for wait in waits if wait["account_id"] == account_id]
+    return next((wait for wait in mine if wait["until"] is None or wait["until"] > now), None)
 
 
 def _wait_text(wait: Mapping[str, Any], *, zone: ZoneInfo, now: datetime) -> str:
-    reason = str(wait["reason"])
-    if reason.startswith("limit: "):
-        reason = f"limit of the {reason.removeprefix('limit: ')}"
+    reason = waiting.phrase(wait["reason"])
     if wait["until"] is None:
         return reason
     left = duration((wait["until"] - now).total_seconds())

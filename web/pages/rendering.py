@@ -10,9 +10,12 @@ from campaign_engine.clock import utc_now
 from campaign_engine.models import Role, User
 from web import auth
 from web.pages import facts, words
+from web.pages.notifications import unread_count
+from web.pages.replies import undecided_count
 
 NAVIGATION = (
     ("Campaigns", "pages.campaigns", "campaigns"),
+    ("Replies", "pages.replies", "replies"),
     ("Imports", "pages.imports", "imports"),
     ("Accounts", "pages.accounts", "accounts"),
 )
@@ -24,6 +27,8 @@ SECTION_OF = {
     "pages.upload_import": "imports",
     "pages.contact_import": "imports",
     "pages.accounts": "accounts",
+    "pages.notifications": "notifications",
+    "pages.replies": "replies",
 }
 DASHBOARD = ("Queues", "rq_dashboard.queues_overview", "queues")
 
@@ -63,6 +68,9 @@ def _frame() -> dict[str, Any]:
         "zone_words": facts.zone_name(zone(), utc_now()),
         "words": words,
         "segments": facts.segments,
+        # Called by the frame of pages alone: an error page asks nobody.
+        "unread_notifications": unread_count,
+        "undecided_replies": undecided_count,
     }
 
 

@@ -49,10 +49,27 @@ ACCOUNT_STATUS: Mapping[str, Word] = {
     "deleted": Word("Deleted", "Kept for the history of its messages."),
 }
 
+INTENT: Mapping[str, Word] = {
+    "certain": Word("Opted out", "Asked to be left alone; gets no more messages."),
+    "likely": Word("May mean stop", "Nothing is sent to this person until somebody has decided."),
+    "resume": Word("Wants messages", "Asked to be written to again."),
+    "none": Word("Reply", "Says nothing about further messages."),
+}
+INTENT_BADGE = {"certain": "failed", "likely": "warning", "resume": "active", "none": "info"}
+DECISION = {"opted_out": "Decided: no more messages.", "dismissed": "Decided: written to again."}
+
+SEVERITY: Mapping[str, Word] = {
+    "info": Word("Information", "Good to know; nothing needs to be done."),
+    "warning": Word("Warning", "Somebody should look at it soon."),
+    "error": Word("Problem", "Something has stopped until a person acts."),
+}
+
 PROVIDER = {"cloud_api": "WhatsApp Cloud API", "evolution": "Evolution API"}
 
 MESSAGE_REASON = {
     "opted_out": "opted out",
+    "blocked": "on the blocklist",
+    "held_for_review": "a reply of theirs waits for a decision",
     "excluded": "on an excluded list",
     "duplicate": "the same person twice",
     "answer_lost": "the provider's answer was lost",
@@ -66,6 +83,15 @@ ERROR_CLASS = {
     "campaign": "the content",
     "account": "the account",
     "unknown": "outcome not known",
+}
+
+LEFT_OUT = {
+    "duplicate": "Named twice",
+    "opted_out": "Opted out",
+    "blocked": "Blocked",
+    "held_for_review": "Held for review",
+    "excluded": "On an excluded list",
+    "missing_variables": "Lack a variable",
 }
 
 VERBS = {"start": "Start", "pause": "Pause", "resume": "Resume", "cancel": "Cancel"}

@@ -6,7 +6,7 @@ from marshmallow import fields, validate
 
 from campaign_engine.models import Role
 from web.schemas.base import Schema, page_of
-from web.schemas.fields import SECONDS, Id, Instant, Name, Number, Text, TimeZone, Whole
+from web.schemas.fields import SECONDS, START_LATE, Id, Instant, Name, Number, Text, TimeZone, Whole
 
 
 class TokenSchema(Schema):
@@ -47,6 +47,25 @@ class SettingsSchema(Schema):
     timezone = TimeZone()
     whatsapp_rate_limit = Text(max_chars=40, allow_none=True, metadata={"description": "Of each account: 20/minute."})
     campaign_rate_limit = Text(max_chars=40, allow_none=True, metadata={"description": "Of each user: 100/minute."})
+    frequency_cap = Text(
+        max_chars=40,
+        allow_none=True,
+        metadata={"description": "Messages a person gets of all campaigns together: 2/7 days; at most 90 days."},
+    )
+    start_late_s = Number(
+        allow_none=True,
+        validate=START_LATE,
+        metadata={"description": "How late a missed start is still made up for; later, a person decides."},
+    )
+    opt_out_confirmation = fields.Boolean(
+        allow_none=True,
+        truthy={True},
+        falsy={False},
+        metadata={"description": "Whether an opt-out is confirmed to the person, once, within 24 hours; null: yes."},
+    )
+    opt_out_confirmation_text = Text(
+        max_chars=1000, allow_none=True, metadata={"description": "Instead of our own words in the person's language."}
+    )
     message_interval_s = Number(allow_none=True, validate=SECONDS)
     longer_interval_after = Whole(allow_none=True, validate=validate.Range(min=0, max=100_000))
     greater_interval_s = Number(allow_none=True, validate=SECONDS)

@@ -1,4 +1,4 @@
-"""Contacts, their lists, imports of them, and people who do not want to be written to."""
+"""Contacts, their lists, and imports of them."""
 
 import json
 from collections.abc import Mapping
@@ -44,14 +44,6 @@ class MembershipSchema(Schema):
 
     changed_count = fields.Integer(metadata={"description": "Contacts that were not (or were) on the list before."})
     contact_count = fields.Integer()
-
-
-class OptOutSchema(Schema):
-    """A person who must not be written to; `phone` is the person's identity, whatever the spelling given."""
-
-    phone = Text(max_chars=100, required=True)
-    source = fields.String(dump_only=True)
-    opted_out_at = Instant(dump_only=True)
 
 
 class JsonObject(fields.Dict):
@@ -118,4 +110,3 @@ class ImportSchema(Schema):
 
 ContactPageSchema: Any = page_of(ContactSchema)
 ListPageSchema: Any = page_of(ListSchema)
-OptOutPageSchema: Any = page_of(OptOutSchema)

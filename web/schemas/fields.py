@@ -13,6 +13,7 @@ MAX_ID = 2**63 - 1
 NAME_CHARS = 200
 MAX_VALUE_CHARS = 4096
 SECONDS = validate.Range(min=0, max=86400, error="Accepted is a number of seconds from 0 to 86400.")
+START_LATE = validate.Range(min=0, max=30 * 86400, error="Accepted is a number of seconds from 0 to 2592000.")
 
 
 class Id(fields.Field[int]):

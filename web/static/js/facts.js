@@ -10,6 +10,13 @@ const CAMPAIGN_STATUS = {
   draft: "Draft", scheduled: "Scheduled", preparing: "Preparing", running: "Running", paused: "Paused",
   completed: "Completed", cancelled: "Cancelled", failed: "Failed",
 };
+const WAIT = {
+  schedule: "starts by itself", paused: "paused", outside_hours: "outside hours", pacing: "pacing",
+  campaign_delay: "delay of the campaign", account_limit: "limit of the account", user_limit: "user limit",
+  warm_up: "warm-up limit", daily_recipients: "limit of recipients in 24 hours", cool_down: "cooling down",
+  retry_backoff: "backoff before retries", provider_unreachable: "provider unreachable", limiter_away: "limiter away",
+  other_accounts: "other accounts send what is left", turn_over: "other campaigns", account_inactive: "not active",
+};
 const ACCOUNT_STATUS = { active: "Active", deactivated: "Deactivated", deleted: "Deleted" };
 
 export function number(value) {
@@ -118,13 +125,18 @@ function eta(progress, zone, now) {
 function activity(progress, zone, now) {
   const { status, status_reason: reason, counts } = progress;
   const left = counts.pending + counts.sending;
-  if (status === "draft") return "Not started.";
-  if (status === "scheduled") return `Starts by itself at ${clock(Date.parse(progress.scheduled_at), zone, now)}.`;
+  if (status === "draft") return reason ? `Not started: ${reason}.` : "Not started.";
+  if (status === "scheduled") {
+    const at = clock(Date.parse(progress.scheduled_at), zone, now);
+    return reason ? `Due since ${at}; it cannot start: ${reason}.` : `Starts by itself at ${at}.`;
+  }
   if (status === "preparing") return "Its messages are being written.";
   if (status === "paused") return paused(reason);
   if (status === "completed") return "Nothing is left to send.";
   if (status === "cancelled") return `Cancelled; ${number(left)} never sent.`;
   if (status === "failed") return `It could not be prepared: ${reason || "no reason is known"}.`;
+  const own = waitOf(null, progress, now);
+  if (own) return `Waiting: ${waitText(own, zone, now)}.`;
   const waits = progress.accounts.map((account) => waitOf(account, progress, now)).filter(Boolean);
   const active = progress.accounts.filter((account) => account.status === "active");
   if (!active.length) return "Waiting: none of its accounts is active.";
@@ -146,7 +158,8 @@ function accountNow(account, progress, zone, now) {
   }
   const wait = waitOf(account, progress, now);
   if (wait) return `Active; waiting: ${waitText(wait, zone, now)}`;
-  const sends = progress.status === "running" && progress.counts.pending + progress.counts.sending > 0;
+  const left = progress.counts.pending + progress.counts.sending;
+  const sends = progress.status === "running" && left > 0 && !waitOf(null, progress, now);
   return sends ? "Active; sending" : "Active";
 }
 
@@ -157,12 +170,12 @@ function barLabel(counts, total) {
 }
 
 function waitOf(account, progress, now) {
-  return progress.waiting.find((wait) =>
-    wait.text === `${account.name}: ${wait.reason}.` && (!wait.until || Date.parse(wait.until) > now));
+  const id = account ? account.id : null;
+  return progress.waiting.find((wait) => wait.account_id === id && (!wait.until || Date.parse(wait.until) > now));
 }
 
 function waitText(wait, zone, now) {
-  const reason = wait.reason.replace(/^limit: /, "limit of the ");
+  const reason = WAIT[wait.reason] ?? wait.reason.replaceAll("_", " ");
   if (!wait.until) return reason;
   const until = Date.parse(wait.until);
   return `${reason}, until ${clock(until, zone, now, true)} (${duration((until - now) / 1000)})`;
