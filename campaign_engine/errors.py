@@ -5,6 +5,7 @@
     ├── NotFound                no such thing, or it belongs to another company
     ├── AlreadyExists           a unique name is taken
     ├── TransitionNotAllowed    the state does not allow it
+    │   └── GraceNotOver        not yet; says when
     ├── NotAuthenticated        no or wrong credentials
     ├── NotAllowed              the role does not suffice
     ├── TooManyRequests         a limit of the API is spent; says when it is free again
@@ -73,6 +74,21 @@ class TransitionNotAllowed(EngineError):
     def __init__(self, *, kind: str, verb: str, status: str, code: str | None = None) -> None:
         super().__init__(f"This {kind} is {status}; it cannot {verb} now.", code=code)
         self.status = status
+
+
+class GraceNotOver(TransitionNotAllowed):
+    """The outcome of a message is unknown, and a webhook may still tell it until `over_at`."""
+
+    code = "grace_not_over"
+
+    def __init__(self, over_at: datetime) -> None:
+        EngineError.__init__(
+            self,
+            "The provider may still say what became of this message;"
+            f" it can be resent from {over_at.isoformat(timespec='seconds').replace('+00:00', 'Z')} on.",
+        )
+        self.status = "unknown"
+        self.over_at = over_at
 
 
 class NotAuthenticated(EngineError):
