@@ -180,6 +180,7 @@ class Turn:
         with transaction() as session:
             plan = sending.plan(session, self._account_id, config=self._config, line=self._line)
         if plan is None or not plan.candidates:
+            self._plan_is_stale = True
             return None
         if self._pipeline is None:
             self._pipeline = Pipeline(

@@ -10,6 +10,7 @@ import ctypes
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.resources import files
 from types import FrameType
 from typing import Any
@@ -44,6 +45,14 @@ def write_scheduled(queue: Queue, job: Job, connection: Any) -> None:
     job.save(pipeline=connection)
 
 
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """How many jobs were moved, and in how many seconds the next of the others is due (None: there is none)."""
+
+    moved: int
+    next_in_s: float | None
+
+
 class Promoter:
     """Moves what is due from the scheduled registries to the queues. Several may run."""
 
@@ -56,10 +65,10 @@ class Promoter:
             queue = Queue(name, connection=connection)
             self._keys += [queue.scheduled_job_registry.key, queue.key]
 
-    def promote(self, *, now_s: float = 0) -> int:
-        """Promote; return how many jobs were moved. `now_s` is filled by tests only: 0 is the server's clock."""
-        moved: int = self._script(keys=self._keys, args=[self.BATCH, Job.redis_job_namespace_prefix, repr(now_s)])
-        return moved
+    def promote(self, *, now_s: float = 0) -> Promotion:
+        """Move what is due to its queue. `now_s` is filled by tests only: 0 is the server's clock."""
+        moved, next_us = self._script(keys=self._keys, args=[self.BATCH, Job.redis_job_namespace_prefix, repr(now_s)])
+        return Promotion(moved=moved, next_in_s=next_us / 1e6 if next_us >= 0 else None)
 
 
 class Worker(SimpleWorker):

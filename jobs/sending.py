@@ -4,6 +4,7 @@ A turn hands over claimed rows and takes back what became of them, in whatever o
 barrier, so one slow answer holds up nobody. Each request is marked in the journal as it leaves.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +21,13 @@ from campaign_engine.services.settling import Settlement, settlement_of
 from jobs.calling import CallThreads
 from jobs.journal import Journal
 
-ROWS_PER_CALL = 3
-"""Rows in hand for each call in flight: one is being sent, two wait, so that no call waits for statements."""
+AHEAD_S = 0.1
+"""For how long the rows in hand that no call has taken yet would last: long enough that no call waits for statements,
+short enough that a pause holds at once.
+"""
+
+MOST_AHEAD = 2
+"""The most of them, for each call in flight."""
 
 GATHER_S = 0.03
 """How long answers are gathered after the first one: many rows in one statement, and nobody waits for long."""
@@ -67,7 +73,9 @@ class Pipeline:
     def __init__(
         self, *, provider: Provider, sender: Sender, journal: Journal, threads: CallThreads, max_in_flight: int
     ) -> None:
-        self._capacity = ROWS_PER_CALL * max_in_flight
+        self._max_in_flight = max_in_flight
+        self._ahead = max_in_flight  # until it is known how fast the provider answers
+        self._taken_at = time.monotonic()
         self._provider = provider
         self._sender = sender
         self._journal = journal
@@ -86,12 +94,12 @@ class Pipeline:
     @property
     def room(self) -> int:
         """How many more rows to hand over, so that every call in flight has its successor at hand."""
-        return self._capacity - self.in_hand
+        return self._max_in_flight + self._ahead - self.in_hand
 
     @property
     def has_room(self) -> bool:
         """Whether a claim is worth its statements: a claim of a few rows costs as many as one of many."""
-        return self.room >= max(1, self._capacity // 3)
+        return self.room >= max(1, (self._max_in_flight + self._ahead) // 3)
 
     def feed(self, rows: Sequence[Waiting], *, contents: Mapping[int, Mapping[str, Any]]) -> None:
         """Hand over claimed rows, in the order of sending; `contents` is what each campaign says, by campaign id."""
@@ -118,7 +126,16 @@ class Pipeline:
                 gather_until = time.monotonic() + GATHER_S
             self._call_count -= 1
             taken.append(self._fate_of(call.row, outcome))
+        self._look_ahead(len(taken))
         return taken
+
+    def _look_ahead(self, answered: int) -> None:
+        """Learn from what was answered since the last time how many rows to have ready."""
+        now = time.monotonic()
+        wanted = answered / max(now - self._taken_at, 0.001) * AHEAD_S
+        self._taken_at = now
+        smoothed = (self._ahead + wanted) / 2
+        self._ahead = max(1, min(math.ceil(smoothed), MOST_AHEAD * self._max_in_flight))
 
     def recall(self) -> list[Sent]:
         """Call back the rows whose calls have not begun; they are settled as if they had not been claimed."""

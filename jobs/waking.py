@@ -46,6 +46,10 @@ def _wait_key(account_id: int) -> str:
     return f"lane:{account_id}:wait"
 
 
+_HELD = "lanes:held"
+"""Every lane at work, by when its lease ends (milliseconds): one that is still here then was not given up."""
+
+
 def arm(connection: Redis, account_id: int, *, at: datetime, line: Line = Line.FIRST) -> None:
     """Make sure that the lane has a waiting turn, at `at` or earlier. One that waits for later is brought forward.
 
@@ -140,30 +144,61 @@ def waits_of(connection: Redis, account_ids: Iterable[int]) -> Mapping[int, Wait
     return found
 
 
-_TAKE = """
-if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
-redis.call('SADD', KEYS[2], ARGV[3])
-redis.call('EXPIRE', KEYS[2], 3600)
-return 0
+_NOW = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+"""
+# A command whose answer was lost is sent again: the lane is ours already then.
+_TAKE = f"""
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then
+  redis.call('SADD', KEYS[2], ARGV[3])
+  redis.call('EXPIRE', KEYS[2], 3600)
+  return 0
+end
+{_NOW}
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('ZADD', KEYS[3], now + ARGV[2], ARGV[4])
+return 1
 """
 _RELEASE = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {} end
 local turned_away = redis.call('SMEMBERS', KEYS[2])
 redis.call('DEL', KEYS[1], KEYS[2])
+redis.call('ZREM', KEYS[3], ARGV[2])
 return turned_away
 """
-_RENEW = """
+_RENEW = f"""
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end
+{_NOW}
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('ZADD', KEYS[2], now + ARGV[2], ARGV[3])
 return 1
+"""
+_OVERDUE = f"""
+{_NOW}
+if ARGV[1] ~= '0' then now = tonumber(ARGV[1]) end
+local lanes = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+return lanes
 """
 
 
 def release_lease(connection: Redis, account_id: int, token: uuid.UUID) -> list[Line]:
     """Give a lane up, if this turn still holds it; return the lines that were turned away meanwhile."""
-    lines = connection.eval(_RELEASE, 2, _lease_key(account_id), _turned_away_key(account_id), str(token))
+    lines = connection.eval(
+        _RELEASE, 3, _lease_key(account_id), _turned_away_key(account_id), _HELD, str(token), account_id
+    )
     return [Line(line.decode()) for line in lines]
+
+
+def take_abandoned(connection: Redis, *, now_ms: int = 0) -> list[int]:
+    """Return, once, the lanes whose lease has run out without being given up: whoever held them is dead.
+
+    `now_ms` is filled by tests only: 0 is the server's clock.
+    """
+    return [int(account_id) for account_id in connection.eval(_OVERDUE, 1, _HELD, now_ms)]
 
 
 def others_wait(connection: Redis, account_id: int, line: Line) -> bool:
@@ -195,8 +230,8 @@ class Lease:
     @classmethod
     def take(cls, connection: Redis, account_id: int, token: uuid.UUID, line: Line = Line.FIRST) -> "Lease | None":
         """Take the lane; or leave word for the turn that holds it, and return None."""
-        keys = [_lease_key(account_id), _turned_away_key(account_id)]
-        taken = connection.eval(_TAKE, 2, *keys, str(token), str(int(LEASE_TTL_S * 1000)), line)
+        keys = [_lease_key(account_id), _turned_away_key(account_id), _HELD]
+        taken = connection.eval(_TAKE, 3, *keys, str(token), str(int(LEASE_TTL_S * 1000)), line, account_id)
         return cls(connection, account_id, token) if taken else None
 
     def __enter__(self) -> "Lease":
@@ -213,9 +248,9 @@ class Lease:
     def _renew(self) -> None:
         while not self._ended.wait(LEASE_RENEW_S):
             try:
-                held = self._connection.eval(
-                    _RENEW, 1, _lease_key(self._account_id), str(self._token), str(int(LEASE_TTL_S * 1000))
-                )
+                keys = [_lease_key(self._account_id), _HELD]
+                ttl_ms = str(int(LEASE_TTL_S * 1000))
+                held = self._connection.eval(_RENEW, 2, *keys, str(self._token), ttl_ms, self._account_id)
             except RedisError:
                 continue  # Redis is away: nobody else can take the lane either.
             if not held:

@@ -1,10 +1,11 @@
 """The worker pool of a host: one preloaded parent, one child per worker, one queue per worker.
 
-The parent builds the application once, opens no connection, and forks. Children die with it. A child that dies is
+The parent builds the application once and forks, with no connection open. Children die with it. A child that dies is
 replaced, and what it had in hand is settled at once from its journal: calls that had begun become `unknown`, the others
 wait again.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -34,7 +35,15 @@ STOP_PATIENCE_S = 40.0
 
 RESPAWN_PAUSE_S = 0.5
 
+TAKEOVER_S = 1.0
+"""How often the pool looks for lanes that workers of other hosts have left behind: those hosts may be gone for good."""
+
 SWITCH_INTERVAL_S = 0.05
+
+GC_THRESHOLDS = (10_000, 20, 50)
+"""A turn makes some hundred objects a message and no circles: looking for circles as often as Python does on its own is
+wasted.
+"""
 
 
 @dataclass(slots=True)
@@ -53,6 +62,9 @@ class Pool:
         self._config = config
         self._wanted = {name: config.workers_of(name) for name in (only or queues.NAMES) if config.workers_of(name) > 0}
         self._runtime = build(config)
+        # The parent must see its children and signals also while Redis is away; workers wait for it (see `work`).
+        self._runtime.redis = connections.for_requests(config)
+        self._looked_at = 0.0
         self._children: dict[int, Child] = {}
         self._stopping = False
 
@@ -68,6 +80,7 @@ class Pool:
             self._reap()
             self._spawn_missing()
             self._settle_the_dead()
+            self._take_over()
             time.sleep(0.2)
         self._stop_all()
         self._settle_the_dead()
@@ -86,6 +99,7 @@ class Pool:
 
     def _spawn(self, name: str) -> None:
         parent = os.getpid()
+        self._runtime.redis.close()
         pid = os.fork()
         if pid == 0:
             status = 1
@@ -117,6 +131,16 @@ class Pool:
         except (OperationalError, RedisError) as error:
             log.warning("workers.recovery_waits", error=type(error).__name__)
             time.sleep(0.5)
+
+    def _take_over(self) -> None:
+        """Wake the lanes of dead workers that nobody else speaks for, in less time than the verification takes."""
+        if time.monotonic() < self._looked_at + TAKEOVER_S:
+            return
+        try:
+            wake_abandoned(self._runtime)
+        except RedisError as error:
+            log.warning("workers.takeover_waits", error=type(error).__name__)
+        self._looked_at = time.monotonic()
 
     def _stop_all(self) -> None:
         """Let calls in flight finish, bounded; then end what is left."""
@@ -161,12 +185,25 @@ def settle_testaments(current: Runtime) -> int:
     return moved
 
 
+def wake_abandoned(current: Runtime) -> None:
+    """Give every lane whose lease ran out under a dead worker a turn; its claims are left to the verification.
+
+    Raises:
+        RedisError: Redis is away; what was found and not woken is left to the verification.
+    """
+    for account_id in waking.take_abandoned(current.redis):
+        log.warning("lane.taken_over", account_id=account_id)
+        for line in Line:
+            waking.arm(current.redis, account_id, at=utc_now(), line=line)
+
+
 def work(current: Runtime, queue_name: str) -> int:
     """Be a worker of one queue until told to stop; return the exit status."""
     current.stopping.clear()
     # A thread that has marked its message must not lose the interpreter before it has written to the socket. The others
     # give it up at every network call anyway.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.set_threshold(*GC_THRESHOLDS)
     connection = connections.for_workers(current.config)
     current.redis = connection
     current.limiter_redis = connections.for_limits(current.config)

@@ -95,6 +95,27 @@ class Plant:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
+    def end(self, name: str, *, within_s: float) -> float:
+        """Ask a process to end, as a deploy does; return how many seconds it took."""
+        process = self._processes.pop(name)
+        asked_at = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise AssertionError(f"{name} did not end within {within_s:g} s\n{self.log(name)[-3000:]}") from None
+        return time.monotonic() - asked_at
+
+    def freeze(self, name: str) -> None:
+        """Let a process neither run nor end: its connections stay and nobody answers."""
+        os.killpg(self._processes[name].pid, signal.SIGSTOP)
+
+    def thaw(self, name: str) -> None:
+        """Let a frozen process go on."""
+        os.killpg(self._processes[name].pid, signal.SIGCONT)
+
     def children(self, name: str) -> list[int]:
         """Return the process ids of a process's own children."""
         parent = self._processes[name].pid

@@ -1,6 +1,7 @@
 """Turns of a lane, in this process, against the real simulator."""
 
 import json
+import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,14 +20,14 @@ from campaign_engine.providers.base import Outcome, Outgoing, Sender
 from campaign_engine.providers.cloud_api import CloudApi
 from campaign_engine.rules.waiting import WaitReason
 from campaign_engine.rules.working_hours import WEEKDAYS
-from campaign_engine.services import limits, progress
+from campaign_engine.services import campaigns, limits, progress
 from jobs import lanes, queues, waking
 from jobs.runtime import Runtime
 from ratelimit import Rate
 from tests import factories
 from tests.campaign_engine import numbered
 from tests.jobs.lane import lane, received, states
-from tests.simulator.running import Simulator
+from tests.simulator.running import Simulator, wait_for
 
 
 def _next_turn(current: Runtime, account_id: int) -> float | None:
@@ -464,3 +465,19 @@ def test_who_switched_our_marketing_off_is_not_written_to_again(current: Runtime
     with transaction() as session:
         barred = session.execute(text("SELECT phone_key, kind, source FROM opt_outs")).all()
     assert [tuple(row) for row in barred] == [(numbered.phone_key(0), "opted_out", "provider")]
+
+
+def test_a_pause_holds_after_the_calls_in_flight_however_slow_the_provider(current: Runtime, ledger: Simulator) -> None:
+    account_id, [campaign_id] = lane(ledger, count=80, max_in_flight=4)
+    ledger.behave(latency_ms=200)
+    turn = threading.Thread(target=lanes.run_turn, args=(account_id,))
+    turn.start()
+    wait_for(lambda: len(received(ledger)) >= 16)
+    with transaction() as session:
+        campaigns.pause(session, session.get_one(Campaign, campaign_id))
+    before = len(received(ledger))
+    turn.join()
+    ledger.behave(latency_ms=5)
+    # Four are in flight and as many at most were waiting for them; the next claim finds the campaign paused.
+    assert len(received(ledger)) - before <= 8
+    assert states()["pending"] >= 80 - before - 8

@@ -224,3 +224,32 @@ def test_a_campaign_that_only_waits_for_its_recipients_mornings_says_so(current:
         campaigns.cancel(session, session.get_one(Campaign, campaign_id), now=utc_now())
     lanes.run_turn(account_id)
     assert received(ledger) == []
+
+
+def test_a_small_campaign_is_through_after_some_twenty_messages_of_an_account_that_a_big_one_keeps_busy(
+    current: Runtime, ledger: Simulator
+) -> None:
+    account_id, [big] = lane(ledger, count=150, max_in_flight=1)
+    with transaction() as session:
+        parent = session.get_one(Campaign, big)
+        people = [{"phone": numbered.phone(5000 + at), "name": "Ana"} for at in range(10)]
+        small = drafts.create(
+            session,
+            company_id=parent.company_id,
+            owner_id=parent.owner_id,
+            values={
+                "name": "Small",
+                "account_ids": [account_id],
+                "audience": {"recipients": people},
+                "content": parent.content,
+                "pacing": {"message_delay_s": 0},
+            },
+            default_region="BR",
+            default_timezone="UTC",
+            now=utc_now(),
+        )
+        numbered.started(session, small, now=utc_now())
+    lanes.run_turn(account_id)
+    order = [int(entry["to"][-8:]) - 90000000 for entry in received(ledger)]
+    assert len(order) == 160
+    assert max(order.index(5000 + at) for at in range(10)) < 24

@@ -9,6 +9,7 @@ import redis as redis_package
 from rq import Queue
 from rq.job import Job
 
+from campaign_engine.services.sending import Line
 from jobs import queues, waking
 from jobs.rq_extensions import Promoter
 
@@ -37,13 +38,23 @@ def test_a_turn_is_promoted_at_its_microsecond_and_not_before(
     redis_client: redis_package.Redis, queue: Queue, promoter: Promoter
 ) -> None:
     waking.arm(redis_client, 7, at=T0)
-    assert promoter.promote(now_s=(T0 - MICROSECOND).timestamp()) == 0
-    assert promoter.promote(now_s=T0.timestamp()) == 1
-    assert promoter.promote(now_s=T0.timestamp()) == 0
+    assert promoter.promote(now_s=(T0 - MICROSECOND).timestamp()).moved == 0
+    assert promoter.promote(now_s=T0.timestamp()).moved == 1
+    assert promoter.promote(now_s=T0.timestamp()).moved == 0
     [job_id] = queue.get_job_ids()
     job = Job.fetch(job_id, connection=redis_client)
     assert (job.func_name, job.args, job.get_status().value) == (waking.TURN, (7,), "queued")
     assert job.description == "turn of account 7"
+
+
+def test_the_promoter_says_when_the_next_turn_is_due(redis_client: redis_package.Redis, promoter: Promoter) -> None:
+    assert promoter.promote(now_s=T0.timestamp()).next_in_s is None
+    waking.arm(redis_client, 7, at=T0 + timedelta(milliseconds=30))
+    waking.arm(redis_client, 8, at=T0 + timedelta(milliseconds=80), line=Line.SECOND)
+    assert promoter.promote(now_s=T0.timestamp()).next_in_s == pytest.approx(0.03, abs=2e-6)
+    later = promoter.promote(now_s=(T0 + timedelta(milliseconds=30)).timestamp())
+    assert later.moved == 1
+    assert later.next_in_s == pytest.approx(0.05, abs=2e-6)
 
 
 def test_many_turns_are_promoted_in_the_order_of_their_times(
@@ -51,7 +62,7 @@ def test_many_turns_are_promoted_in_the_order_of_their_times(
 ) -> None:
     for account in (3, 1, 2):
         waking.arm(redis_client, account, at=T0 + timedelta(milliseconds=account))
-    assert promoter.promote(now_s=(T0 + timedelta(seconds=1)).timestamp()) == 3
+    assert promoter.promote(now_s=(T0 + timedelta(seconds=1)).timestamp()).moved == 3
     assert [Job.fetch(each, connection=redis_client).args[0] for each in queue.get_job_ids()] == [1, 2, 3]
 
 
@@ -59,7 +70,7 @@ def test_two_schedulers_promote_each_turn_once(redis_client: redis_package.Redis
     for account in range(50):
         waking.arm(redis_client, account, at=T0)
     promoters = [Promoter(redis_client, queues.NAMES) for _ in range(2)]
-    assert sum(each.promote(now_s=T0.timestamp()) for each in promoters) == 50
+    assert sum(each.promote(now_s=T0.timestamp()).moved for each in promoters) == 50
     assert len(set(queue.get_job_ids())) == 50
 
 
@@ -68,7 +79,7 @@ def test_a_turn_whose_job_was_lost_is_dropped(
 ) -> None:
     waking.arm(redis_client, 7, at=T0)
     redis_client.delete(*[f"rq:job:{job_id}" for job_id in _scheduled(queue)])
-    assert promoter.promote(now_s=T0.timestamp()) == 0
+    assert promoter.promote(now_s=T0.timestamp()).moved == 0
     assert (_scheduled(queue), queue.get_job_ids()) == ({}, [])
 
 
@@ -147,6 +158,24 @@ def test_a_lease_ends_by_itself_with_a_dead_worker(redis_client: redis_package.R
     assert 0 < redis_client.pttl("lane:7:lease") <= waking.LEASE_TTL_S * 1000
 
 
+def test_a_lane_whose_worker_died_is_found_once_when_its_lease_has_run_out(redis_client: redis_package.Redis) -> None:
+    for account in (7, 8):
+        waking.Lease.take(redis_client, account, uuid.uuid4())
+    with waking.Lease.take(redis_client, 9, uuid.uuid4()) or pytest.fail("the lane is free"):
+        pass
+    ends_at_ms = time.time() * 1000 + waking.LEASE_TTL_S * 1000
+    assert waking.take_abandoned(redis_client) == []
+    assert waking.take_abandoned(redis_client, now_ms=int(ends_at_ms - 1000)) == []
+    assert sorted(waking.take_abandoned(redis_client, now_ms=int(ends_at_ms + 1000))) == [7, 8]
+    assert waking.take_abandoned(redis_client, now_ms=int(ends_at_ms + 1000)) == []
+
+
+def test_a_turn_whose_answer_was_lost_takes_its_lane_again(redis_client: redis_package.Redis) -> None:
+    token = uuid.uuid4()
+    assert waking.Lease.take(redis_client, 7, token) is not None
+    assert waking.Lease.take(redis_client, 7, token) is not None
+
+
 def test_why_a_lane_waits_can_be_read_until_it_is_over(redis_client: redis_package.Redis) -> None:
     until = datetime.now(UTC) + timedelta(seconds=30)
     waking.note_wait(redis_client, 7, reason="pacing of the account", until=until)
@@ -191,7 +220,7 @@ def test_promoting_with_the_servers_clock_is_never_early(
 ) -> None:
     at = datetime.now(UTC) + timedelta(milliseconds=80)
     waking.arm(redis_client, 7, at=at)
-    while not promoter.promote():
+    while not promoter.promote().moved:
         assert time.time() < at.timestamp() + 5
     seconds, microseconds = redis_client.time()
     assert seconds + microseconds / 1e6 >= at.timestamp()

@@ -1,0 +1,28 @@
+"""What the pool does about the dead."""
+
+import uuid
+
+import pytest
+
+from campaign_engine.services.sending import Line
+from jobs import waking, workers
+from jobs.runtime import Runtime
+
+
+def test_the_lane_of_a_vanished_host_gets_a_turn_on_both_lines(
+    current: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waking, "LEASE_TTL_S", 0.001)
+    waking.Lease.take(current.redis, 7, uuid.uuid4())
+    while current.redis.exists("lane:7:lease"):
+        pass
+    assert waking.lanes_with_a_turn(current.redis, [7]) == set()
+    workers.wake_abandoned(current)
+    for line in Line:
+        assert waking.lanes_with_a_turn(current.redis, [7], line) == {7}
+
+
+def test_a_lane_at_work_is_left_alone(current: Runtime) -> None:
+    waking.Lease.take(current.redis, 7, uuid.uuid4())
+    workers.wake_abandoned(current)
+    assert current.redis.zcard("rq:scheduled:campaign-messages") == 0
