@@ -202,8 +202,6 @@ class Turn:
         """Claim and hand over what may go now, so that the calls never run dry; or say why nothing may go."""
         assert self._pipeline is not None  # noqa: S101 - a plan was made
         now = utc_now()
-        if plan.account.on_probation and self._pipeline.in_hand:
-            return None  # The one message that goes first decides.
         if self._stop_what_closes(plan, now):
             return None
         choice = self._choose(plan, now)
@@ -292,6 +290,7 @@ class Turn:
             waiting,
             order=list(by_id),
             quantum=self._config.campaign_batch,
+            # On probation the one message that goes first decides: its answer is waited for before the next claim.
             room=1 if paced or plan.account.on_probation else room,
         )
         counts = Counter(sequence)

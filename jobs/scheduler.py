@@ -59,7 +59,7 @@ class ExactScheduler(RqScheduler):  # type: ignore[misc]
                 if not registered:
                     self.register_birth()
                     registered = True
-                tick_s = _tick(self._promoter.promote())
+                tick_s = tick_after(self._promoter.promote())
                 if time.monotonic() >= next_pass:
                     self._pass()
                     next_pass = time.monotonic() + PASS_S
@@ -89,7 +89,8 @@ class ExactScheduler(RqScheduler):  # type: ignore[misc]
                 self.remove_lock()
 
 
-def _tick(promotion: Promotion) -> float:
+def tick_after(promotion: Promotion) -> float:
+    """Return how many seconds to wait before the next look."""
     next_in_s = TICK_S if promotion.next_in_s is None else promotion.next_in_s
     return min(max(next_in_s, SHORTEST_TICK_S), TICK_S)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import redis as redis_package
 
+from jobs.workers import STOP_PATIENCE_S
 from tests.chaos.outages import IN_FLIGHT, VERIFY_INTERVAL_S, Manner, Server, Verdict, running_site
 from tests.end_to_end.plant import Plant
 
@@ -111,6 +112,27 @@ def test_a_deploy_loses_nothing_and_the_next_pool_goes_on_at_once(
     print(verdict)
     _assert_clean(verdict, 400)
     assert verdict.unknown_at_most == 0
+
+
+@pytest.mark.parametrize(
+    ("server", "manner"),
+    [(Server.PROVIDER, Manner.FROZEN), (Server.REDIS, Manner.REFUSED), (Server.POSTGRES, Manner.FROZEN)],
+)
+def test_a_pool_that_is_asked_to_end_during_an_outage_ends_within_its_bound(
+    server: Server, manner: Manner, tmp_path: Path, database_url: str, redis_url: str
+) -> None:
+    with running_site(tmp_path, database_url=database_url, redis_url=redis_url, count=COUNT) as site:
+        site.until_accepted(COUNT // 4)
+        cut_at = time.time()
+        site.cut(server, manner)
+        time.sleep(1)
+        ends_s = site.plant.end("workers", within_s=STOP_PATIENCE_S + 10)
+        site.restore(server, manner)
+        site.plant.start("workers", "cli", "workers")
+        verdict = site.judge(cut_at=cut_at, returned_at=time.time(), until_s=60)
+    print(f"\n{server} {manner}: the pool ends in {ends_s:.1f} s; {verdict}")
+    _assert_clean(verdict, COUNT)
+    assert verdict.unknown_at_most <= IN_HAND
 
 
 def _assert_clean(verdict: Verdict, count: int) -> None:

@@ -11,7 +11,8 @@ from rq.job import Job
 
 from campaign_engine.services.sending import Line
 from jobs import queues, waking
-from jobs.rq_extensions import Promoter
+from jobs.rq_extensions import Promoter, Promotion
+from jobs.scheduler import SHORTEST_TICK_S, TICK_S, tick_after
 
 T0 = datetime(2026, 11, 20, 12, 0, 0, 123457, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -55,6 +56,14 @@ def test_the_promoter_says_when_the_next_turn_is_due(redis_client: redis_package
     later = promoter.promote(now_s=(T0 + timedelta(milliseconds=30)).timestamp())
     assert later.moved == 1
     assert later.next_in_s == pytest.approx(0.05, abs=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("next_in_s", "tick_s"),
+    [(None, TICK_S), (0.02, 0.02), (0.0, SHORTEST_TICK_S), (3600.0, TICK_S)],
+)
+def test_the_next_look_is_when_the_next_turn_is_due(next_in_s: float | None, tick_s: float) -> None:
+    assert tick_after(Promotion(moved=1, next_in_s=next_in_s)) == tick_s
 
 
 def test_many_turns_are_promoted_in_the_order_of_their_times(

@@ -112,6 +112,14 @@ def test_a_daily_window_follows_the_wall_clock_over_a_change() -> None:
         ({"windows": [{"days": ["mon"], "start": "08:00", "end": "09:00"}], "timezone": "Mars"}, "timezone"),
         ({"windows": [{"days": ["mon"], "start": "08:00", "end": "09:00"}], "timezone": "America"}, "timezone"),
         ({"windows": [{"days": ["mon"], "start": "08:00", "end": "09:00"}], "at_close": "explode"}, "at_close"),
+        (
+            {
+                "windows": [{"days": ["mon"], "start": "08:00", "end": "09:00"}],
+                "timezone": "recipient",
+                "at_close": "stop",
+            },
+            "at_close",
+        ),
         ({"windows": [{"days": ["mon"], "start": "08:00", "end": "09:00"}], "holidays": ["tomorrow"]}, "holidays.0"),
     ],
 )
@@ -153,3 +161,34 @@ def test_what_is_said_of_an_instant_agrees_with_itself(windows: list[Any], zone:
     if closes - opens < timedelta(days=6):
         assert week.open_until(closes) is None
         assert week.open_until(closes - timedelta(microseconds=1)) == closes
+
+
+NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)  # a Friday
+NINE_TO_SIX = {"windows": [{"days": ["mon", "tue", "wed", "thu", "fri"], "start": "09:00", "end": "18:00"}]}
+
+
+def test_the_words_company_and_recipient_stand_for_the_companys_zone() -> None:
+    for word in ("company", "recipient"):
+        hours = working_hours.parse({**NINE_TO_SIX, "timezone": word}, default_zone="America/Manaus")
+        assert hours.zone.key == "America/Manaus"
+        assert hours.per_recipient is (word == "recipient")
+
+
+@pytest.mark.parametrize(
+    ("zones", "opens"),
+    [
+        ((), NOON + timedelta(hours=1)),  # of no known place: the company's zone, where it is eight o'clock
+        (("America/Sao_Paulo",), NOON),
+        (("America/Manaus",), NOON + timedelta(hours=1)),
+        (("Europe/Lisbon", "Atlantic/Azores"), NOON),
+        # Nobody is written to outside the hours of any zone the number may be in.
+        (("America/New_York", "America/Los_Angeles"), NOON + timedelta(hours=5)),
+        # Nine to six in Auckland and in Lisbon have no hour in common: the first decides.
+        (("Pacific/Auckland", "Europe/Lisbon"), datetime(2026, 11, 22, 20, 0, tzinfo=UTC)),
+    ],
+)
+def test_a_recipients_hours_are_those_of_every_zone_the_number_may_be_in(
+    zones: tuple[str, ...], opens: datetime
+) -> None:
+    hours = working_hours.parse({**NINE_TO_SIX, "timezone": "recipient"}, default_zone="America/Manaus")
+    assert hours.opens_in(zones, NOON) == opens

@@ -326,3 +326,15 @@ def test_a_campaign_whose_content_is_refused_three_times_pauses_with_the_provide
         session.refresh(campaign)
         assert campaign.status == ("paused" if count == 3 else "running")
     assert campaign.status_reason == "the provider refuses its content (132015: Template is paused)"
+
+
+def test_the_campaign_whose_last_message_is_the_longest_ago_is_next(
+    session: Session, number: Account, campaign: Campaign
+) -> None:
+    owner = factories.user(session, _company(session, number))
+    other = numbered.running(session, owner, accounts=[number], count=6, first=100)
+    sequence = [campaign.id, other.id, campaign.id]
+    numbered.claim_next(session, account=number, token=uuid.uuid4(), sequence=sequence, now=NOW)
+    plan = sending.plan(session, number.id, config=Config())
+    assert plan is not None
+    assert [candidate.campaign_id for candidate in plan.candidates] == [other.id, campaign.id]
