@@ -45,6 +45,12 @@ def create_core(config: Config) -> Flask:
             "connect_timeout": 5,
             "application_name": "campaign-engine",
             "options": "-c timezone=UTC",
+            # A connection that was lost without a word (a failover, a NAT that forgot it) is noticed in seconds, not
+            # after the quarter of an hour that TCP takes on its own.
+            "keepalives_idle": 5,
+            "keepalives_interval": 3,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 15_000,  # milliseconds
         },
     }
     app.extensions[_KEY] = Engine(config=config, vault=Vault(config.encryption_key))

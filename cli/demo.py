@@ -16,6 +16,7 @@ from campaign_engine.clock import utc_now
 from campaign_engine.core import engine
 from campaign_engine.db import after_commit, db, transaction
 from campaign_engine.models import Account, Campaign, Company, ContactImport, ImportStatus, Role, User
+from campaign_engine.rules.states import CampaignStatus
 from campaign_engine.services import accounts, campaigns, contacts, drafts, imports, users
 from jobs import connections, enqueueing
 
@@ -23,6 +24,7 @@ EMAIL = "demo@example.com"
 COMPANY = "Demo company"
 ACCOUNT = "Demo number (simulator)"
 LIST = "Demo contacts"
+CAMPAIGN = "Demo campaign"
 PHONE_NUMBER_ID = "100000000000001"
 DISPLAY_NUMBER = "+55 11 90000-0000"
 TEXT = (
@@ -154,7 +156,7 @@ def start_campaign() -> int:
         account = session.query(Account).filter_by(company_id=company.id, name=ACCOUNT).one()
         contact_list = contacts.list_named(session, company.id, LIST)
         values: dict[str, Any] = {
-            "name": "Demo campaign",
+            "name": CAMPAIGN,
             "account_ids": [account.id],
             "audience": {"list_ids": [contact_list.id if contact_list else 0]},
             "content": {"type": "text", "text": TEXT},
@@ -174,19 +176,21 @@ def start_campaign() -> int:
         return made.id
 
 
-def unfinished_campaign() -> int | None:
-    """Return the demo campaign's id while it is not over: an interrupted first run goes on."""
+def goes_on(campaign_id: int) -> bool:
+    """Say whether the demo campaign of this id is under way: an interrupted first run goes on.
+
+    The id is remembered outside the database, which may be another one now: another company's is none.
+    """
     with transaction() as session:
         company = _demo_company(session)
-        if company is None:
-            return None
-        found = (
-            session.query(Campaign)
-            .filter(Campaign.company_id == company.id, Campaign.status.in_(("preparing", "running")))
-            .order_by(Campaign.id.desc())
-            .first()
+        campaign = session.get(Campaign, campaign_id, populate_existing=True)
+        return (
+            company is not None
+            and campaign is not None
+            and campaign.company_id == company.id
+            and campaign.name == CAMPAIGN
+            and campaign.status in (CampaignStatus.PREPARING, CampaignStatus.RUNNING)
         )
-        return found.id if found else None
 
 
 def _demo_company(session: Session) -> Company | None:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from redis.exceptions import RedisError
 from rq import get_current_job
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -45,6 +46,9 @@ LONGEST_TURN_S = 60.0
 
 LOOK_AHEAD = 200
 """How many rows of a campaign with hours of each recipient are looked at, so as to find those whose hours are open."""
+
+BROKEN_PAUSE_S = 2.0
+"""How long a lane rests after a fault of the database broke its turn."""
 
 CROWDED_PAUSE_S = 0.1
 """How long a lane rests when other lanes hold all the rows it could send."""
@@ -82,7 +86,12 @@ def _run(account_id: int, line: Line) -> None:
             return  # Whoever holds the lane wakes us when it is free.
         with lease:
             turn = Turn(current, account_id=account_id, token=token, lease=lease, line=line)
-            again = turn.run()
+            try:
+                again = turn.run()
+            except SQLAlchemyError:
+                # PostgreSQL went away or chose us to break a deadlock: not worth waiting for the verification.
+                waking.arm(current.redis, account_id, at=utc_now() + timedelta(seconds=BROKEN_PAUSE_S), line=line)
+                raise
         # The lease is free again: whoever takes the next turn finds the lane open.
         for turned_away in lease.turned_away:
             waking.arm(current.redis, account_id, at=utc_now(), line=turned_away)
@@ -189,6 +198,7 @@ class Turn:
                 journal=self._journal,
                 threads=self._current.call_threads(plan.account.max_in_flight),
                 max_in_flight=plan.account.max_in_flight,
+                stopping=self._current.stopping,
             )
         self._latest = plan
         # A pace or a delay is kept in rows that change with each message, and so is a probation.
@@ -225,14 +235,22 @@ class Turn:
         now = time.monotonic()
         if now < self._deadline:
             return False
-        others_wait = waking.others_wait(self._current.redis, self._account_id, self._line)
-        return others_wait or now > self._deadline + LONGEST_TURN_S
+        if now > self._deadline + LONGEST_TURN_S:
+            return True
+        try:
+            return waking.others_wait(self._current.brief_redis, self._account_id, self._line)
+        except RedisError:
+            return True  # Answers in hand must not wait for a Redis that is away.
 
     def _abandon(self) -> None:
-        """Settle what this turn leaves behind when it breaks: begun calls are unknown, the others wait again."""
-        if self._pipeline is not None:
-            self._pipeline.abort()
+        """Settle what this turn leaves behind when it breaks: what was answered; of the rest, begun calls are unknown.
+
+        Claims whose calls had not begun wait again.
+        """
         try:
+            if self._pipeline is not None and self._latest is not None and (known := self._pipeline.abort()):
+                self._settler.settle(self._latest, known, at_end=False)
+                self._journal.settled({each.row.message_id for each in known})
             with transaction() as session:
                 settling.abandon(session, token=self._token, dispatched=self._journal.dispatched())
         except SQLAlchemyError as error:
@@ -248,6 +266,7 @@ class Turn:
         for campaign_id in closing:
             with transaction() as session:
                 campaigns.pause_at_close(session, campaign_id)
+        self._plan_is_stale |= bool(closing)
         return bool(closing)
 
     def _choose(self, plan: Plan, now: datetime) -> list[Candidate] | Deferral:

@@ -35,6 +35,7 @@ class Runtime:
     app: Flask
     vault: Vault
     redis: Redis
+    brief_redis: Redis  # for what must not wait for a Redis that is away
     limiter_redis: Redis
     providers: Mapping[str, Provider]
     journal_dir: Path
@@ -79,6 +80,7 @@ def build(config: Config) -> Runtime:
         app=app,
         vault=app.extensions["campaign_engine"].vault,
         redis=connections.for_workers(config),
+        brief_redis=connections.for_requests(config),
         limiter_redis=connections.for_limits(config),
         providers=build_providers(config),
         journal_dir=config.var_dir / "journal",

@@ -58,12 +58,13 @@ def verify_campaigns() -> None:
     """RQ job, every `VERIFY_INTERVAL_S`: find what was lost or missed and put it right. Idempotent."""
     current = runtime()
     with current.app.app_context():
-        _start_what_is_due(current)
-        _prepare_what_is_unprepared()
+        # First what was lost, so that one campaign that cannot be prepared holds up nobody's recovery.
         _expire_stale_claims(current)
-        _pause_what_has_no_account()
+        _follow_accounts()
         _rearm_lanes(current)
         _resume_side_work(current)
+        _start_what_is_due(current)
+        _prepare_what_is_unprepared()
         with transaction() as session:
             campaigns.complete_finished(session, None, now=utc_now())
             resending.notify_undecided(session, grace_s=current.config.unknown_grace_s, now=utc_now())
@@ -100,9 +101,10 @@ def _expire_stale_claims(current: Runtime) -> None:
         log.warning("claims.expired", account_id=account_id, rows=count)
 
 
-def _pause_what_has_no_account() -> None:
+def _follow_accounts() -> None:
     with transaction() as session:
         activation.pause_stranded(session)
+        activation.resume_what_can_send(session)
 
 
 def _rearm_lanes(current: Runtime) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from threading import Event
 from typing import Any
 
 from campaign_engine.clock import utc_now
@@ -28,6 +29,9 @@ short enough that a pause holds at once.
 
 MOST_AHEAD = 2
 """The most of them, for each call in flight."""
+
+STOP_LOOK_S = 0.2
+"""How often a turn that waits for answers looks whether its process is to end."""
 
 GATHER_S = 0.03
 """How long answers are gathered after the first one: many rows in one statement, and nobody waits for long."""
@@ -71,7 +75,14 @@ class Pipeline:
     """Calls in flight and waiting to begin. Used by one thread; the calls run on others."""
 
     def __init__(
-        self, *, provider: Provider, sender: Sender, journal: Journal, threads: CallThreads, max_in_flight: int
+        self,
+        *,
+        provider: Provider,
+        sender: Sender,
+        journal: Journal,
+        threads: CallThreads,
+        max_in_flight: int,
+        stopping: Event,
     ) -> None:
         self._max_in_flight = max_in_flight
         self._ahead = max_in_flight  # until it is known how fast the provider answers
@@ -80,6 +91,7 @@ class Pipeline:
         self._sender = sender
         self._journal = journal
         self._threads = threads
+        self._stopping = stopping
         self._call_count = 0
         self._ended: SimpleQueue[tuple[_Call, Outcome | Exception]] = SimpleQueue()
         self._without_call: list[Sent] = []
@@ -114,14 +126,22 @@ class Pipeline:
             self._threads.make(_Call(row, content, leaving, self._provider, self._sender, self._ended))
 
     def take(self) -> list[Sent]:
-        """Wait until something is known of a row, gather for a moment, and return all that is known."""
+        """Wait until something is known of a row, gather for a moment, and return all that is known.
+
+        When the process is to end no further call begins: what waits is recalled.
+        """
         taken, self._without_call = self._without_call, []
         gather_until = 0.0
         while self._call_count:
-            try:
-                call, outcome = self._ended.get(timeout=max(0.0, gather_until - time.monotonic()) if taken else None)
-            except Empty:
+            if not taken and self._stopping.is_set() and (taken := self.recall()):
                 break
+            wait_s = max(0.0, gather_until - time.monotonic()) if taken else STOP_LOOK_S
+            try:
+                call, outcome = self._ended.get(timeout=wait_s)
+            except Empty:
+                if taken:
+                    break
+                continue
             if not taken:
                 gather_until = time.monotonic() + GATHER_S
             self._call_count -= 1
@@ -147,12 +167,18 @@ class Pipeline:
         self._call_count -= len(recalled)
         return recalled
 
-    def abort(self) -> None:
-        """Let no further call begin, and wait for those that have: whatever comes after must not race with them."""
+    def abort(self) -> list[Sent]:
+        """Let no further call begin, wait for those that have, and return what became of them.
+
+        Whatever comes after must not race with them, and what they were answered is known to nobody else.
+        """
         self._call_count -= len(self._threads.call_back())
+        known, self._without_call = self._without_call, []
         while self._call_count:
-            self._ended.get()
+            call, outcome = self._ended.get()
             self._call_count -= 1
+            known.append(self._fate_of(call.row, outcome))
+        return known
 
     def _fate_of(self, row: Waiting, outcome: Outcome | Exception) -> Sent:
         if isinstance(outcome, Exception):

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
+from redis.exceptions import RedisError
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -122,7 +123,8 @@ class Settler:
             if each.settlement.next_attempt_at is not None and each.attempts_made >= FIRST_LINE_ATTEMPTS
         ]
         if given_up and self._line is Line.FIRST:
-            waking.arm(self._current.redis, self._account_id, at=min(given_up), line=Line.SECOND)
+            with suppress(RedisError):  # The verification does it a little later.
+                waking.arm(self._current.redis, self._account_id, at=min(given_up), line=Line.SECOND)
 
     def _rest_after(self, session: Session, plan: Plan, sent: Iterable[Sent], now: datetime) -> Throttle | None:
         """Let the account rest as the pace of what was sent and the provider's answers ask for, from `now` on."""

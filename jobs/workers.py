@@ -206,6 +206,7 @@ def work(current: Runtime, queue_name: str) -> int:
     gc.set_threshold(*GC_THRESHOLDS)
     connection = connections.for_workers(current.config)
     current.redis = connection
+    current.brief_redis = connections.for_requests(current.config)
     current.limiter_redis = connections.for_limits(current.config)
     worker = Worker(
         Queue(queue_name, connection=connection),

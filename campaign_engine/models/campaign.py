@@ -63,6 +63,7 @@ class Campaign(Identified, Timestamped, Base):
     frozen_through: Mapped[int] = mapped_column(server_default="0")
     prepared_through: Mapped[int] = mapped_column(server_default="0")
     finished_at: Mapped[datetime | None]
+    resumed_at: Mapped[datetime | None]
 
     version: Mapped[int] = mapped_column(server_default="1")
     total_count: Mapped[int] = mapped_column(server_default="0")

@@ -7,6 +7,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from campaign_engine.models.base import Base, Identified, Timestamped
 
+UNSENDABLE = frozenset({"PAUSED", "DISABLED", "REJECTED", "DELETED", "ARCHIVED"})
+"""The states in which Meta refuses every message of a template."""
+
 
 class Template(Identified, Timestamped, Base):
     """A template by name and language; `components` are Meta's, as submitted."""

@@ -57,6 +57,17 @@ def faults_of(content: Mapping[str, Any]) -> dict[str, list[str]]:
     return {"content.type": ["Accepted are text, template and media."]}
 
 
+def unsuited_to(provider: str, content: Mapping[str, Any]) -> str | None:
+    """Return in a sentence why the accounts of a provider cannot send a content; None when they can."""
+    if provider != "evolution":
+        return None
+    if content["type"] == "template":
+        return "Evolution API sends no templates: write a text instead."
+    if content["type"] == "media" and not content.get("link"):
+        return "Evolution API knows no uploaded files: give the file's address."
+    return None
+
+
 def render(content: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, Any]:
     """Return the part of the Cloud API's body that belongs to the content, for one recipient.
 

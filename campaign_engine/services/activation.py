@@ -7,7 +7,7 @@ Health checks never come here: only what became of real messages, and the provid
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import exists, select, text
+from sqlalchemy import Select, exists, select, text
 from sqlalchemy.orm import Session
 
 from campaign_engine.logs import get_logger
@@ -128,20 +128,38 @@ def reactivate(
         actor_id=actor_id,
         actor=actor,
     )
+    return resume_what_can_send(session, account_id=account.id)
+
+
+def resume_what_can_send(session: Session, *, account_id: int | None = None) -> list[int]:
+    """Let campaigns go on that wait for an account (for this one, or any) and have an active one; return which.
+
+    The verification asks for all: a deactivation and a reactivation at the same moment do not see each other.
+    """
+    uses = _active_account_of_campaign()
+    if account_id is not None:
+        uses = uses.where(Account.id == account_id)
     waiting = session.scalars(
         select(Campaign)
-        .join(CampaignAccount, CampaignAccount.campaign_id == Campaign.id)
         .where(
-            CampaignAccount.account_id == account.id,
             Campaign.status == CampaignStatus.PAUSED,
             Campaign.status_code == NO_ACCOUNT,
+            exists(uses),
         )
         .order_by(Campaign.id)
-        .with_for_update(of=Campaign)
+        .with_for_update()
     ).all()
     for campaign in waiting:
         campaigns.resume(session, campaign)
     return [campaign.id for campaign in waiting]
+
+
+def _active_account_of_campaign() -> Select[int]:
+    return (
+        select(CampaignAccount.account_id)
+        .join(Account, Account.id == CampaignAccount.account_id)
+        .where(CampaignAccount.campaign_id == Campaign.id, Account.status == AccountStatus.ACTIVE)
+    )
 
 
 def _accounts_of(session: Session, campaign: Campaign) -> Sequence[Account]:
@@ -156,16 +174,14 @@ def _accounts_of(session: Session, campaign: Campaign) -> Sequence[Account]:
 
 def _stranded(session: Session, account_id: int | None) -> Sequence[Campaign]:
     """Return, locked, the running campaigns with no active account."""
-    uses = (
-        select(CampaignAccount.account_id)
-        .join(Account, Account.id == CampaignAccount.account_id)
-        .where(CampaignAccount.campaign_id == Campaign.id)
-    )
     query = select(Campaign).where(
         Campaign.status == CampaignStatus.RUNNING,
         Campaign.pending_count > 0,
-        ~exists(uses.where(Account.status == AccountStatus.ACTIVE)),
+        ~exists(_active_account_of_campaign()),
     )
     if account_id is not None:
-        query = query.where(exists(uses.where(Account.id == account_id)))
+        mine = select(CampaignAccount).where(
+            CampaignAccount.campaign_id == Campaign.id, CampaignAccount.account_id == account_id
+        )
+        query = query.where(exists(mine))
     return session.scalars(query.order_by(Campaign.id).with_for_update()).all()

@@ -1,15 +1,15 @@
 """Campaigns: read, scheduled, started, paused, resumed, cancelled, completed. Every transition is a compare-and-set."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
-from sqlalchemy.types import BigInteger, Text
+from sqlalchemy.types import BigInteger, DateTime, Text
 
-from campaign_engine.clock import require_aware
+from campaign_engine.clock import require_aware, utc_now
 from campaign_engine.errors import InvalidInput, NotFound, TransitionNotAllowed
 from campaign_engine.logs import get_logger
 from campaign_engine.models import (
@@ -20,7 +20,10 @@ from campaign_engine.models import (
     CampaignRecipient,
     Contact,
     Message,
+    Template,
 )
+from campaign_engine.models.template import UNSENDABLE
+from campaign_engine.rules import content as content_rules
 from campaign_engine.rules.states import CAMPAIGN_MAY_SEND_AGAIN, CAMPAIGN_TRANSITIONS, CampaignStatus
 from campaign_engine.services import notifications, series
 from campaign_engine.services.audiences import Audience, has_anybody
@@ -157,12 +160,14 @@ def start(session: Session, campaign: Campaign, *, now: datetime) -> None:
 
     Raises:
         TransitionNotAllowed: it is not a draft or scheduled.
-        InvalidInput: nobody would get it, or none of its accounts is active.
+        InvalidInput: nobody would get it, none of its accounts is active or can send its content, or Meta has stopped
+            its template.
     """
     verb_starts_from, _ = CAMPAIGN_TRANSITIONS["start"]
     if campaign.status in verb_starts_from:
         _require_recipients(session, campaign)
         _require_active_account(session, campaign)
+        _require_sendable_content(session, campaign)
     last_contact = session.scalar(text("SELECT max(id) FROM contacts")) or 0
     _move(
         session,
@@ -194,9 +199,16 @@ def pause(
     log.info("campaign.paused", campaign_id=campaign.id, code=code, reason=reason)
 
 
-def resume(session: Session, campaign: Campaign) -> None:
-    """Go on where a pause stopped."""
-    _move(session, campaign, "resume", status_reason=None, status_code=None)
+def resume(session: Session, campaign: Campaign, *, now: datetime | None = None) -> None:
+    """Go on where a pause stopped.
+
+    Raises:
+        InvalidInput: none of its accounts is active; it goes on by itself when one is.
+        TransitionNotAllowed: it is not paused.
+    """
+    if campaign.status == CampaignStatus.PAUSED:
+        _require_active_account(session, campaign)
+    _move(session, campaign, "resume", status_reason=None, status_code=None, resumed_at=now or utc_now())
     log.info("campaign.resumed", campaign_id=campaign.id)
 
 
@@ -293,26 +305,28 @@ CONTENT_FAILURES = 3
 def pause_where_content_fails(session: Session, campaign_ids: Collection[int]) -> None:
     """Pause those campaigns whose content the provider has refused a few times, with the provider's words."""
     for campaign_id in campaign_ids:
+        campaign = session.get_one(Campaign, campaign_id, populate_existing=True, with_for_update=True)
+        # Since somebody last let it go on: what failed before was known to that person.
         details = session.scalars(
             text(
                 "SELECT coalesce(error_code || ': ' || error_detail, error_code) FROM messages"
-                " WHERE campaign_id = :id AND status = 'failed' AND error_class = 'campaign' LIMIT :few"
-            ),
-            {"id": campaign_id, "few": CONTENT_FAILURES},
+                " WHERE campaign_id = :id AND status = 'failed' AND error_class = 'campaign'"
+                " AND failed_at > coalesce(:since, '-infinity') ORDER BY failed_at DESC LIMIT :few"
+            ).bindparams(bindparam("since", type_=DateTime(timezone=True))),
+            {"id": campaign_id, "few": CONTENT_FAILURES, "since": campaign.resumed_at},
         ).all()
-        campaign = session.get_one(Campaign, campaign_id, populate_existing=True)
         if len(details) >= CONTENT_FAILURES and campaign.status == CampaignStatus.RUNNING:
             pause(
                 session,
                 campaign,
-                reason=f"the provider refuses its content ({details[-1]})",
+                reason=f"the provider refuses its content ({details[0]})",
                 code="content_refused",
             )
 
 
 def pause_at_close(session: Session, campaign_id: int) -> None:
     """Pause a campaign whose hours are over and which is to stop then; harmless when it was paused meanwhile."""
-    campaign = session.get_one(Campaign, campaign_id, populate_existing=True)
+    campaign = session.get_one(Campaign, campaign_id, populate_existing=True, with_for_update=True)
     if campaign.status == CampaignStatus.RUNNING:
         pause(
             session,
@@ -320,6 +334,13 @@ def pause_at_close(session: Session, campaign_id: int) -> None:
             reason="its working hours are over, and it stops at closing time",
             code="closing_time",
         )
+
+
+def why_unsuited(session: Session, account_ids: Collection[int], content: Mapping[str, Any]) -> str | None:
+    """Return in a sentence why none of the accounts can ever send a content; None when one of them can."""
+    providers = session.scalars(select(Account.provider).where(Account.id.in_(account_ids)).distinct()).all()
+    said = [content_rules.unsuited_to(provider, content) for provider in providers]
+    return next(iter(said), None) if all(said) else None
 
 
 def _move(session: Session, campaign: Campaign, verb: str, **values: Any) -> None:
@@ -360,3 +381,23 @@ def _require_active_account(session: Session, campaign: Campaign) -> None:
     if not any(row.status == AccountStatus.ACTIVE for row in rows):
         names = "; ".join(f"{row.name}: {row.status_reason or row.status}" for row in rows)
         raise InvalidInput.field("account_ids", f"None of its accounts is active ({names}).", code="no_active_account")
+
+
+def _require_sendable_content(session: Session, campaign: Campaign) -> None:
+    unsuited = why_unsuited(session, account_ids_of(session, [campaign.id])[campaign.id], campaign.content)
+    if unsuited is not None:
+        raise InvalidInput.field("content", unsuited, code="content_not_supported")
+    if campaign.content["type"] != "template":
+        return
+    name, language = campaign.content["name"], campaign.content["language"]
+    status = session.scalar(
+        select(Template.status).where(
+            Template.company_id == campaign.company_id, Template.name == name, Template.language == language
+        )
+    )
+    if status is not None and status.upper() in UNSENDABLE:
+        raise InvalidInput.field(
+            "content",
+            f"Its template {name} ({language}) is {status.lower()}: the provider refuses it.",
+            code="template_paused",
+        )

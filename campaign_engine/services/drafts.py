@@ -54,6 +54,7 @@ def create(
     recipients = _checked_audience(session, company_id, audience, default_region, faults)
     content = values.get("content") or {}
     _check_content(session, company_id, audience, recipients, content, faults)
+    _check_suits(session, account_ids, content, faults)
     _check_hours(values.get("working_hours"), faults)
     _check_cap(values.get("frequency_cap"), faults)
     rotation = values.get("rotation") or {}
@@ -106,6 +107,9 @@ def update(
         InvalidInput: a value cannot be used, or may not change any more.
         TransitionNotAllowed: the campaign is over.
     """
+    if "working_hours" in values:
+        # Before the campaign is locked: whoever sends locks its rows first, and then counts them.
+        _free_waiting(session, campaign)
     # Locked, so that it cannot start while its audience is being replaced.
     session.refresh(campaign, with_for_update=True)
     if campaign.status not in (
@@ -146,6 +150,9 @@ def update(
         content = values.get("content", campaign.content)
         stays = campaign.id if recipients is None else None
         _check_content(session, company_id, audience, recipients, content, faults, campaign_id=stays)
+    if "content" in values or account_ids is not None:
+        senders = account_ids or campaigns.account_ids_of(session, [campaign.id])[campaign.id]
+        _check_suits(session, senders, values.get("content", campaign.content), faults)
     if faults:
         raise InvalidInput(faults)
 
@@ -171,6 +178,17 @@ def update(
     session.flush()
     if scheduled_at is not None:
         campaigns.schedule(session, campaign, at=scheduled_at, now=now)
+
+
+def _free_waiting(session: Session, campaign: Campaign) -> None:
+    """Let the rows that wait for their recipients' hours be looked at again: other hours may be open."""
+    session.execute(
+        text(
+            "UPDATE messages SET next_attempt_at = NULL"
+            " WHERE campaign_id = :id AND status = 'pending' AND attempts = 0 AND next_attempt_at IS NOT NULL"
+        ),
+        {"id": campaign.id},
+    )
 
 
 def delete_draft(session: Session, campaign: Campaign) -> None:
@@ -327,6 +345,8 @@ def _changed_recurrence(
     session: Session, campaign: Campaign, values: Mapping[str, Any], *, now: datetime, faults: dict[str, list[str]]
 ) -> tuple[dict[str, Any] | None, datetime | None]:
     """Return the new recurrence of a campaign that has not started, and when it starts (None: when it did before)."""
+    if "recurrence" not in values and series.is_moved(campaign):
+        return series.in_zone(campaign, ZoneInfo(values.get("timezone") or campaign.timezone)), None
     changed, at = _checked_recurrence(
         values.get("recurrence", campaign.recurrence),
         ZoneInfo(values.get("timezone") or campaign.timezone),
@@ -384,3 +404,13 @@ def _check_content(
             template.check(known)
         except rendering.UnknownVariables as error:
             faults[name] = [str(error)]
+
+
+def _check_suits(
+    session: Session, account_ids: Sequence[int], content: Mapping[str, Any], faults: dict[str, list[str]]
+) -> None:
+    if any(name == "account_ids" or name.partition(".")[0] == "content" for name in faults):
+        return
+    unsuited = campaigns.why_unsuited(session, account_ids, content)
+    if unsuited is not None:
+        faults["content"] = [unsuited]

@@ -215,7 +215,17 @@ def _connection(session: Session, spoken: _Spoken) -> None:
             text=f"the phone's session is closed{reason}; connect it again",
         )
     elif state == "open":
-        _notify_each(session, spoken, kind="connection_open", severity="info", text="the phone's session is open")
+        for company_id in spoken.company_ids:
+            mine = [account for account in spoken.accounts if account.company_id == company_id]
+            is_off = any(account.status == AccountStatus.DEACTIVATED for account in mine)
+            stays = "; an account that was deactivated stays so until somebody reactivates it" if is_off else ""
+            _notify_each(
+                session,
+                _Spoken(spoken.notice, mine),
+                kind="connection_open",
+                severity="info",
+                text=f"the phone's session is open{stays}",
+            )
 
 
 def _tell(session: Session, spoken: _Spoken) -> None:

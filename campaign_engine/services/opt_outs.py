@@ -92,10 +92,16 @@ def note_many(session: Session, entries: Sequence[NewOptOut]) -> set[Person]:
     return changed
 
 
+# A hold keeps the date of the first doubt: one that came after that time keeps it too.
 _LIFT = text(
     """
     DELETE FROM opt_outs o USING unnest(:company_ids, :keys, :ats) AS l(company_id, phone_key, at)
     WHERE o.company_id = l.company_id AND o.phone_key = l.phone_key AND o.kind = ANY(:kinds) AND o.opted_out_at <= l.at
+      AND NOT (o.kind = 'held' AND EXISTS (
+        SELECT 1 FROM replies r
+        WHERE r.company_id = o.company_id AND r.phone_key = o.phone_key AND r.intent = 'likely' AND r.decision IS NULL
+          AND r.received_at > l.at
+      ))
     RETURNING o.company_id, o.phone_key
     """
 ).bindparams(
@@ -111,7 +117,7 @@ def lift_many(
 ) -> set[Person]:
     """Let people be written to again who asked for it at the given times; return those who had opted out before.
 
-    What the company blocks stays blocked, and so does who opted out after that time.
+    What the company blocks stays blocked, and so does who opted out, or may have, after that time.
     """
     if not resumed:
         return set()
@@ -158,8 +164,12 @@ def note_refused(session: Session, message_ids: Collection[uuid.UUID], *, now: d
 _SETTLE_UNDECIDED = text(
     """
     UPDATE replies r SET decision = d.decision, decided_at = :now
-    FROM unnest(:company_ids, :keys, :decisions) AS d(company_id, phone_key, decision)
+    FROM unnest(:company_ids, :keys, :decisions, :untils) AS d(company_id, phone_key, decision, until)
     WHERE r.company_id = d.company_id AND r.phone_key = d.phone_key AND r.intent = 'likely' AND r.decision IS NULL
+      AND (d.until IS NULL OR r.received_at <= d.until)
+      AND NOT EXISTS (
+        SELECT 1 FROM opt_outs o WHERE o.company_id = r.company_id AND o.phone_key = r.phone_key AND o.kind = 'held'
+      )
       AND (NOT :if_moot OR EXISTS (
         SELECT 1 FROM opt_outs o
         WHERE o.company_id = r.company_id AND o.phone_key = r.phone_key AND o.kind <> 'held'
@@ -169,14 +179,23 @@ _SETTLE_UNDECIDED = text(
     bindparam("company_ids", type_=ARRAY(BigInteger)),
     bindparam("keys", type_=ARRAY(Text)),
     bindparam("decisions", type_=ARRAY(Text)),
+    bindparam("untils", type_=ARRAY(DateTime(timezone=True))),
     bindparam("now", type_=DateTime(timezone=True)),
 )
 
 
-def settle_undecided(session: Session, decided: Mapping[Person, str], *, now: datetime, if_moot: bool = False) -> None:
+def settle_undecided(
+    session: Session,
+    decided: Mapping[Person, str],
+    *,
+    now: datetime,
+    until: Mapping[Person, datetime] | None = None,
+    if_moot: bool = False,
+) -> None:
     """Take replies from people's desks of which it has become clear what they meant.
 
-    With `if_moot` only those of people who are not to be written to in any case.
+    Whoever is still held has something to be decided: those replies stay. Of people in `until` only the replies up to
+    that time are meant; with `if_moot` only those of people who are not to be written to in any case.
     """
     if decided:
         session.execute(
@@ -185,6 +204,7 @@ def settle_undecided(session: Session, decided: Mapping[Person, str], *, now: da
                 "company_ids": [company_id for company_id, _ in decided],
                 "keys": [key for _, key in decided],
                 "decisions": list(decided.values()),
+                "untils": [(until or {}).get(person) for person in decided],
                 "now": now,
                 "if_moot": if_moot,
             },

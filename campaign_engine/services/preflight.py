@@ -25,11 +25,12 @@ from campaign_engine.services.audiences import Audience
 from campaign_engine.services.forecasts import LimiterOf, Wait
 from campaign_engine.services.screening import REASON_OF_BAR
 from campaign_engine.services.sending import pacing_of
+from ratelimit import Rate
 
 PUNCTUAL = timedelta(minutes=1)
 """A first message this soon after the start is no wait for the hours to open."""
 
-LEFT_OUT = ("duplicate", *REASON_OF_BAR.values(), "excluded", "missing_variables")
+LEFT_OUT = ("duplicate", *REASON_OF_BAR.values(), "excluded", "frequency_cap", "missing_variables")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def check(
     if campaign.status not in (CampaignStatus.DRAFT, CampaignStatus.SCHEDULED):
         raise TransitionNotAllowed(kind="campaign", verb="be checked", status=campaign.status)
     company = session.get_one(Company, campaign.company_id)
-    counted = count(session, campaign)
+    counted = count(session, campaign, cap=limits.frequency_cap(campaign.frequency_cap, company), now=now)
     outlook = forecasts.outlook(
         session,
         {company.id: company},
@@ -111,6 +112,7 @@ def check(
             for code, account_id, said in (
                 *_warnings_of_audience(counted),
                 *_warnings_of_accounts(session, accounts),
+                *_warnings_of_content(accounts, campaign),
                 *_warnings_of_template(session, campaign),
                 *_warnings_of_hours(starts_at, opens_at, now, zone),
             )
@@ -128,7 +130,7 @@ _REASON = "CASE o.kind {} END".format(" ".join(f"WHEN '{kind}' THEN '{why}'" for
 _COUNT = """
     WITH inline AS (
       SELECT DISTINCT ON (r.phone_key) r.phone_key, coalesce(c.variables, '{{}}') || r.variables AS variables,
-        coalesce(r.name, c.name) AS name
+        coalesce(r.name, c.name) AS name, c.id AS contact_id
       FROM campaign_recipients r
       LEFT JOIN contacts c ON c.company_id = :company_id AND c.phone_key = r.phone_key
       WHERE r.campaign_id = :campaign_id ORDER BY r.phone_key, r.position
@@ -140,33 +142,51 @@ _COUNT = """
       SELECT DISTINCT lm.contact_id AS id FROM contact_list_members lm
       WHERE lm.list_id = ANY(CAST(:exclude_list_ids AS bigint[]))
     ), people AS (
-      SELECT i.variables, i.name, {reason} AS reason
+      SELECT i.contact_id, i.variables, i.name, {reason} AS reason
       FROM inline i LEFT JOIN opt_outs o ON o.company_id = :company_id AND o.phone_key = i.phone_key
       UNION ALL
-      SELECT c.variables, c.name, CASE WHEN i.phone_key IS NOT NULL THEN 'duplicate'
+      SELECT c.id, c.variables, c.name, CASE WHEN i.phone_key IS NOT NULL THEN 'duplicate'
         ELSE coalesce({reason}, CASE WHEN x.id IS NOT NULL THEN 'excluded' END) END AS reason
       FROM listed l
       JOIN contacts c ON c.id = l.id AND c.company_id = :company_id
       LEFT JOIN inline i ON i.phone_key = c.phone_key
       LEFT JOIN excluded x ON x.id = c.id
       LEFT JOIN opt_outs o ON o.company_id = :company_id AND o.phone_key = c.phone_key
+    ), capped AS (
+      {capped}
     ), looked_at AS (
-      SELECT p.reason{lacks} FROM people p
+      SELECT coalesce(p.reason, CASE WHEN k.contact_id IS NOT NULL THEN 'frequency_cap' END) AS reason{lacks}
+      FROM people p LEFT JOIN capped k ON k.contact_id = p.contact_id
     )
     SELECT reason, count(*) AS people,
       (SELECT count(*) FROM campaign_recipients WHERE campaign_id = :campaign_id)
       - (SELECT count(*) FROM inline) AS repeated{counts}
     FROM looked_at GROUP BY reason
 """
+# What counts is what `sending.contacts_at_cap` counts.
+_CAPPED = """SELECT m.contact_id FROM messages m
+      WHERE m.contact_id IN (SELECT contact_id FROM people WHERE reason IS NULL) AND m.claimed_at > :since
+        AND m.status NOT IN ('pending', 'failed', 'skipped')
+      GROUP BY m.contact_id HAVING count(*) >= :cap"""
+_NOBODY = "SELECT CAST(NULL AS bigint) AS contact_id WHERE false"
 
 
-def count(session: Session, campaign: Campaign) -> Counted:
-    """Count who would get a campaign: as the preparation, and the text for each of them, would have it."""
+def count(session: Session, campaign: Campaign, *, cap: Rate | None, now: datetime) -> Counted:
+    """Count who would get a campaign: as the preparation, the frequency cap and the text for each would have it.
+
+    Whoever is at the cap when it starts counts as left out; in a campaign of many hours some may be below it again.
+    """
     names = _needed(campaign)
     lacks = "".join(f", {_value(at, name)} IS NULL AS lacks_{at}" for at, name in enumerate(names))
     counts = "".join(f", count(*) FILTER (WHERE lacks_{at}) AS lack_{at}" for at, _ in enumerate(names))
     any_lacks = " OR ".join(f"lacks_{at}" for at, _ in enumerate(names)) or "false"
-    query = _COUNT.format(reason=_REASON, lacks=lacks, counts=f"{counts}, count(*) FILTER (WHERE {any_lacks}) AS lack")
+    query = _COUNT.format(
+        reason=_REASON,
+        lacks=lacks,
+        counts=f"{counts}, count(*) FILTER (WHERE {any_lacks}) AS lack",
+        capped=_NOBODY if cap is None else _CAPPED,
+    )
+    starts_at = max(now, campaign.scheduled_at or now)
     audience = Audience.of(campaign.audience)
     rows = session.execute(
         text(query),
@@ -176,6 +196,7 @@ def count(session: Session, campaign: Campaign) -> Counted:
             "list_ids": list(audience.list_ids),
             "tags": list(audience.tags),
             "exclude_list_ids": list(audience.exclude_list_ids),
+            **({} if cap is None else {"cap": cap.count, "since": starts_at - timedelta(microseconds=cap.period_us)}),
             **{f"variable_{at}": name for at, name in enumerate(names) if name != "name"},
         },
     ).all()
@@ -326,6 +347,13 @@ def _heard_of(session: Session, account_ids: Sequence[int]) -> set[int]:
         {"ids": list(account_ids)},
     )
     return set(rows)
+
+
+def _warnings_of_content(accounts: Sequence[Account], campaign: Campaign) -> Iterator[Remark]:
+    for account in accounts:
+        unsuited = content_rules.unsuited_to(account.provider, campaign.content)
+        if unsuited is not None:
+            yield "content_not_supported", account.id, f"{account.name} cannot send it. {unsuited}"
 
 
 def _warnings_of_template(session: Session, campaign: Campaign) -> Iterator[Remark]:

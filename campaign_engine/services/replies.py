@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, bindparam, select, text
+from sqlalchemy import Row, bindparam, case, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 from sqlalchemy.types import BigInteger, DateTime, Text
 
 from campaign_engine.errors import NotFound, TransitionNotAllowed
 from campaign_engine.logs import get_logger
-from campaign_engine.models import Reply
+from campaign_engine.models import Campaign, Reply
 from campaign_engine.providers.base import Inbound, Notice, NoticeKind
 from campaign_engine.rules import opt_out
 from campaign_engine.rules.opt_out import Intent
@@ -155,7 +155,9 @@ def receive(session: Session, received: Sequence[Received], *, now: datetime) ->
     changed = opt_outs.note_many(session, list(wishes.noted.values()))
     clear = dict.fromkeys(wishes.resumed, DISMISSED)
     clear |= {person: OPTED_OUT for person, noted in wishes.noted.items() if noted.kind == OPTED_OUT}
-    opt_outs.settle_undecided(session, clear, now=now)
+    # Who asks to be written to again means what was said before, not what came since.
+    until = {person: at for person, at in wishes.resumed.items() if clear[person] == DISMISSED}
+    opt_outs.settle_undecided(session, clear, now=now, until=until)
     held = [person for person, noted in wishes.noted.items() if noted.kind == HELD]
     moot = dict.fromkeys((person for person in held if person not in changed), OPTED_OUT)
     opt_outs.settle_undecided(session, moot, now=now, if_moot=True)
@@ -289,6 +291,20 @@ def of_company(
     return session.scalars(query.order_by(Reply.id.desc()).limit(limit)).all()
 
 
+def campaigns_of(session: Session, found: Sequence[Reply]) -> dict[int, tuple[int, str]]:
+    """Return id and name of the campaigns to show for replies, by the `campaign_id` of these.
+
+    A test send is no campaign anybody sees: the one it tests stands for it, and without that one it is left out.
+    """
+    seen = aliased(Campaign)
+    rows = session.execute(
+        select(Campaign.id, seen.id, seen.name)
+        .join(seen, seen.id == case((Campaign.kind == "test", Campaign.parent_id), else_=Campaign.id))
+        .where(Campaign.id.in_({reply.campaign_id for reply in found if reply.campaign_id is not None}))
+    )
+    return {campaign_id: (seen_id, name) for campaign_id, seen_id, name in rows}
+
+
 def undecided_count(session: Session, company_id: int, *, most: int = MOST_COUNTED) -> int:
     """Return how many replies wait for a decision; it is not counted further than `most`."""
     found = session.scalar(
@@ -301,6 +317,18 @@ def undecided_count(session: Session, company_id: int, *, most: int = MOST_COUNT
     return int(found or 0)
 
 
+_DECIDE = text(
+    """
+    UPDATE replies r SET decision = :decision, decided_at = :now, decided_by = :actor
+    WHERE r.company_id = :company_id AND r.phone_key = :key AND r.intent = 'likely' AND r.decision IS NULL
+      AND r.received_at <= :until AND (r.id = :id OR NOT EXISTS (
+        SELECT 1 FROM opt_outs o WHERE o.company_id = r.company_id AND o.phone_key = r.phone_key AND o.kind = 'held'
+      ))
+    RETURNING r.id
+    """
+)
+
+
 def decide(session: Session, reply: Reply, *, decision: str, actor_id: int, now: datetime) -> None:
     """Decide what a held reply meant, and with it every other held reply of the same person.
 
@@ -311,31 +339,33 @@ def decide(session: Session, reply: Reply, *, decision: str, actor_id: int, now:
     Raises:
         TransitionNotAllowed: nothing is to be decided about it (any more).
     """
-    moved = session.execute(
-        text(
-            "UPDATE replies SET decision = :decision, decided_at = :now, decided_by = :actor"
-            " WHERE company_id = :company_id AND phone_key = :key AND intent = 'likely' AND decision IS NULL"
-            " RETURNING id"
-        ),
-        {
-            "decision": decision,
-            "now": now,
-            "actor": actor_id,
-            "company_id": reply.company_id,
-            "key": reply.phone_key,
-        },
-    ).all()
-    session.refresh(reply)
-    if reply.id not in {row.id for row in moved}:
-        status = "decided" if reply.decision else "no request to be left alone"
-        raise TransitionNotAllowed(kind="reply", verb="be decided", status=status, code="reply_decided")
+    if reply.intent != Intent.LIKELY or reply.decision is not None:
+        raise _nothing_to_decide(reply)
+    until = max(now, reply.received_at)  # the provider's clock may be ahead
+    # The person first, as whoever receives does: a doubt that arrives meanwhile finds no hold and makes its own, or
+    # has found this one and is decided along. Neither is left with nobody to decide it.
     if decision == OPTED_OUT:
         opt_outs.note_many(
             session,
             [NewOptOut(reply.company_id, reply.phone_key, OPTED_OUT, "reply", reply.received_at, reply.campaign_id)],
         )
     else:
-        opt_outs.lift_many(session, [((reply.company_id, reply.phone_key), now)], kinds=(HELD,))
+        opt_outs.lift_many(session, [((reply.company_id, reply.phone_key), until)], kinds=(HELD,))
+    decided = session.scalars(
+        _DECIDE,
+        {
+            "id": reply.id,
+            "decision": decision,
+            "now": now,
+            "until": until,
+            "actor": actor_id,
+            "company_id": reply.company_id,
+            "key": reply.phone_key,
+        },
+    ).all()
+    session.refresh(reply)
+    if reply.id not in decided:  # Somebody else was faster.
+        raise _nothing_to_decide(reply)
     audit.record(
         session,
         company_id=reply.company_id,
@@ -344,3 +374,8 @@ def decide(session: Session, reply: Reply, *, decision: str, actor_id: int, now:
         actor_id=actor_id,
         details={"decision": decision},
     )
+
+
+def _nothing_to_decide(reply: Reply) -> TransitionNotAllowed:
+    status = "decided" if reply.decision else "no request to be left alone"
+    return TransitionNotAllowed(kind="reply", verb="be decided", status=status, code="reply_decided")

@@ -49,7 +49,7 @@ def start_due(session: Session, campaign_id: int, *, config: Config, now: dateti
 
     One that is found later than `patience_of` allows becomes a draft again, with the reason (`missed_start`); the next
     occurrence of a recurring one is written all the same. One that cannot start says why (`no_active_account`,
-    `no_recipients`) and stays scheduled.
+    `no_recipients`, `content_not_supported`, `template_paused`) and stays scheduled.
 
     Side effects: one notification when it is missed, and one when it cannot start for a new reason.
     """

@@ -219,16 +219,36 @@ def campaigns_of(session: Session, account_id: int) -> list[int]:
 
 def busy_lanes(session: Session, line: Line) -> list[int]:
     """Return the active accounts that have something to send on a line, now or later."""
-    fresh = "OR m.next_attempt_at IS NULL" if line is Line.FIRST else ""
+    fresh = """
+      OR (
+        SELECT m.position FROM messages m
+        WHERE m.campaign_id = c.id AND m.status = 'pending' AND m.next_attempt_at IS NULL
+          AND m.planned_account_id IS NULL
+        ORDER BY m.planned_account_id, m.position LIMIT 1
+      ) IS NOT NULL OR (
+        SELECT p.position FROM accounts f CROSS JOIN LATERAL (
+          SELECT m.position FROM messages m
+          WHERE m.campaign_id = c.id AND m.status = 'pending' AND m.next_attempt_at IS NULL
+            AND m.planned_account_id = f.id
+          ORDER BY m.position LIMIT 1
+        ) AS p WHERE f.company_id = c.company_id AND (f.id = a.id OR f.status <> 'active') LIMIT 1
+      ) IS NOT NULL
+    """
     rows = session.scalars(
         text(
             f"""
-            SELECT DISTINCT ca.account_id FROM campaigns c
+            SELECT DISTINCT a.id FROM campaigns c
             JOIN campaign_accounts ca ON ca.campaign_id = c.id
             JOIN accounts a ON a.id = ca.account_id AND a.status = 'active'
-            WHERE c.status = 'running' AND c.pending_count > 0 AND EXISTS (
-              SELECT 1 FROM messages m
-              WHERE m.campaign_id = c.id AND m.status = 'pending' AND ({_OF_LINE[line]} {fresh})
+            WHERE c.status = 'running' AND c.pending_count > 0 AND (
+              (
+                SELECT m.next_attempt_at FROM messages m
+                WHERE m.campaign_id = c.id AND m.status = 'pending' AND {_OF_LINE[line]} AND (
+                  m.planned_account_id IS NULL OR m.planned_account_id = a.id
+                  OR m.planned_account_id IN (SELECT f.id FROM accounts f WHERE f.status <> 'active')
+                )
+                ORDER BY m.next_attempt_at LIMIT 1
+              ) IS NOT NULL {fresh if line is Line.FIRST else ""}
             )
             """  # noqa: S608 - the inserted texts are our own
         )

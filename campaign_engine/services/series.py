@@ -7,7 +7,7 @@ occurrence's id.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -51,6 +51,21 @@ _COPY_RECIPIENTS = text(
 def stored(recurrence: Recurrence, *, at: datetime) -> dict[str, Any]:
     """Return a recurrence as a campaign keeps it whose occurrence it gave the time `at`."""
     return {**recurrence.stored(), _SLOT: at.isoformat()}
+
+
+def is_moved(campaign: Campaign) -> bool:
+    """Return whether a person has put this occurrence at another time than the recurrence gave it."""
+    return campaign.recurrence is not None and campaign.scheduled_at != datetime.fromisoformat(
+        campaign.recurrence[_SLOT]
+    )
+
+
+def in_zone(campaign: Campaign, zone: ZoneInfo) -> dict[str, Any] | None:
+    """Return the recurrence with the occurrence's own time at the same hour of another zone, so that it comes once."""
+    if campaign.recurrence is None:
+        return None
+    slot = datetime.fromisoformat(campaign.recurrence[_SLOT]).astimezone(ZoneInfo(campaign.timezone))
+    return {**campaign.recurrence, _SLOT: slot.replace(tzinfo=zone).astimezone(UTC).isoformat()}
 
 
 def following(campaign: Campaign, *, after: datetime) -> datetime | None:

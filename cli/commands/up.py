@@ -30,6 +30,8 @@ from jobs import connections
 SIMULATOR_PORT = 8800
 READY_TIMEOUT_S = 60.0
 SHOWN_REFUSED = 12
+PATIENCE_S = 60.0
+"""A campaign in which nothing moves for as long is not watched any more."""
 
 
 @click.command()
@@ -67,6 +69,8 @@ def up(no_simulator: bool, no_demo: bool, port: int | None) -> None:
             if simulator_url is not None:
                 _demonstrate(config, installation, supervisor, simulator_url, wanted=not no_demo)
             _tell_addresses(config, installation, simulator_url)
+            if simulator_url is not None and not no_demo:
+                _go_on(installation, supervisor)
         _stay(supervisor)
 
 
@@ -167,25 +171,43 @@ def _demonstrate(
         if len(rows) > SHOWN_REFUSED:
             click.echo(f"    and {len(rows) - SHOWN_REFUSED} more, on the page of the import")
         campaign_id = demo.start_campaign()
+        installation.update_local(demo_campaign=campaign_id)
         _say(f"Sending the demo campaign ({campaign_id}) through the simulator")
         _watch(campaign_id, supervisor)
-    elif wanted and (unfinished := demo.unfinished_campaign()) is not None:
-        _say(f"Going on with campaign {unfinished}")
-        _watch(unfinished, supervisor)
+        if not supervisor.stop_requested:
+            installation.update_local(demo_campaign=None)
 
 
-def _watch(campaign_id: int, supervisor: Supervisor) -> None:
-    """Show a campaign's progress until it is complete and its last statuses are in."""
+def _go_on(installation: Installation, supervisor: Supervisor, *, patience_s: float = PATIENCE_S) -> None:
+    """Watch the demonstration on, once, when the first run was interrupted; any other campaign is on its page."""
+    campaign_id = installation.read_local().get("demo_campaign")
+    if not isinstance(campaign_id, int) or supervisor.stop_requested:
+        return
+    if demo.goes_on(campaign_id):
+        _say(f"Going on with the demo campaign ({campaign_id})")
+        _watch(campaign_id, supervisor, patience_s=patience_s)
+    if not supervisor.stop_requested:
+        installation.update_local(demo_campaign=None)
+
+
+def _watch(campaign_id: int, supervisor: Supervisor, *, patience_s: float = PATIENCE_S) -> None:
+    """Show a campaign's progress until it is complete and its last statuses are in, or nothing moves for a while."""
     view = View()
     settle_until = 0.0
+    moved_at, counts = time.monotonic(), None
     while not supervisor.stop_requested:
         shown, zone = read_progress(campaign_id)
         over = shown["status"] in CAMPAIGN_IS_OVER or shown["status"] == "paused"
         if over and not settle_until:
             settle_until = time.monotonic() + 8
+        if shown["counts"] != counts:
+            moved_at, counts = time.monotonic(), shown["counts"]
+        waits = not over and time.monotonic() - moved_at >= patience_s
         done = over and (time.monotonic() > settle_until or shown["counts"]["sent"] == 0)
-        view.show(line_of(shown, zone=zone), last=done)
-        if done:
+        view.show(line_of(shown, zone=zone), last=done or waits)
+        if waits:
+            _say("It waits; its page shows how it goes on")
+        if done or waits:
             return
         _tell_deaths(supervisor, 0.25)
 

@@ -2,7 +2,8 @@
 
 `local.json` is how other commands in other terminals find what `campaign-engine up` started. Its keys, all
 strings unless said otherwise: `database_url` and `redis_url` (null until a server of ours has started),
-`secret_key`, `encryption_key` (a Fernet key), `pid` (a number while `up` runs, else null).
+`secret_key`, `encryption_key` (a Fernet key), `pid` (a number while `up` runs, else null), `demo_password`, and
+`demo_campaign` (a number while the demonstration is to be watched, else null).
 """
 
 import fcntl

@@ -164,6 +164,42 @@ def test_nothing_sticks_out_and_nothing_complains(
         window.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
+def gap(window: Window, above: str, below: str) -> float:
+    """Return how many pixels are between the first elements of two CSS selectors."""
+    script = "return document.querySelector(arguments[1]).getBoundingClientRect().top -" + (
+        " document.querySelector(arguments[0]).getBoundingClientRect().bottom"
+    )
+    return float(window.run(script, above, below))
+
+
+def test_what_follows_each_other_on_a_phone_keeps_a_distance_and_nothing_empty_takes_room(
+    window: Window, site: Site, admin: User
+) -> None:
+    now = datetime.now(UTC)
+    with site.database() as session:
+        owner = session.get_one(User, admin.id)
+        account = factories.account(session, owner.company, provider="evolution", instance="shop", phone_number_id=None)
+        draft = factories.campaign(session, owner, accounts=[account])
+        done = running(session, owner, accounts=[account], size=1)
+        done.status, done.finished_at = "completed", now
+    window.sign_in(admin)
+    window.size(*PHONE)
+    window.open(f"/campaigns/{draft.id}?check=1")
+    for above, below in (
+        ("#schedule .card", "#preflight .card"),
+        ("#preflight .now", "#preflight .now + *"),
+        ("#preflight .facts", "#preflight .ways"),
+    ):
+        assert 8 < gap(window, above, below) < 24, (above, below)
+    window.picture("gaps-draft")
+    window.open(f"/campaigns/{done.id}")
+    assert gap(window, ".under-title", "main .card") < 40
+    window.picture("gaps-completed")
+    window.open("/accounts")
+    assert 8 < gap(window, "main .card", "main .card + p") < 24
+    window.picture("gaps-accounts")
+
+
 def test_an_empty_installation_has_pages_too(window: Window, admin: User) -> None:
     window.sign_in(admin)
     for path in ("/", "/imports", "/accounts", "/notifications", "/replies"):

@@ -12,6 +12,7 @@ import pytest
 import redis as redis_package
 import requests
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
@@ -20,7 +21,7 @@ from campaign_engine.providers.base import Outcome, Outgoing, Sender
 from campaign_engine.providers.cloud_api import CloudApi
 from campaign_engine.rules.waiting import WaitReason
 from campaign_engine.rules.working_hours import WEEKDAYS
-from campaign_engine.services import campaigns, limits, progress
+from campaign_engine.services import campaigns, limits, progress, sending
 from jobs import lanes, queues, waking
 from jobs.runtime import Runtime
 from ratelimit import Rate
@@ -481,3 +482,26 @@ def test_a_pause_holds_after_the_calls_in_flight_however_slow_the_provider(curre
     # Four are in flight and as many at most were waiting for them; the next claim finds the campaign paused.
     assert len(received(ledger)) - before <= 8
     assert states()["pending"] >= 80 - before - 8
+
+
+def test_what_was_answered_before_the_database_broke_a_turn_is_not_unknown(
+    current: Runtime, ledger: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account_id, _ = lane(ledger, count=40, max_in_flight=4)
+    ledger.behave(latency_ms=150)
+    real = sending.next_rows
+    calls: list[int] = []
+
+    def breaks_at_the_second(*arguments: Any, **values: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise OperationalError("deadlock detected", None, Exception("deadlock detected"))
+        return real(*arguments, **values)
+
+    monkeypatch.setattr(sending, "next_rows", breaks_at_the_second)
+    with pytest.raises(OperationalError):
+        lanes.run_turn(account_id)
+    ledger.behave(latency_ms=5)
+    assert set(states()) == {"sent", "pending"}
+    assert states()["sent"] == len(received(ledger))
+    assert _next_turn(current, account_id) is not None, "the lane comes back by itself"

@@ -11,7 +11,7 @@ from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.models import Account, Campaign, CampaignAccount, Company
 from campaign_engine.rules.waiting import WaitReason
-from campaign_engine.services import activation, campaigns, drafts
+from campaign_engine.services import activation, campaigns, drafts, sending
 from campaign_engine.services.sending import Line
 from jobs import lanes, queues, scheduling, waking
 from jobs.runtime import Runtime
@@ -212,6 +212,19 @@ def test_planned_messages_go_from_their_account_and_from_the_others_when_it_fall
         activation.deactivate(session, second, reason="131031: locked")
     lanes.run_turn(first)
     assert states() == {"sent": 9}
+
+
+def test_a_lane_whose_share_is_sent_is_not_busy_with_that_of_others(current: Runtime, ledger: Simulator) -> None:
+    first, [campaign_id] = lane(ledger, count=2)
+    with transaction() as session:
+        company = session.get_one(Company, session.get_one(Account, first).company_id)
+        second = numbered.account(session, company, phone_number_id="112", base_url=ledger.url).id
+        session.add(CampaignAccount(campaign_id=campaign_id, account_id=second))
+        session.execute(text("UPDATE messages SET planned_account_id = :two"), {"two": second})
+    with transaction() as session:
+        assert sending.busy_lanes(session, Line.FIRST) == [second]
+        activation.deactivate(session, second, reason="131031: locked")
+        assert sending.busy_lanes(session, Line.FIRST) == [first]
 
 
 def test_a_campaign_that_only_waits_for_its_recipients_mornings_says_so(current: Runtime, ledger: Simulator) -> None:

@@ -392,6 +392,8 @@ def test_the_page_of_the_accounts_warns_and_reactivates(admin: tuple[Visitor, Us
     again = visitor.see("/accounts")
     assert flashes(again) == ["Loja sends again: one message first, the others when it was accepted."]
     assert "/reactivate" not in again
+    visitor.press(f"/accounts/{account.id}/reactivate")
+    assert flashes(visitor.see("/accounts")) == ["Loja is active already."]
     with database() as session:
         assert session.get_one(Account, account.id).status == "active"
         actor = session.scalar(

@@ -200,3 +200,25 @@ def test_a_reply_leads_to_its_campaign_and_pages_lead_on(
     older = first.split('rel="next"')[0].rpartition('href="')[2].split('"')[0].replace("&amp;", "&")
     second = visitor.see(older)
     assert ("chega" in first, "chega" in second) == (False, True)
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_reply_to_a_test_send_leads_to_the_campaign_that_was_tested(
+    app: Flask, call: Caller, database: Callable[[], Any], says: Says, is_known: bool
+) -> None:
+    says("chega")
+    with database() as session:
+        user = person(session, session.get_one(Company, call.company_id), Role.OPERATOR)
+        tested = factories.campaign(session, user, name="Spring")
+        test = factories.campaign(session, user, name="Test")
+        test.kind, test.parent_id = "test", tested.id if is_known else None
+        [reply] = replies.of_company(session, call.company_id)
+        reply.campaign_id = test.id
+    shown = signed_in(app, user).see("/replies")
+    links = [each.split(">")[0] for each in shown.split('href="/campaigns/')[1:]]
+    assert links == ([f'{tested.id}"'] if is_known else [])
+    [listed] = call("GET", "/replies").json["items"]
+    one = call("GET", f"/replies/{listed['id']}").json
+    decided = call("POST", f"/replies/{listed['id']}/decide", json={"decision": "dismissed"}).json
+    for answer in (listed, one, decided):
+        assert answer["campaign_id"] == (str(tested.id) if is_known else None)

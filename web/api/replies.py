@@ -1,6 +1,9 @@
 """What people write back, and what to make of it where that is not clear."""
 
+from collections.abc import Sequence
 from typing import Any
+
+from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
@@ -32,7 +35,7 @@ def list_replies(query: dict[str, Any]) -> Any:
             limit=query["limit"] + 1,
         )
         listed = page(found, limit=query["limit"], position=lambda reply: [reply.id])
-        return {**listed, "items": [_shown(reply) for reply in listed["items"]]}
+        return {**listed, "items": _shown(session, listed["items"])}
 
 
 @blueprint.route("/replies/<id:reply_id>", methods=["GET"])
@@ -40,7 +43,8 @@ def list_replies(query: dict[str, Any]) -> Any:
 def show_reply(reply_id: int) -> Any:
     """Show a reply."""
     with transaction() as session:
-        return _shown(replies.get(session, company_id(), reply_id))
+        [shown] = _shown(session, [replies.get(session, company_id(), reply_id)])
+        return shown
 
 
 @blueprint.route("/replies/<id:reply_id>/decide", methods=["POST"])
@@ -51,12 +55,21 @@ def decide_reply(values: dict[str, Any], reply_id: int) -> Any:
     with transaction() as session:
         reply = replies.get(session, company_id(), reply_id)
         replies.decide(session, reply, decision=values["decision"], actor_id=current_user().id, now=utc_now())
-        return _shown(reply)
+        [shown] = _shown(session, [reply])
+        return shown
 
 
-def _shown(reply: Reply) -> dict[str, Any]:
+def _shown(session: Session, found: Sequence[Reply]) -> list[dict[str, Any]]:
     names = (
-        *("id", "contact_id", "account_id", "campaign_id", "message_id", "kind", "text", "payload", "intent"),
+        *("id", "contact_id", "account_id", "message_id", "kind", "text", "payload", "intent"),
         *("received_at", "decision", "decided_at", "decided_by"),
     )
-    return {"phone": f"+{reply.phone_key}", **{name: getattr(reply, name) for name in names}}
+    answered = replies.campaigns_of(session, found)
+    return [
+        {
+            "phone": f"+{reply.phone_key}",
+            "campaign_id": answered[reply.campaign_id][0] if reply.campaign_id in answered else None,
+            **{name: getattr(reply, name) for name in names},
+        }
+        for reply in found
+    ]

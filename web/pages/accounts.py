@@ -11,7 +11,7 @@ from campaign_engine.clock import utc_now
 from campaign_engine.config import Config
 from campaign_engine.core import engine
 from campaign_engine.db import transaction
-from campaign_engine.models import Account, Company, Role
+from campaign_engine.models import Account, AccountStatus, Company, Role
 from campaign_engine.rules.pacing import Pacing
 from campaign_engine.services import accounts as service
 from campaign_engine.services import activation, health, limits
@@ -71,9 +71,11 @@ def reactivate_account(account_id: int) -> Response:
     user = auth.current_user()
     with transaction() as session:
         account = service.get(session, user.company_id, account_id)
+        was_active = account.status == AccountStatus.ACTIVE
         activation.reactivate(session, account, actor_id=user.id)
         hint(session, enqueue_lanes, [account.id])
-    flash(f"{account.name} sends again: one message first, the others when it was accepted.", "done")
+    said = "is active already." if was_active else "sends again: one message first, the others when it was accepted."
+    flash(f"{account.name} {said}", "done")
     return redirect(url_for("pages.accounts"), HTTPStatus.SEE_OTHER)
 
 

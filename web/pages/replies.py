@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response
 from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.errors import InvalidInput
-from campaign_engine.models import Campaign, Contact, Reply, Role
+from campaign_engine.models import Contact, Reply, Role
 from campaign_engine.services import replies as service
 from web import auth
 from web.pages import ledger
@@ -38,7 +38,7 @@ def replies() -> str:
             limit=REPLIES_PER_PAGE + 1,
         )
         shown = list(found[:REPLIES_PER_PAGE])
-        names, campaigns = _names(session, shown)
+        names, campaigns = _names(session, shown), service.campaigns_of(session, shown)
     return render_template(
         "replies.html",
         replies=shown,
@@ -76,10 +76,8 @@ def undecided_count() -> int:
         return service.undecided_count(session, auth.current_user().company_id)
 
 
-def _names(session: Session, shown: list[Reply]) -> tuple[dict[int, str], dict[int, str]]:
-    """Return the names of the contacts and of the campaigns of replies, by id."""
+def _names(session: Session, shown: list[Reply]) -> dict[int, str]:
+    """Return the names of the contacts of replies, by id."""
     contact_ids = {reply.contact_id for reply in shown if reply.contact_id is not None}
-    campaign_ids = {reply.campaign_id for reply in shown if reply.campaign_id is not None}
     contacts = session.execute(select(Contact.id, Contact.name).where(Contact.id.in_(contact_ids)))
-    campaigns = session.execute(select(Campaign.id, Campaign.name).where(Campaign.id.in_(campaign_ids)))
-    return {row.id: row.name for row in contacts if row.name}, {row.id: row.name for row in campaigns}
+    return {row.id: row.name for row in contacts if row.name}

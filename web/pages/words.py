@@ -91,6 +91,7 @@ LEFT_OUT = {
     "blocked": "Blocked",
     "held_for_review": "Held for review",
     "excluded": "On an excluded list",
+    "frequency_cap": "At the frequency cap",
     "missing_variables": "Lack a variable",
 }
 

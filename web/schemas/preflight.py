@@ -53,7 +53,7 @@ class PreflightSchema(Schema):
         values=fields.Integer(),
         metadata={
             "description": "How many get none, by reason: duplicate, opted_out, blocked, held_for_review, excluded,"
-            " missing_variables."
+            " frequency_cap, missing_variables."
         },
     )
     missing_variables = fields.Dict(

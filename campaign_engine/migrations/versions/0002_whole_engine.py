@@ -115,6 +115,7 @@ def upgrade() -> None:
     op.add_column("campaigns", sa.Column("recurrence", postgresql.JSONB(), nullable=True))
     op.add_column("campaigns", sa.Column("occurrence", sa.BigInteger(), server_default="1", nullable=False))
     op.add_column("campaigns", sa.Column("start_late_s", sa.Double(), nullable=True))
+    op.add_column("campaigns", sa.Column("resumed_at", sa.DateTime(timezone=True), nullable=True))
     op.create_check_constraint(op.f("ck_campaigns_kind"), "campaigns", "kind IN ('campaign', 'test')")
     op.create_index(op.f("ix_campaigns_parent_id"), "campaigns", ["parent_id"], unique=False)
     op.create_foreign_key(

@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from campaign_engine.errors import InvalidInput
 from campaign_engine.models import Account, AuditEntry, Campaign, Company, Notification, User
 from campaign_engine.services import activation, campaigns
 from tests import factories
@@ -113,3 +114,26 @@ def test_the_wait_for_an_acknowledgement_begins_with_the_first_acceptance(sessio
     activation.expect_acknowledgement(session, account_id=number.id, now=numbered.NOW.replace(hour=13))
     session.refresh(number)
     assert number.unacknowledged_since == numbered.NOW
+
+
+def test_a_campaign_that_waits_although_an_account_is_active_is_found(
+    session: Session, company: Company, owner: User
+) -> None:
+    one, two = (numbered.account(session, company) for _ in range(2))
+    made = numbered.running(session, owner, accounts=[one, two])
+    campaigns.pause(session, made, reason="none of its accounts is active", code=activation.NO_ACCOUNT)
+    by_hand = numbered.running(session, owner, accounts=[one], first=100)
+    campaigns.pause(session, by_hand)
+    activation.deactivate(session, one.id, reason="131031: locked")
+    assert activation.resume_what_can_send(session) == [made.id]
+    assert _standing(session, by_hand) == ("paused", "operator")
+
+
+def test_nobody_resumes_what_has_no_active_account(session: Session, company: Company, owner: User) -> None:
+    number = numbered.account(session, company)
+    made = numbered.running(session, owner, accounts=[number])
+    activation.deactivate(session, number.id, reason="131031: locked")
+    session.refresh(made)
+    with pytest.raises(InvalidInput, match="131031: locked"):
+        campaigns.resume(session, made)
+    assert _standing(session, made) == ("paused", "no_account")

@@ -169,3 +169,50 @@ def test_a_start_in_the_past_is_refused_whoever_asks(session: Session) -> None:
         with pytest.raises(InvalidInput) as caught:
             refused()
         assert list(caught.value.errors) == ["scheduled_at"]
+
+
+def test_other_hours_free_those_who_waited_for_their_recipients_hours(session: Session) -> None:
+    campaign = numbered.started(session, _draft(session))
+    session.execute(
+        text("UPDATE messages SET next_attempt_at = :later, attempts = CAST(position % 2 AS integer)"),
+        {"later": NOW + timedelta(hours=5)},
+    )
+    tried = set(session.scalars(text("SELECT id FROM messages WHERE attempts > 0")))
+    _update(session, campaign, name="Other")
+    waiting = text("SELECT id FROM messages WHERE next_attempt_at IS NOT NULL")
+    assert len(session.scalars(waiting).all()) == 3
+    _update(session, campaign, working_hours=None)
+    assert set(session.scalars(waiting)) == tried
+    assert 0 < len(tried) < 3
+
+
+TEMPLATE = {"type": "template", "name": "sale", "language": "en", "components": []}
+UPLOADED = {"type": "media", "media_type": "image", "id": "4711"}
+
+
+@pytest.mark.parametrize("content", [TEMPLATE, UPLOADED])
+def test_content_that_no_account_of_a_campaign_can_send_is_refused(session: Session, content: dict[str, Any]) -> None:
+    owner = factories.user(session, factories.company(session))
+    phone = numbered.account(session, owner.company, provider="evolution")
+    cloud = numbered.account(session, owner.company)
+    members = numbered.people(session, owner.company, count=1)
+    with pytest.raises(InvalidInput) as caught:
+        numbered.draft(session, owner, accounts=[phone], lists=[members], content=content)
+    assert list(caught.value.errors) == ["content"]
+    of_phone = numbered.draft(session, owner, accounts=[phone], lists=[members])
+    mixed = numbered.draft(session, owner, accounts=[phone, cloud], lists=[members], content=content)
+    changes: list[tuple[Campaign, dict[str, Any]]] = [
+        (of_phone, {"content": content}),
+        (mixed, {"account_ids": [phone.id]}),
+    ]
+    for campaign, change in changes:
+        with pytest.raises(InvalidInput) as caught:
+            _update(session, campaign, **change)
+        assert list(caught.value.errors) == ["content"]
+    _update(session, of_phone, content={"type": "media", "media_type": "image", "link": "https://example.com/a.png"})
+    of_phone.content = content
+    session.flush()
+    with pytest.raises(InvalidInput) as caught:
+        campaigns.start(session, of_phone, now=NOW)
+    assert (list(caught.value.errors), caught.value.code) == (["content"], "content_not_supported")
+    campaigns.start(session, mixed, now=NOW)

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from campaign_engine import providers
 from campaign_engine.config import Config
 from campaign_engine.models import Account, AuditEntry, Campaign, Company, Notification, Template, User, WebhookEvent
+from campaign_engine.providers.base import Notice, NoticeKind
 from campaign_engine.services import deliveries, notices
 from cli.embedded.postgres import EmbeddedPostgres
 from tests import factories
@@ -245,6 +246,20 @@ def test_a_phones_session_that_closes_is_told(
         deliveries.apply_notices(session, event_id, providers=PROVIDERS, now=NOW)
     assert told(session, company) == expected
     assert phone.status == "active"
+
+
+@pytest.mark.parametrize("status", ["active", "deactivated"])
+def test_a_session_that_opens_says_when_somebody_has_to_reactivate_the_account(
+    session: Session, company: Company, status: str
+) -> None:
+    phone = numbered.account(session, company, provider="evolution", instance="shop", status=status)
+    others = numbered.account(session, factories.company(session), instance="shop", status="deactivated")
+    notice = Notice(NoticeKind.CONNECTION, "open")
+    notices.apply(session, [notice], account_ids=[phone.id, others.id])
+    [said] = session.scalars(select(Notification.text).where(Notification.company_id == company.id))
+    assert "the phone's session is open" in said
+    assert ("stays so until somebody reactivates it" in said) is (status == "deactivated")
+    assert phone.status == status
 
 
 def test_applying_a_notice_again_does_nothing(session: Session, company: Company, number: Account) -> None:

@@ -94,6 +94,7 @@ def test_those_who_are_left_out_are_counted_by_reason(
         "blocked": 1,
         "held_for_review": 1,
         "excluded": 2,
+        "frequency_cap": 0,
         "missing_variables": 2,  # the tagged one and 901
     }
     assert shown["missing_variables"] == {"n": 2}
@@ -134,6 +135,45 @@ def test_a_value_that_is_blank_or_of_the_contact_counts_as_the_text_would_have_i
     shown = check(session, campaign)
     assert (shown["recipients"], shown["missing_variables"]) == (1, {"name": 1, "city": 2})
     assert shown["left_out"]["missing_variables"] == 2
+
+
+def test_those_who_are_at_the_frequency_cap_are_left_out(
+    session: Session, owner: User, number: Account, company: Company
+) -> None:
+    numbered.running(session, owner, accounts=[number], count=6)
+    session.execute(
+        text("UPDATE messages SET claimed_at = :at, status = CASE position % 3 WHEN 0 THEN 'failed' ELSE 'sent' END"),
+        {"at": NOW - timedelta(days=2)},
+    )
+    had = session.scalar(text("SELECT count(*) FROM messages WHERE status = 'sent'"))
+    assert had == 4
+    members = numbered.people(session, company, count=8)
+    recipients = [{"phone": numbered.phone(at), "name": "P"} for at in range(3)]
+    audience = {"list_ids": [members.id], "recipients": recipients}
+    campaign = numbered.draft(session, owner, accounts=[number], audience=audience, frequency_cap="1/7 days")
+    shown = check(session, campaign)
+    assert (shown["recipients"], shown["left_out"]["frequency_cap"]) == (4, 4)
+    assert shown["named"] == shown["recipients"] + sum(shown["left_out"].values())
+    assert check(session, campaign, now=NOW + timedelta(days=6))["recipients"] == 8
+    campaign.frequency_cap = "2/7 days"
+    session.flush()
+    assert check(session, campaign)["recipients"] == 8
+    campaign.frequency_cap, company.settings = None, {"frequency_cap": "1/7 days"}
+    campaigns.schedule(session, campaign, at=NOW + timedelta(days=1), now=NOW)
+    assert check(session, campaign)["left_out"]["frequency_cap"] == 4
+    campaigns.schedule(session, campaign, at=NOW + timedelta(days=6), now=NOW)
+    assert check(session, campaign)["left_out"]["frequency_cap"] == 0
+
+
+def test_an_account_that_cannot_send_the_content_is_named(
+    session: Session, owner: User, number: Account, company: Company
+) -> None:
+    phone = numbered.account(session, company, name="Phone", provider="evolution")
+    content = {"type": "template", "name": "sale", "language": "en", "components": []}
+    audience = {"recipients": [{"phone": numbered.phone(0)}]}
+    campaign = numbered.draft(session, owner, accounts=[number, phone], audience=audience, content=content)
+    said = [each for each in check(session, campaign)["warnings"] if each["code"] == "content_not_supported"]
+    assert [each["account_id"] for each in said] == [phone.id]
 
 
 def test_another_companys_contacts_and_campaigns_change_nothing(

@@ -16,7 +16,7 @@ from campaign_engine.config import Config
 from campaign_engine.db import db
 from campaign_engine.errors import NotFound, TransitionNotAllowed
 from campaign_engine.models import Account, AuditEntry, Campaign, Company, Notification, OptOut, Reply, User
-from campaign_engine.providers.base import Accepted
+from campaign_engine.providers.base import Accepted, Inbound
 from campaign_engine.services import campaigns, deliveries, opt_outs, replies, screening, sending, settling
 from cli.embedded.postgres import EmbeddedPostgres
 from tests import factories
@@ -324,6 +324,43 @@ def test_the_last_word_counts_within_a_batch_and_between_batches(
     assert set(barred(session, company)) == {numbered.phone_key(1), numbered.phone_key(2)}
 
 
+def undecided(session: Session, company: Company) -> list[str | None]:
+    return [reply.text for reply in replies.of_company(session, company.id, undecided=True)][::-1]
+
+
+@pytest.mark.parametrize("seconds", [0, 1])
+def test_a_doubt_after_a_resumption_in_one_batch_is_held_and_can_be_decided(
+    session: Session, owner: User, number: Account, seconds: int
+) -> None:
+    later = NOW + timedelta(seconds=seconds)
+    deliver(session, number, message(0, "START"), message(0, "não tenho interesse", at=later))
+    assert barred(session, owner.company) == {numbered.phone_key(0): ("held", "reply")}
+    assert undecided(session, owner.company) == ["não tenho interesse"]
+
+
+def test_a_resumption_older_than_a_doubt_that_is_known_changes_nothing(
+    session: Session, company: Company, number: Account
+) -> None:
+    deliver(session, number, message(0, "não tenho interesse"))
+    deliver(session, number, message(0, "START", at=NOW - timedelta(minutes=1)))
+    assert barred(session, company) == {numbered.phone_key(0): ("held", "reply")}
+    assert undecided(session, company) == ["não tenho interesse"]
+
+
+def test_a_resumption_decides_nothing_that_came_after_it(session: Session, company: Company, number: Account) -> None:
+    deliver(session, number, message(0, "chega"), message(0, "basta", at=NOW + timedelta(minutes=2)))
+    opt_outs.lift_many(session, [((company.id, numbered.phone_key(0)), NOW + timedelta(minutes=3))])
+    deliver(session, number, message(0, "START", at=NOW + timedelta(minutes=1)))
+    assert undecided(session, company) == ["basta"]
+
+
+def test_a_resumption_between_two_doubts_leaves_the_second(session: Session, company: Company, number: Account) -> None:
+    deliver(session, number, message(0, "chega"), message(0, "basta", at=NOW + timedelta(minutes=2)))
+    deliver(session, number, message(0, "START", at=NOW + timedelta(minutes=1)))
+    assert barred(session, company) == {numbered.phone_key(0): ("held", "reply")}
+    assert "basta" in undecided(session, company)
+
+
 def test_an_opt_out_follows_the_person_to_a_new_number(session: Session, company: Company, number: Account) -> None:
     deliver(session, number, message(0, "SAIR"))
     changed = {"type": "user_changed_number", "wa_id": numbered.phone(9).removeprefix("+"), "body": "Ana changed ..."}
@@ -389,6 +426,44 @@ def test_a_decision_is_of_the_person_and_made_once(session: Session, owner: User
         ("reply.decided", owner.id, {"decision": "opted_out"}),
         ("reply.decided", owner.id, {"decision": "dismissed"}),
     ]
+
+
+@pytest.mark.parametrize("ahead_s", [0, 30])
+def test_a_doubt_that_arrives_during_a_dismissal_is_held_and_can_be_decided(
+    session: Session, owner: User, number: Account, ahead_s: int
+) -> None:
+    company, at = owner.company, NOW + timedelta(seconds=ahead_s)  # the provider's clock
+    deliver(session, number, message(0, "chega", at=at))
+    [reply] = kept(session, company)
+    arrived = Inbound("", "wamid.meanwhile", numbered.phone(0).removeprefix("+"), at, "text", text="basta")
+
+    waiting = [replies.Received(number.id, company.id, arrived)]
+
+    def write(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        """Let it arrive after the first thing the decision changes."""
+        if waiting and not statement.lstrip().startswith("SELECT"):
+            replies.receive(session, [waiting.pop()], now=NOW)
+
+    sqlalchemy_event.listen(db.engine, "after_cursor_execute", write)
+    try:
+        replies.decide(session, reply, decision="dismissed", actor_id=owner.id, now=NOW)
+    finally:
+        sqlalchemy_event.remove(db.engine, "after_cursor_execute", write)
+    session.expire_all()
+    assert reply.decision == "dismissed"
+    assert barred(session, company) == {numbered.phone_key(0): ("held", "reply")}
+    assert undecided(session, company) == ["basta"]
+
+
+def test_deciding_touches_only_doubts_that_wait_for_it(session: Session, owner: User, number: Account) -> None:
+    said = ("oi", "chega", "basta")
+    deliver(session, number, *(message(0, each) for each in said))
+    plain, known, held = kept(session, owner.company)
+    known.decision = "dismissed"
+    session.flush()
+    replies.decide(session, held, decision="opted_out", actor_id=owner.id, now=NOW)
+    session.expire_all()
+    assert [each.decision for each in (plain, known, held)] == [None, "dismissed", "opted_out"]
 
 
 def test_dismissing_lifts_nothing_but_the_doubt(session: Session, owner: User, number: Account) -> None:

@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from campaign_engine.models import Campaign, Company
+from campaign_engine.models import Campaign, Company, Template
+from campaign_engine.models.template import UNSENDABLE
 from campaign_engine.rules.states import CampaignStatus
-from campaign_engine.services import campaigns, notifications, schedules, series
+from campaign_engine.services import campaigns, notices, notifications, schedules, series
 from cli.embedded.postgres import EmbeddedPostgres
 from tests import factories
 from tests.campaign_engine import numbered
@@ -198,3 +199,19 @@ def test_a_campaign_that_is_being_moved_is_neither_started_nor_missed(
     session.refresh(campaign)
     assert outcome == [False]
     assert (campaign.status, campaign.status_code) == (CampaignStatus.SCHEDULED, None)
+
+
+@pytest.mark.parametrize("status", sorted(UNSENDABLE))
+def test_a_campaign_whose_template_is_stopped_is_held_until_it_is_restored(session: Session, status: str) -> None:
+    campaign = _scheduled(session, content={"type": "template", "name": "sale", "language": "en", "components": []})
+    template = Template(company_id=campaign.company_id, name="sale", language="en", status=status)
+    session.add(template)
+    assert not _look(session, campaign, at=AT)
+    assert (campaign.status, campaign.status_code) == (CampaignStatus.SCHEDULED, "template_paused")
+    assert f"sale (en) is {status.lower()}" in (campaign.status_reason or "")
+    template.status = "unknown"
+    assert _look(session, campaign, at=AT)
+
+
+def test_the_states_that_stop_a_start_are_those_that_stop_a_campaign() -> None:
+    assert UNSENDABLE == notices.STOPPING

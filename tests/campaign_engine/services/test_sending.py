@@ -338,3 +338,31 @@ def test_the_campaign_whose_last_message_is_the_longest_ago_is_next(
     plan = sending.plan(session, number.id, config=Config())
     assert plan is not None
     assert [candidate.campaign_id for candidate in plan.candidates] == [other.id, campaign.id]
+
+
+def test_failures_of_the_content_before_a_resume_count_no_more(
+    session: Session, number: Account, campaign: Campaign
+) -> None:
+    for _ in range(3):
+        token, rows = _claim(session, number, campaign, 1)
+        _settle(session, token, rows, Refused(Failure(ErrorClass.CAMPAIGN, "132015", "Template is paused")), now=NOW)
+    campaigns.pause_where_content_fails(session, [campaign.id])
+    session.refresh(campaign)
+    assert campaign.status == "paused"
+    campaigns.resume(session, campaign, now=NOW)
+    token, rows = _claim(session, number, campaign, 1)
+    _settle(session, token, rows, Refused(Failure(ErrorClass.CAMPAIGN, "132000", "Another")), now=LATER)
+    campaigns.pause_where_content_fails(session, [campaign.id])
+    session.refresh(campaign)
+    assert campaign.status == "running"
+
+
+def test_two_lanes_at_closing_time_pause_once(
+    session: Session, number: Account, campaign: Campaign, other_session: Callable[[], Session]
+) -> None:
+    mine = other_session()
+    mine.get_one(Campaign, campaign.id)
+    campaigns.pause_at_close(session, campaign.id)
+    session.commit()
+    campaigns.pause_at_close(mine, campaign.id)
+    assert mine.get_one(Campaign, campaign.id).status_code == "closing_time"

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import event, text
@@ -178,6 +179,19 @@ def test_an_occurrence_that_is_moved_or_started_by_hand_comes_once(
     second = _started(session, daily, now=started_at)
     assert second is not None
     assert second.scheduled_at == following
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/Los_Angeles"])
+def test_an_occurrence_that_was_moved_stays_when_the_zone_changes_and_comes_once(
+    session: Session, daily: Campaign, zone: str
+) -> None:
+    moved_to = nine(1) + timedelta(hours=3)  # 7 in Los Angeles, before its own time there
+    _update(session, daily, scheduled_at=moved_to)
+    _update(session, daily, timezone=zone)
+    assert (daily.scheduled_at, daily.timezone) == (moved_to, zone)
+    second = _started(session, daily)
+    assert second is not None
+    assert second.scheduled_at == datetime(2026, 11, 22, 9, tzinfo=ZoneInfo(zone))
 
 
 def test_a_first_start_may_be_chosen_and_settles_what_the_recurrence_leaves_open(session: Session) -> None:
