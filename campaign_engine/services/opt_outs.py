@@ -92,16 +92,17 @@ def note_many(session: Session, entries: Sequence[NewOptOut]) -> set[Person]:
     return changed
 
 
-# A hold keeps the date of the first doubt: one that came after that time keeps it too.
+# An opt-out keeps the date of the first word, and a hold that of the first doubt: one that came after that time keeps
+# it too.
 _LIFT = text(
     """
     DELETE FROM opt_outs o USING unnest(:company_ids, :keys, :ats) AS l(company_id, phone_key, at)
     WHERE o.company_id = l.company_id AND o.phone_key = l.phone_key AND o.kind = ANY(:kinds) AND o.opted_out_at <= l.at
-      AND NOT (o.kind = 'held' AND EXISTS (
+      AND NOT EXISTS (
         SELECT 1 FROM replies r
-        WHERE r.company_id = o.company_id AND r.phone_key = o.phone_key AND r.intent = 'likely' AND r.decision IS NULL
-          AND r.received_at > l.at
-      ))
+        WHERE r.company_id = o.company_id AND r.phone_key = o.phone_key AND r.received_at > l.at
+          AND (r.intent = 'certain' OR (o.kind = 'held' AND r.intent = 'likely' AND r.decision IS NULL))
+      )
     RETURNING o.company_id, o.phone_key
     """
 ).bindparams(

@@ -354,6 +354,18 @@ def test_a_resumption_decides_nothing_that_came_after_it(session: Session, compa
     assert undecided(session, company) == ["basta"]
 
 
+def test_a_late_start_undoes_no_opt_out_that_was_said_again_after_it(
+    session: Session, company: Company, number: Account
+) -> None:
+    deliver(session, number, message(0, "SAIR"))
+    deliver(session, number, message(0, "SAIR", at=NOW + timedelta(minutes=2)))
+    deliver(session, number, message(0, "START", at=NOW + timedelta(minutes=1)))
+    assert barred(session, company) == {numbered.phone_key(0): ("opted_out", "reply")}
+    deliver(session, number, message(0, "START", at=NOW + timedelta(minutes=3)))
+    assert barred(session, company) == {}
+
+
+
 def test_a_resumption_between_two_doubts_leaves_the_second(session: Session, company: Company, number: Account) -> None:
     deliver(session, number, message(0, "chega"), message(0, "basta", at=NOW + timedelta(minutes=2)))
     deliver(session, number, message(0, "START", at=NOW + timedelta(minutes=1)))
