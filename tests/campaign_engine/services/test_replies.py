@@ -365,7 +365,6 @@ def test_a_late_start_undoes_no_opt_out_that_was_said_again_after_it(
     assert barred(session, company) == {}
 
 
-
 def test_a_resumption_between_two_doubts_leaves_the_second(session: Session, company: Company, number: Account) -> None:
     deliver(session, number, message(0, "chega"), message(0, "basta", at=NOW + timedelta(minutes=2)))
     deliver(session, number, message(0, "START", at=NOW + timedelta(minutes=1)))
