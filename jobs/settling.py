@@ -108,7 +108,7 @@ class Settler:
             campaigns.pause_where_content_fails(session, _campaigns_at_fault(sent))
             if at_end or time.monotonic() >= self._looked_for_ends_at + COMPLETION_S:
                 self._looked_for_ends_at = time.monotonic()
-                campaigns.complete_finished(session, sending.campaigns_of(session, self._account_id), now=now)
+                campaigns.complete_finished(session, sending.drained_campaigns(session, self._account_id), now=now)
         # Only now: a settlement that is tried again must not count the same failures or complaints twice.
         self._failures = failures
         self._complaint = complaint

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from campaign_engine.rules.recipient_zone import zones_of
+from campaign_engine.rules.working_hours import WorkingHours
 from campaign_engine.services import campaigns, sending
 from campaign_engine.services.sending import Candidate, Waiting
 
@@ -34,12 +35,8 @@ def sendable(
         for row in rows:
             if row.barred is not None:
                 barred.setdefault(REASON_OF_BAR[row.barred], []).append(row)
-            elif hours is not None and hours.per_recipient:
-                opens_at = hours.opens_in(zones_of(row.phone), now) or now + NEVER_OPEN
-                if opens_at > now:
-                    closed.append((row, opens_at))
-                else:
-                    left.setdefault(campaign_id, []).append(row)
+            elif (opens_at := _opens_at(hours, row, now)) > now:
+                closed.append((row, opens_at))
             else:
                 left.setdefault(campaign_id, []).append(row)
     sending.postpone(session, closed)
@@ -56,25 +53,29 @@ def below_cap(
     Of two rows for the same person the second is for the next time, when the first counts.
     """
     caps = {
-        row.contact_id: cap
+        row.message_id: (row.contact_id, cap)
         for row in rows
         if row.contact_id is not None and (cap := candidates[row.campaign_id].frequency_cap) is not None
     }
-    if not caps:
-        return list(rows)
-    at_cap = sending.contacts_at_cap(session, caps, now=now)
-    taken: set[int] = set()
+    reached = sending.at_cap(session, set(caps.values()), now=now)
+    written_to: set[int] = set()
     left, capped = [], []
     for row in rows:
-        if row.contact_id not in caps:
-            left.append(row)
-        elif row.contact_id in at_cap:
+        own = caps.get(row.message_id)
+        if own in reached:
             capped.append(row)
-        elif row.contact_id not in taken:
-            taken.add(row.contact_id)
+        elif own is None or own[0] not in written_to:
             left.append(row)
+            if row.contact_id is not None:
+                written_to.add(row.contact_id)
     _leave_out(session, capped, reason="frequency_cap", now=now)
     return left
+
+
+def _opens_at(hours: WorkingHours | None, row: Waiting, now: datetime) -> datetime:
+    if hours is None or not hours.per_recipient:
+        return now
+    return hours.opens_in(zones_of(row.phone), now) or now + NEVER_OPEN
 
 
 def _leave_out(session: Session, rows: Sequence[Waiting], *, reason: str, now: datetime) -> None:

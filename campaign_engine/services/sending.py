@@ -6,7 +6,7 @@ may go, all in one transaction; the calls are made after it, with no transaction
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -40,7 +40,6 @@ class Candidate:
 
     campaign_id: int
     owner_id: int
-    is_test: bool
     content: Mapping[str, Any]
     pacing: pacing.Pacing
     fresh: bool  # has messages that were never tried
@@ -124,22 +123,27 @@ _MINE = "(m.planned_account_id IS NULL OR m.planned_account_id = ANY(:stands_in_
 # These statements run for every few messages, on tables whose statistics are always behind. Each look-up is a scalar
 # subquery or a LATERAL with a LIMIT, in the order of the index that is meant: of an EXISTS or a plain join the planner
 # may make a scan of the whole table, which is quick until the rows at its front are sent.
-def _candidates_of(line: Line) -> TextClause:
-    fresh = """
+def _has_fresh(mine: str) -> str:
+    """Return the condition that campaign `c` has messages never tried, for anybody or for the accounts of `mine`."""
+    return f"""
       (
         SELECT m.position FROM messages m
         WHERE m.campaign_id = c.id AND m.status = 'pending' AND m.next_attempt_at IS NULL
           AND m.planned_account_id IS NULL
         ORDER BY m.planned_account_id, m.position LIMIT 1
       ) IS NOT NULL OR (
-        SELECT p.position FROM unnest(:stands_in_for) AS a(id) CROSS JOIN LATERAL (
+        SELECT p.position FROM {mine} AS mine(id) CROSS JOIN LATERAL (
           SELECT m.position FROM messages m
           WHERE m.campaign_id = c.id AND m.status = 'pending' AND m.next_attempt_at IS NULL
-            AND m.planned_account_id = a.id
+            AND m.planned_account_id = mine.id
           ORDER BY m.position LIMIT 1
         ) AS p LIMIT 1
       ) IS NOT NULL
-    """
+    """  # noqa: S608 - the inserted text is our own
+
+
+def _candidates_of(line: Line) -> TextClause:
+    fresh = _has_fresh("unnest(:stands_in_for)")
     return text(
         f"""
         SELECT c.id AS campaign_id, c.owner_id, c.kind, c.content, c.pacing, c.pending_count, ca.delayed_until,
@@ -190,7 +194,6 @@ def _candidate(row: Row[Any], account: Account, company: Company, config: Config
     return Candidate(
         campaign_id=row.campaign_id,
         owner_id=row.owner_id,
-        is_test=is_test,
         content=row.content,
         pacing=pacing_of(account, company, row.pacing, config),
         fresh=row.fresh,
@@ -204,7 +207,7 @@ def _candidate(row: Row[Any], account: Account, company: Company, config: Config
     )
 
 
-def campaigns_of(session: Session, account_id: int) -> list[int]:
+def drained_campaigns(session: Session, account_id: int) -> list[int]:
     """Return the running campaigns that use an account and have nothing left to send."""
     return list(
         session.scalars(
@@ -219,21 +222,8 @@ def campaigns_of(session: Session, account_id: int) -> list[int]:
 
 def busy_lanes(session: Session, line: Line) -> list[int]:
     """Return the active accounts that have something to send on a line, now or later."""
-    fresh = """
-      OR (
-        SELECT m.position FROM messages m
-        WHERE m.campaign_id = c.id AND m.status = 'pending' AND m.next_attempt_at IS NULL
-          AND m.planned_account_id IS NULL
-        ORDER BY m.planned_account_id, m.position LIMIT 1
-      ) IS NOT NULL OR (
-        SELECT p.position FROM accounts f CROSS JOIN LATERAL (
-          SELECT m.position FROM messages m
-          WHERE m.campaign_id = c.id AND m.status = 'pending' AND m.next_attempt_at IS NULL
-            AND m.planned_account_id = f.id
-          ORDER BY m.position LIMIT 1
-        ) AS p WHERE f.company_id = c.company_id AND (f.id = a.id OR f.status <> 'active') LIMIT 1
-      ) IS NOT NULL
-    """
+    mine = "(SELECT f.id FROM accounts f WHERE f.company_id = c.company_id AND (f.id = a.id OR f.status <> 'active'))"
+    fresh = f"OR {_has_fresh(mine)}" if line is Line.FIRST else ""
     rows = session.scalars(
         text(
             f"""
@@ -243,12 +233,10 @@ def busy_lanes(session: Session, line: Line) -> list[int]:
             WHERE c.status = 'running' AND c.pending_count > 0 AND (
               (
                 SELECT m.next_attempt_at FROM messages m
-                WHERE m.campaign_id = c.id AND m.status = 'pending' AND {_OF_LINE[line]} AND (
-                  m.planned_account_id IS NULL OR m.planned_account_id = a.id
-                  OR m.planned_account_id IN (SELECT f.id FROM accounts f WHERE f.status <> 'active')
-                )
+                WHERE m.campaign_id = c.id AND m.status = 'pending' AND {_OF_LINE[line]}
+                  AND (m.planned_account_id IS NULL OR m.planned_account_id IN {mine})
                 ORDER BY m.next_attempt_at LIMIT 1
-              ) IS NOT NULL {fresh if line is Line.FIRST else ""}
+              ) IS NOT NULL {fresh}
             )
             """  # noqa: S608 - the inserted texts are our own
         )
@@ -372,7 +360,7 @@ def _waiting(row: Row[Any]) -> Waiting:
 
 _RECEIVED = text(
     """
-    SELECT w.contact_id FROM unnest(:contact_ids, :sinces, :counts) AS w(contact_id, since, cap)
+    SELECT w.place FROM unnest(:contact_ids, :sinces, :counts) WITH ORDINALITY AS w(contact_id, since, cap, place)
     WHERE w.cap <= (
       SELECT count(*) FROM messages m WHERE m.contact_id = w.contact_id AND m.claimed_at > w.since
         AND m.status NOT IN ('pending', 'failed', 'skipped')
@@ -385,35 +373,30 @@ _RECEIVED = text(
 )
 
 
-def contacts_at_cap(session: Session, caps: Mapping[int, Rate], *, now: datetime) -> set[int]:
-    """Return those contacts who have had as many messages, of all campaigns, as their cap allows.
-
-    Args:
-        session: the transaction that is going to claim.
-        caps: the cap to go by, by contact id.
-        now: the present.
+def at_cap(session: Session, caps: Collection[tuple[int, Rate]], *, now: datetime) -> set[tuple[int, Rate]]:
+    """Return those of (contact id, cap) whose contact has had as many messages, of all campaigns, as the cap allows.
 
     Side effects: locks the contacts until the transaction ends, so that two accounts that are about to write to the
     same person count each other's message.
     """
     if not caps:
         return set()
-    wanted = sorted(caps)
+    wanted = sorted(caps, key=lambda each: each[0])
     session.execute(
         text("SELECT id FROM contacts WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE").bindparams(
             bindparam("ids", type_=ARRAY(BigInteger))
         ),
-        {"ids": wanted},
+        {"ids": [contact_id for contact_id, _ in wanted]},
     )
-    rows = session.scalars(
+    places = session.scalars(
         _RECEIVED,
         {
-            "contact_ids": wanted,
-            "sinces": [now - timedelta(microseconds=caps[contact_id].period_us) for contact_id in wanted],
-            "counts": [caps[contact_id].count for contact_id in wanted],
+            "contact_ids": [contact_id for contact_id, _ in wanted],
+            "sinces": [now - timedelta(microseconds=cap.period_us) for _, cap in wanted],
+            "counts": [cap.count for _, cap in wanted],
         },
     )
-    return set(rows)
+    return {wanted[place - 1] for place in places}
 
 
 _CLAIM = text(

@@ -170,6 +170,24 @@ def test_what_failed_or_was_left_out_does_not_count_towards_the_cap(
     assert len(_sendable(session, number, _to_the_same_people(session, owner, number, count=2))) == 2
 
 
+def test_two_campaigns_in_one_claim_each_go_by_their_own_cap(
+    session: Session, company: Company, owner: User, number: Account
+) -> None:
+    first = numbered.running(session, owner, accounts=[number], count=1)
+    _send(session, number, _sendable(session, number, first))
+    free, strict, loose = (_to_the_same_people(session, owner, number, count=1) for _ in range(3))
+    free.frequency_cap, strict.frequency_cap, loose.frequency_cap = "none", "1/7 days", "5/7 days"
+    session.flush()
+    plan = _plan(session, number)
+    candidates = {each.campaign_id: each for each in plan.candidates}
+    found = sending.next_rows(session, plan=plan, counts=dict.fromkeys(candidates, 1), now=NOW)
+    rows = [row for campaign in (loose, strict, free) for row in found[campaign.id]]
+    left = screening.below_cap(session, rows, candidates=candidates, now=NOW)
+    assert [row.campaign_id for row in left] == [loose.id, free.id]
+    assert set(_reasons(session, strict).values()) == {"frequency_cap"}
+    assert _reasons(session, loose) == _reasons(session, free) == {}
+
+
 def test_two_accounts_that_are_about_to_write_to_one_person_count_each_others_message(
     session: Session, company: Company, owner: User, number: Account, other_session: Callable[[], Session]
 ) -> None:
