@@ -104,7 +104,7 @@ def _expire_stale_claims(current: Runtime) -> None:
 def _follow_accounts() -> None:
     with transaction() as session:
         activation.pause_stranded(session)
-        activation.resume_what_can_send(session)
+        activation.resume_what_can_send(session, now=utc_now())
 
 
 def _rearm_lanes(current: Runtime) -> None:

@@ -101,7 +101,7 @@ def pause_stranded(session: Session, *, account_id: int | None = None) -> list[i
 
 
 def reactivate(
-    session: Session, account: Account, *, actor_id: int | None = None, actor: str | None = None
+    session: Session, account: Account, *, now: datetime, actor_id: int | None = None, actor: str | None = None
 ) -> list[int]:
     """Let a deactivated account send again, one message first; return the campaigns that go on because of it.
 
@@ -128,10 +128,10 @@ def reactivate(
         actor_id=actor_id,
         actor=actor,
     )
-    return resume_what_can_send(session, account_id=account.id)
+    return resume_what_can_send(session, account_id=account.id, now=now)
 
 
-def resume_what_can_send(session: Session, *, account_id: int | None = None) -> list[int]:
+def resume_what_can_send(session: Session, *, now: datetime, account_id: int | None = None) -> list[int]:
     """Let campaigns go on that wait for an account (for this one, or any) and have an active one; return which.
 
     The verification asks for all: a deactivation and a reactivation at the same moment do not see each other.
@@ -150,7 +150,7 @@ def resume_what_can_send(session: Session, *, account_id: int | None = None) -> 
         .with_for_update()
     ).all()
     for campaign in waiting:
-        campaigns.resume(session, campaign)
+        campaigns.resume(session, campaign, now=now)
     return [campaign.id for campaign in waiting]
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 from sqlalchemy.types import BigInteger, DateTime, Text
 
-from campaign_engine.clock import require_aware, utc_now
+from campaign_engine.clock import require_aware
 from campaign_engine.errors import InvalidInput, NotFound, TransitionNotAllowed
 from campaign_engine.logs import get_logger
 from campaign_engine.models import (
@@ -199,7 +199,7 @@ def pause(
     log.info("campaign.paused", campaign_id=campaign.id, code=code, reason=reason)
 
 
-def resume(session: Session, campaign: Campaign, *, now: datetime | None = None) -> None:
+def resume(session: Session, campaign: Campaign, *, now: datetime) -> None:
     """Go on where a pause stopped.
 
     Raises:
@@ -208,7 +208,7 @@ def resume(session: Session, campaign: Campaign, *, now: datetime | None = None)
     """
     if campaign.status == CampaignStatus.PAUSED:
         _require_active_account(session, campaign)
-    _move(session, campaign, "resume", status_reason=None, status_code=None, resumed_at=now or utc_now())
+    _move(session, campaign, "resume", status_reason=None, status_code=None, resumed_at=now)
     log.info("campaign.resumed", campaign_id=campaign.id)
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.types import BigInteger
 
 from campaign_engine.logs import get_logger
 from campaign_engine.models import Account, AccountStatus, Campaign
+from campaign_engine.models.template import UNSENDABLE
 from campaign_engine.providers.base import UNLIMITED, Notice, NoticeKind
 from campaign_engine.rules.states import CampaignStatus
 from campaign_engine.services import activation, campaigns, notifications
@@ -24,12 +25,10 @@ log = get_logger(__name__)
 TEMPLATE_PAUSED = "template_paused"
 """The `status_code` of a campaign whose template cannot be sent."""
 
-STOPPING = frozenset({"PAUSED", "DISABLED", "REJECTED", "DELETED", "ARCHIVED"})
 RESTORING = frozenset({"APPROVED", "REINSTATED", "UNARCHIVED"})
 # Meta's words for a template's state; its other events (FLAGGED, LOCKED, ...) leave the state as it is.
 _STATES = {
-    **{word: word for word in ("PAUSED", "DISABLED", "REJECTED", "DELETED", "ARCHIVED", "PENDING", "IN_APPEAL")},
-    **{word: word for word in ("PENDING_DELETION", "LIMIT_EXCEEDED")},
+    **{word: word for word in (*UNSENDABLE, "PENDING", "IN_APPEAL", "PENDING_DELETION", "LIMIT_EXCEEDED")},
     **dict.fromkeys(RESTORING, "APPROVED"),
 }
 
@@ -104,13 +103,13 @@ def _template_status(session: Session, spoken: _Spoken) -> None:
     for company_id in spoken.company_ids:
         if state is not None:
             _write_template(session, company_id, notice, "status", state)
-        paused = _pause_campaigns(session, company_id, notice) if notice.value in STOPPING else 0
+        paused = _pause_campaigns(session, company_id, notice) if notice.value in UNSENDABLE else 0
         follows = f" {_count(paused, 'campaign')} paused." if paused else ""
         notifications.notify(
             session,
             company_id=company_id,
             kind="template_status",
-            severity="warning" if notice.value in STOPPING or notice.value == "FLAGGED" else "info",
+            severity="warning" if notice.value in UNSENDABLE or notice.value == "FLAGGED" else "info",
             text=f"Meta says of the template {_template_of(notice)}: {_words(notice)}.{follows}",
             subject=("template", notice.subject),
         )

@@ -107,7 +107,7 @@ def reactivate(account_id: int) -> None:
     connection = connections.for_requests(engine().config)
     with transaction() as session:
         found = accounts.get(session, chosen_company(session).id, account_id)
-        activation.reactivate(session, found, actor=ACTOR)
+        activation.reactivate(session, found, now=utc_now(), actor=ACTOR)
         after_commit(session, lambda: enqueueing.enqueue_lanes(connection, [account_id]))
     click.echo(f"Account {account_id} sends again, one message first.")
 

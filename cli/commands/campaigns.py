@@ -193,7 +193,7 @@ def _verb(name: str, explanation: str, action: Callable[[Session, Campaign], Non
 
 _verb("start", "Start a campaign now.", lambda s, c: campaigns.start(s, c, now=utc_now()), prepares=True)
 _verb("pause", "Stop sending after the messages in flight.", lambda s, c: campaigns.pause(s, c), prepares=False)
-_verb("resume", "Go on where a pause stopped.", lambda s, c: campaigns.resume(s, c), prepares=False)
+_verb("resume", "Go on where a pause stopped.", lambda s, c: campaigns.resume(s, c, now=utc_now()), prepares=False)
 _verb("cancel", "End a campaign for good.", lambda s, c: campaigns.cancel(s, c, now=utc_now()), prepares=False)
 
 

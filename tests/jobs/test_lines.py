@@ -107,7 +107,7 @@ def test_five_failures_of_the_account_pause_its_campaign_and_one_message_goes_fi
         assert account.status == "deactivated"
         assert account.consecutive_failures >= 5, "a call that had begun may have failed as well"
         assert session.get_one(Campaign, campaign_id, populate_existing=True).status_code == "no_account"
-        assert activation.reactivate(session, account) == [campaign_id]
+        assert activation.reactivate(session, account, now=utc_now()) == [campaign_id]
     assert states() == {"pending": 10}, "only unsent rows are left behind"
 
     asked = ledger.summary()["requests"]
@@ -116,7 +116,7 @@ def test_five_failures_of_the_account_pause_its_campaign_and_one_message_goes_fi
         assert session.get_one(Account, account_id, populate_existing=True).status == "deactivated", (
             "one refusal on probation is enough"
         )
-        activation.reactivate(session, session.get_one(Account, account_id, populate_existing=True))
+        activation.reactivate(session, session.get_one(Account, account_id, populate_existing=True), now=utc_now())
     assert ledger.summary()["requests"] == asked + 1
 
     ledger.behave(refuse_next=0)

@@ -94,7 +94,7 @@ def reactivate_account(account_id: int) -> Any:
     """Let a deactivated account send again, one message first; campaigns that waited for it go on."""
     with transaction() as session:
         account = accounts.get(session, company_id(), account_id)
-        activation.reactivate(session, account, actor_id=current_user().id)
+        activation.reactivate(session, account, now=utc_now(), actor_id=current_user().id)
         return _woken(session, account)
 
 

@@ -178,7 +178,7 @@ def resume_campaign(campaign_id: int) -> Any:
     """Go on where a pause stopped."""
     with transaction() as session:
         campaign = campaigns.get(session, company_id(), campaign_id)
-        campaigns.resume(session, campaign)
+        campaigns.resume(session, campaign, now=utc_now())
         audited(session, CAMPAIGN_ACTIONS["resume"], ("campaign", campaign.id))
         _wake_lanes(session, campaign)
         return _shown(session, [campaign])[0]

@@ -72,7 +72,7 @@ def reactivate_account(account_id: int) -> Response:
     with transaction() as session:
         account = service.get(session, user.company_id, account_id)
         was_active = account.status == AccountStatus.ACTIVE
-        activation.reactivate(session, account, actor_id=user.id)
+        activation.reactivate(session, account, now=utc_now(), actor_id=user.id)
         hint(session, enqueue_lanes, [account.id])
     said = "is active already." if was_active else "sends again: one message first, the others when it was accepted."
     flash(f"{account.name} {said}", "done")

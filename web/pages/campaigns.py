@@ -132,7 +132,7 @@ def _pause(session: Session, campaign: Campaign) -> None:
 
 
 def _resume(session: Session, campaign: Campaign) -> None:
-    service.resume(session, campaign)
+    service.resume(session, campaign, now=utc_now())
     _wake_lanes(session, campaign)
 
 

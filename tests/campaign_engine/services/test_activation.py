@@ -61,10 +61,10 @@ def test_a_campaign_pauses_when_its_last_account_falls_away_and_goes_on_when_one
     assert _standing(session, both) == ("paused", "no_account")
     assert [kind for kind, _ in _told(session, company)].count("campaign_paused") == 2
 
-    assert activation.reactivate(session, two, actor_id=owner.id) == [both.id]
+    assert activation.reactivate(session, two, now=numbered.NOW, actor_id=owner.id) == [both.id]
     assert _standing(session, both) == ("running", None)
     assert _standing(session, first_only) == ("paused", "no_account")
-    assert activation.reactivate(session, one) == [first_only.id]
+    assert activation.reactivate(session, one, now=numbered.NOW) == [first_only.id]
     assert _standing(session, by_hand) == ("paused", "operator")
 
 
@@ -91,7 +91,7 @@ def test_a_reactivated_account_is_on_probation_until_a_message_is_accepted(sessi
     number = numbered.account(session, company)
     activation.note_results(session, account_id=number.id, consecutive_failures=5, accepted=False)
     activation.deactivate(session, number.id, reason="190: expired")
-    activation.reactivate(session, number)
+    activation.reactivate(session, number, now=numbered.NOW)
     assert (number.status, number.status_reason, number.consecutive_failures) == ("active", None, 0)
     assert number.on_probation
     activation.note_results(session, account_id=number.id, consecutive_failures=0, accepted=True)
@@ -102,7 +102,7 @@ def test_a_reactivated_account_is_on_probation_until_a_message_is_accepted(sessi
 def test_only_a_deactivated_account_is_reactivated(session: Session, company: Company) -> None:
     active, deleted = factories.account(session, company), factories.account(session, company, status="deleted")
     for each in (active, deleted):
-        assert activation.reactivate(session, each) == []
+        assert activation.reactivate(session, each, now=numbered.NOW) == []
         assert not each.on_probation
     assert deleted.status == "deleted"
     assert session.query(AuditEntry).count() == 0
@@ -125,7 +125,7 @@ def test_a_campaign_that_waits_although_an_account_is_active_is_found(
     by_hand = numbered.running(session, owner, accounts=[one], first=100)
     campaigns.pause(session, by_hand)
     activation.deactivate(session, one.id, reason="131031: locked")
-    assert activation.resume_what_can_send(session) == [made.id]
+    assert activation.resume_what_can_send(session, now=numbered.NOW) == [made.id]
     assert _standing(session, by_hand) == ("paused", "operator")
 
 
@@ -135,5 +135,5 @@ def test_nobody_resumes_what_has_no_active_account(session: Session, company: Co
     activation.deactivate(session, number.id, reason="131031: locked")
     session.refresh(made)
     with pytest.raises(InvalidInput, match="131031: locked"):
-        campaigns.resume(session, made)
+        campaigns.resume(session, made, now=numbered.NOW)
     assert _standing(session, made) == ("paused", "no_account")

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from sqlalchemy import text
@@ -49,7 +50,9 @@ def test_two_starts_at_once_start_once(session: Session, other_session: Callable
 
 
 @pytest.mark.parametrize("status", CampaignStatus)
-@pytest.mark.parametrize(("verb", "action"), [("pause", campaigns.pause), ("resume", campaigns.resume)])
+@pytest.mark.parametrize(
+    ("verb", "action"), [("pause", campaigns.pause), ("resume", partial(campaigns.resume, now=NOW))]
+)
 def test_a_verb_is_refused_in_every_state_it_does_not_start_from(
     session: Session, verb: str, action: Callable[[Session, Campaign], None], status: CampaignStatus
 ) -> None:

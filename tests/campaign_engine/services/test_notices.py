@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from campaign_engine import providers
 from campaign_engine.config import Config
 from campaign_engine.models import Account, AuditEntry, Campaign, Company, Notification, Template, User, WebhookEvent
+from campaign_engine.models.template import UNSENDABLE
 from campaign_engine.providers.base import Notice, NoticeKind
 from campaign_engine.services import deliveries, notices
 from cli.embedded.postgres import EmbeddedPostgres
@@ -80,7 +81,7 @@ def template_status(event: str, **fields: Any) -> dict[str, Any]:
     return {"event": event, **named, **fields}
 
 
-@pytest.mark.parametrize("event", ["PAUSED", "DISABLED", "REJECTED", "DELETED"])
+@pytest.mark.parametrize("event", sorted(UNSENDABLE))
 def test_a_template_that_cannot_be_sent_pauses_its_running_campaigns_with_the_providers_words(
     session: Session, owner: User, number: Account, event: str
 ) -> None:

@@ -380,7 +380,7 @@ def test_there_is_no_eta_while_nothing_moves_and_none_is_left_when_all_is_sent(
     assert eta_s(session, campaign) == 3.0
     campaigns.pause(session, campaign)
     assert eta_s(session, campaign) is None
-    campaigns.resume(session, campaign)
+    campaigns.resume(session, campaign, now=NOW)
     settle(session, campaign, failed=2)
     assert eta_s(session, campaign) == 0.0
     campaigns.complete_finished(session, [campaign.id], now=NOW)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from campaign_engine.models import Campaign, Company, Template
 from campaign_engine.models.template import UNSENDABLE
 from campaign_engine.rules.states import CampaignStatus
-from campaign_engine.services import campaigns, notices, notifications, schedules, series
+from campaign_engine.services import campaigns, notifications, schedules, series
 from cli.embedded.postgres import EmbeddedPostgres
 from tests import factories
 from tests.campaign_engine import numbered
@@ -211,7 +211,3 @@ def test_a_campaign_whose_template_is_stopped_is_held_until_it_is_restored(sessi
     assert f"sale (en) is {status.lower()}" in (campaign.status_reason or "")
     template.status = "unknown"
     assert _look(session, campaign, at=AT)
-
-
-def test_the_states_that_stop_a_start_are_those_that_stop_a_campaign() -> None:
-    assert UNSENDABLE == notices.STOPPING
