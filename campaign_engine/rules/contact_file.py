@@ -1,29 +1,24 @@
-"""A contacts file (CSV) of any origin and size: decide once how it is written, then read it row by row.
+"""A contacts file (CSV): decide once how it is written and what its columns mean, then read it row by row.
 
     ContactFileError(ValueError)    the file as a whole cannot be read, or the mapping does not fit it
 
 A row that cannot be read is no error but a `BadRow` in the stream. What a number is worth is decided in
-`phone.py`, and text that looks like a formula stays as it is: whoever writes a CSV escapes it.
+`phone.py`, how bytes become records in `csv_records.py`; text that looks like a formula stays as it is: whoever
+writes a CSV escapes it.
 """
 
-import codecs
-import csv
-import io
 import re
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
+from campaign_engine.rules.csv_records import BadRow, Record, bad_row, detect_encoding, lines_of, records
 from campaign_engine.rules.rendering import variable_name
 
 SAMPLE_BYTES: Final = 64 * 1024  # what `inspect` wants to see of a file
 MAX_FILE_BYTES: Final = 256 * 1024 * 1024  # about four million rows; beyond it a file is a mistake
-MAX_FIELD_CHARS: Final = 10_000  # more than twice the longest message
 MAX_TAG_CHARS: Final = 100  # tags are indexed, and an index of PostgreSQL takes no long ones
-MAX_RECORD_CHARS: Final = 64 * 1024  # stays below csv.field_size_limit(), 131,072
-EXCERPT_CHARS: Final = 200
 DELIMITERS: Final = (",", ";", "\t", "|")
 
 # Column names we understand, as `variable_name` gives them. The second set counts only when no column is in
@@ -62,25 +57,13 @@ _MAPPING_SENTENCES: Final = {
     "ambiguous_column": "Several columns could be the {}: {}. Say which one with a mapping.",
 }
 _ROW_SENTENCES: Final = {
-    "bad_quotes": 'The quotation marks of the row do not match: write " inside a quoted cell as "".',
-    "unclosed_quote": "A quotation mark is opened in this row and not closed.",
-    "row_too_long": f"The row is longer than {MAX_RECORD_CHARS} characters.",
-    "field_too_long": f"A cell of the row is longer than {MAX_FIELD_CHARS} characters.",
     "too_many_cells": "The row has more cells than there are column names: put a cell that holds a delimiter "
     "into quotation marks.",
     "tag_too_long": f"A tag has more than {MAX_TAG_CHARS} characters: write , ; or | between tags.",
-    "nul_character": "The row contains a NUL character.",
-    "undecodable": "The row contains characters that cannot be read: save the file as CSV UTF-8.",
 }
 
-_BOMS: Final = {
-    codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
 _SPREADSHEETS: Final = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # XLSX and every other ZIP; XLS
 _OTHER_FILES: Final = (b"%PDF", b"\x89PNG", b"\xff\xd8\xff", b"\x1f\x8b", b"GIF8", b"Rar!", b"7z\xbc\xaf")
-_NOT_IN_CP1252: Final = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _LOOKS_LIKE_A_PHONE: Final = re.compile(r"['\"=]*\+?(?:[\s().-]*[0-9]){8,}[\s\"]*")
 _SEP_LINE: Final = re.compile(r'"?sep=(.)"?', re.I)
@@ -140,26 +123,6 @@ class Row:
     variables: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class BadRow:
-    """A record that cannot be read. `raw_excerpt` is its first 200 characters, without NUL: not for logs."""
-
-    line: int
-    reason_code: str
-    sentence: str
-    raw_excerpt: str
-
-
-def detect_encoding(chunks: Iterable[bytes]) -> str:
-    """Return the codec of a whole file: utf-8, utf-8-sig, utf-16, cp1252 or latin-1; memory stays constant.
-
-    A byte order mark decides. Else it is UTF-8 unless as many bytes break its rules as characters obey them,
-    so that one damaged row does not turn the names of all others into "JoÃ£o"; else Windows-1252, or Latin-1
-    when a byte is used that Windows-1252 leaves open.
-    """
-    return _encoding_of(chunks, complete=True)
-
-
 def inspect(sample: bytes, *, size: int, mapping: Mapping[str, str] | None, encoding: str | None = None) -> FileFormat:
     """Decide how a file is written from its first 64 KiB (`SAMPLE_BYTES`) and its `size` in bytes.
 
@@ -171,8 +134,8 @@ def inspect(sample: bytes, *, size: int, mapping: Mapping[str, str] | None, enco
     """
     _refuse_other_formats(sample, size)
     is_whole = size <= len(sample)
-    encoding = encoding or _encoding_of([sample], complete=is_whole)
-    lines = list(_lines([sample], encoding))
+    encoding = encoding or detect_encoding([sample], complete=is_whole)
+    lines = list(lines_of([sample], encoding))
     _refuse_what_is_no_text(lines)
 
     stated = _SEP_LINE.fullmatch(lines[0].rstrip("\n"))  # Excel's first line sep=;
@@ -190,7 +153,7 @@ def inspect(sample: bytes, *, size: int, mapping: Mapping[str, str] | None, enco
             if fault.reason_code not in ("no_phone_column", "unknown_column"):
                 break
         else:
-            if is_whole and not "".join(lines[fmt.header_lines :]).strip(f'{fmt.delimiter}" \n'):
+            if is_whole and next(read_rows([sample], fmt), None) is None:
                 raise _file_error("no_contacts")
             return fmt
     raise faults[0]
@@ -203,25 +166,25 @@ def read_rows(chunks: Iterable[bytes], fmt: FileFormat) -> Iterator[Row | BadRow
     of a row are blank. A record that cannot be read costs only itself: after an unclosed quotation mark
     reading goes on with the next line. A line end inside a quoted cell comes out as a line feed.
     """
-    lines = islice(_lines(chunks, fmt.encoding), fmt.header_lines, None)
-    for record in _records(lines, fmt.delimiter, fmt.header_lines + 1):
+    lines = islice(lines_of(chunks, fmt.encoding), fmt.header_lines, None)
+    for record in records(lines, fmt.delimiter, fmt.header_lines + 1):
         row = record if isinstance(record, BadRow) else _row(record, fmt)
         if row is not None:
             yield row
 
 
-def _row(record: "_Record", fmt: FileFormat) -> Row | BadRow | None:
+def _row(record: Record, fmt: FileFormat) -> Row | BadRow | None:
     cells = [cell.strip() for cell in record.cells]
     if not any(cells):
         return None
     width = len(fmt.headers)
     if any(cells[width:]):
-        return _bad_row(record.line, "too_many_cells", record.lines)
+        return _refused(record, "too_many_cells")
     cells += [""] * (width - len(cells))
     written_tags = () if fmt.tags is None else _TAG_SEPARATOR.split(cells[fmt.tags])
     tags = tuple(dict.fromkeys(tag.strip() for tag in written_tags if tag.strip()))
     if any(len(tag) > MAX_TAG_CHARS for tag in tags):
-        return _bad_row(record.line, "tag_too_long", record.lines)
+        return _refused(record, "tag_too_long")
     return Row(
         record.line,
         cells[fmt.phone],
@@ -231,29 +194,8 @@ def _row(record: "_Record", fmt: FileFormat) -> Row | BadRow | None:
     )
 
 
-# --- The file as a whole: its encoding, its header, its columns.
-
-
-def _encoding_of(chunks: Iterable[bytes], *, complete: bool) -> str:
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    head = b""
-    obeying = breaking = 0
-    is_cp1252 = True
-    for chunk, is_end in _with_end(chunks):
-        if len(head) < 3:
-            head += chunk[:3]
-            for bom, codec in _BOMS.items():
-                if head.startswith(bom):
-                    return codec
-        text = decoder.decode(chunk, is_end and complete)
-        if not text.isascii():
-            replaced = text.count("\ufffd")
-            breaking += replaced
-            obeying += len(text) - len(text.encode("ascii", "ignore")) - replaced
-        is_cp1252 = is_cp1252 and not _NOT_IN_CP1252.search(chunk)
-    if not breaking or obeying > breaking:
-        return "utf-8"
-    return "cp1252" if is_cp1252 else "latin-1"
+def _refused(record: Record, reason_code: str) -> BadRow:
+    return bad_row(record.line, record.lines, reason_code=reason_code, sentence=_ROW_SENTENCES[reason_code])
 
 
 def _refuse_other_formats(sample: bytes, size: int) -> None:
@@ -285,7 +227,7 @@ class _Header(NamedTuple):
 
 
 def _header(lines: Sequence[str], delimiter: str, first_line: int) -> _Header:
-    for record in _records(lines[first_line - 1 :], delimiter, first_line):
+    for record in records(lines[first_line - 1 :], delimiter, first_line):
         if isinstance(record, BadRow):
             break
         cells = [cell.strip() for cell in record.cells]
@@ -369,131 +311,3 @@ def _mapping_error(reason_code: str, *details: str) -> ContactFileError:
 def _listed(headers: Sequence[str]) -> str:
     shown = ", ".join(header[:40] for header in headers[:20])
     return f"{shown} and {len(headers) - 20} more" if len(headers) > 20 else shown
-
-
-# --- Its records: csv does the parsing but may not run away with an open quotation mark.
-
-
-class _Record(NamedTuple):
-    line: int
-    cells: list[str]
-    lines: list[str]
-
-
-class _Broken(Exception):
-    def __init__(self, reason_code: str) -> None:
-        self.reason_code = reason_code
-
-
-class _LineFeed:
-    """Feed lines to csv.reader and keep those of the current record, so that they can be read again.
-
-    The next `_alone` lines are what a broken record had swallowed; each must be a record by itself. So no
-    line is read more than twice, whatever the file.
-    """
-
-    def __init__(self, lines: Iterable[str], line: int) -> None:
-        self._lines = iter(lines)
-        self._again: deque[str] = deque()
-        self._alone = 0
-        self.line = line
-        self.taken: list[str] = []
-        self.chars = 0
-        self.is_at_end = False
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        if self.taken and self._alone:
-            raise _Broken("unclosed_quote")
-        try:
-            line = self._again.popleft() if self._again else next(self._lines)
-        except StopIteration:
-            self.is_at_end = True
-            raise
-        self.taken.append(line)
-        self.chars += len(line)
-        if self.chars > MAX_RECORD_CHARS:
-            raise _Broken("unclosed_quote" if len(self.taken) > 1 else "row_too_long")
-        return line
-
-    def accept(self) -> None:
-        """Go on behind the record."""
-        self._go_on(len(self.taken))
-
-    def reject(self) -> None:
-        """Go on behind the record's first line; the line that broke it may begin a record of many lines."""
-        swallowed = self.taken[1:]
-        last_is_alone = self.is_at_end
-        self._go_on(1)
-        if swallowed:
-            self._again.extendleft(reversed(swallowed))
-            self._alone = len(swallowed) if last_is_alone else len(swallowed) - 1
-
-    def _go_on(self, line_count: int) -> None:
-        self.line += line_count
-        self._alone = max(0, self._alone - 1)
-        self.taken = []
-        self.chars = 0
-        self.is_at_end = False
-
-
-def _records(lines: Iterable[str], delimiter: str, first_line: int) -> Iterator[_Record | BadRow]:
-    feed = _LineFeed(lines, first_line)
-    reader = csv.reader(feed, delimiter=delimiter, strict=True, skipinitialspace=True)
-    while True:
-        try:
-            record = _Record(feed.line, next(reader), feed.taken)
-            if feed.chars > MAX_FIELD_CHARS and any(len(cell) > MAX_FIELD_CHARS for cell in record.cells):
-                raise _Broken("field_too_long")
-        except StopIteration:
-            return
-        except (csv.Error, _Broken) as failure:
-            yield _bad_row(feed.line, _reason(failure, feed), feed.taken[:1])
-            feed.reject()
-        else:
-            fault = _fault_in(record)
-            yield _bad_row(record.line, fault, record.lines) if fault else record
-            feed.accept()
-
-
-def _reason(failure: csv.Error | _Broken, feed: _LineFeed) -> str:
-    if isinstance(failure, _Broken):
-        return failure.reason_code
-    return "unclosed_quote" if feed.is_at_end else "bad_quotes"
-
-
-def _fault_in(record: _Record) -> str | None:
-    for line in record.lines:
-        if "\0" in line:
-            return "nul_character"
-        if "\ufffd" in line:
-            return "undecodable"
-    return None
-
-
-def _bad_row(line: int, reason_code: str, lines: Sequence[str]) -> BadRow:
-    excerpt = "".join(lines)[:EXCERPT_CHARS].rstrip("\n").replace("\0", "\ufffd")  # PostgreSQL takes no NUL
-    return BadRow(line, reason_code, _ROW_SENTENCES[reason_code], excerpt)
-
-
-def _lines(chunks: Iterable[bytes], encoding: str) -> Iterator[str]:
-    """Yield the lines of CRLF, CR or LF files with a line feed each, cut off where no record may reach."""
-    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)("replace"), translate=True)
-    longest = MAX_RECORD_CHARS + 1
-    pending = ""
-    for chunk, is_end in _with_end(chunks):
-        first, *others = decoder.decode(chunk, is_end).split("\n")
-        pending = (pending + first)[:longest]
-        for line in others:
-            yield pending + "\n"
-            pending = line[:longest]
-    if pending:
-        yield pending
-
-
-def _with_end(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
-    for chunk in chunks:
-        yield chunk, False
-    yield b"", True

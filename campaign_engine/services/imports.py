@@ -24,7 +24,8 @@ from campaign_engine.models import (
     ImportStatus,
 )
 from campaign_engine.rules import contact_file
-from campaign_engine.rules.contact_file import BadRow, ContactFileError, FileFormat, Row
+from campaign_engine.rules.contact_file import ContactFileError, FileFormat, Row
+from campaign_engine.rules.csv_records import EXCERPT_CHARS, BadRow, detect_encoding
 from campaign_engine.rules.phone import InvalidPhone, UnknownRegion, parse_phone
 from campaign_engine.services import contacts
 from campaign_engine.services.contacts import NewContact
@@ -80,7 +81,7 @@ def create(
         session.expire_all()
     record = session.get_one(ContactImport, record.id)
     try:
-        encoding = contact_file.detect_encoding(_chunks(session, record.id)) if size else None
+        encoding = detect_encoding(_chunks(session, record.id)) if size else None
         sample = next(_chunks(session, record.id), b"")[: contact_file.SAMPLE_BYTES]
         found = contact_file.inspect(sample, size=size, mapping=mapping, encoding=encoding)
     except ContactFileError as error:
@@ -249,7 +250,7 @@ class Importer:
             line=line,
             code=str(code),
             reason=sentence,
-            excerpt=excerpt.replace("\0", "")[: contact_file.EXCERPT_CHARS],
+            excerpt=excerpt.replace("\0", "")[:EXCERPT_CHARS],
         )
 
 

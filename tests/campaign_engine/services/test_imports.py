@@ -3,7 +3,7 @@
 import io
 import random
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,30 +17,19 @@ from sqlalchemy.orm import Session
 from campaign_engine.db import db, transaction
 from campaign_engine.errors import InvalidInput, NotFound
 from campaign_engine.models import Company, Contact, ContactImport, ImportRowError
-from campaign_engine.rules.contact_file import MAX_FIELD_CHARS
+from campaign_engine.rules.csv_records import MAX_FIELD_CHARS
 from campaign_engine.rules.phone import parse_phone
 from campaign_engine.services import contacts, imports, opt_outs
 from campaign_engine.services.imports import CHUNK_BYTES, Importer
-from cli.embedded.postgres import EmbeddedPostgres
 from jobs import contact_sync
 from tests import factories
-from tests.campaign_engine.cloned import cloned, row_counts
+from tests.campaign_engine import cloned
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "contacts.csv"
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 MEBIBYTE = 1 << 20
 
-
-@pytest.fixture(scope="module")
-def database_url(_postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
-    with cloned(_postgres, migrated_template) as url:
-        yield url
-
-
-@pytest.fixture
-def company(session: Session) -> Company:
-    with transaction() as own:
-        return factories.company(own)
+database_url = cloned.database_url
 
 
 def store(of: Company, content: bytes | str, **values: Any) -> ContactImport:
@@ -217,14 +206,14 @@ def test_a_bad_file_is_one_clear_error_and_leaves_no_row_anywhere(
     session: Session, company: Company, case: str
 ) -> None:
     content, values, field, code = BAD_FILES[case]
-    before = row_counts(session)
+    before = cloned.row_counts(session)
     with pytest.raises(InvalidInput) as refusal:
         store(company, content, **{"list_name": "A new list", **values})
     assert list(refusal.value.errors) == [field]
     assert [len(sentences) for sentences in refusal.value.errors.values()] == [1]
     assert refusal.value.code == code or not code
     assert refusal.value.errors[field][0].rstrip().endswith((".", "?"))
-    assert row_counts(session) == before
+    assert cloned.row_counts(session) == before
 
 
 def test_a_file_of_just_the_size_that_is_accepted_is_accepted(session: Session, company: Company) -> None:
