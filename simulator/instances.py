@@ -1,11 +1,11 @@
 """The registered Evolution instances: phone sessions, what each shows of itself, and how its webhooks look."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from simulator import checks
-from simulator.errors import InvalidField
+from simulator.fields import Fields, checked
 
 STATES = ("open", "connecting", "close")
 CHANNELS = ("baileys", "business")
@@ -85,31 +85,14 @@ def registered(known: Instance | None, fields: Mapping[str, object]) -> Instance
 
     Raises InvalidField.
     """
-    for name in fields:
-        if name not in _FIELDS:
-            raise InvalidField(name, f"is not a field of an instance; the fields are {', '.join(_FIELDS)}")
-    checked = {name: _checked(name, value) for name, value in fields.items()}
-    if known is None:
-        for name in ("instance", "apikey"):
-            if name not in checked:
-                raise InvalidField(name, "is required")
-        known = Instance(instance=checked["instance"], apikey=checked["apikey"])
-    return replace(known, **checked)
+    needed = () if known else ("instance", "apikey")
+    values = checked(fields, _FIELDS, owner="an instance", needed=needed)
+    return replace(known, **values) if known else Instance(**values)
 
 
 def restored(stored: Mapping[str, Any]) -> Instance:
     """Return an instance that the journal holds."""
     return Instance(**{**stored, "contacts": tuple(Contact(**contact) for contact in stored["contacts"])})
-
-
-def _checked(name: str, value: object) -> Any:
-    check, allows_null = _FIELDS[name]
-    if value is None and allows_null:
-        return None
-    try:
-        return check(value)
-    except ValueError as problem:
-        raise InvalidField(name, f"{problem}{', or null' if allows_null else ''}") from None
 
 
 def _contacts(value: object) -> tuple[Contact, ...]:
@@ -126,8 +109,7 @@ def _contacts(value: object) -> tuple[Contact, ...]:
     )
 
 
-# Field: how it is checked, and whether null is a value.
-_FIELDS: dict[str, tuple[Callable[[object], object], bool]] = {
+_FIELDS: Fields = {
     "instance": (checks.text, False),
     "apikey": (checks.text, False),
     "webhook_url": (checks.url, True),

@@ -1,11 +1,12 @@
 """The registered business numbers: who may send, and where the webhooks of each go."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from simulator import checks
 from simulator.errors import InvalidField
+from simulator.fields import Fields, checked
 
 DEFAULT_WABA_ID = "100000000000001"
 
@@ -81,16 +82,9 @@ def registered(known: Number | None, fields: Mapping[str, object]) -> Number:
 
     Raises InvalidField.
     """
-    for name in fields:
-        if name not in _FIELDS:
-            raise InvalidField(name, f"is not a field of a number; the fields are {', '.join(_FIELDS)}")
-    checked = {name: _checked(name, value) for name, value in fields.items()}
-    if known is None:
-        for name in ("phone_number_id", "access_token"):
-            if name not in checked:
-                raise InvalidField(name, "is required")
-        known = Number(phone_number_id=checked["phone_number_id"], access_token=checked["access_token"])
-    number = replace(known, **checked)
+    needed = () if known else ("phone_number_id", "access_token")
+    values = checked(fields, _FIELDS, owner="a number", needed=needed)
+    number = replace(known, **values) if known else Number(**values)
     if number.webhook_url and not number.app_secret:
         raise InvalidField("app_secret", "is required with a webhook_url: webhooks are signed with it")
     if not number.display_phone_number:
@@ -104,18 +98,7 @@ def restored(stored: Mapping[str, Any]) -> Number:
     return Number(**stored)
 
 
-def _checked(name: str, value: object) -> Any:
-    check, allows_null = _FIELDS[name]
-    if value is None and allows_null:
-        return None
-    try:
-        return check(value)
-    except ValueError as problem:
-        raise InvalidField(name, f"{problem}{', or null' if allows_null else ''}") from None
-
-
-# Field: how it is checked, and whether null is a value.
-_FIELDS: dict[str, tuple[Callable[[object], object], bool]] = {
+_FIELDS: Fields = {
     "phone_number_id": (checks.digits, False),
     "access_token": (checks.text, False),
     "app_secret": (checks.text, False),

@@ -66,6 +66,22 @@ def test_a_wrong_field_of_a_number_is_named(simulator: Simulator, fields: Any, n
     assert len(simulator.control("GET", "numbers").json()["numbers"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("kind", "fields", "named"),
+    [
+        ("numbers", {"phone_number_id": "9"}, "access_token"),
+        ("numbers", {"access_token": "t"}, "phone_number_id"),
+        ("instances", {"instance": "shop"}, "apikey"),
+        ("instances", {"apikey": "k"}, "instance"),
+    ],
+)
+def test_what_is_registered_has_a_name_and_a_secret(
+    simulator: Simulator, kind: str, fields: dict[str, str], named: str
+) -> None:
+    response = simulator.control("POST", kind, fields)
+    assert (response.status_code, response.json()["error"]["message"]) == (400, f"{named} is required")
+
+
 def test_a_webhook_needs_a_secret_to_sign_with(simulator: Simulator) -> None:
     body = {"phone_number_id": "9", "access_token": "t", "webhook_url": "http://127.0.0.1:1/"}
     response = simulator.control("POST", "numbers", body)
