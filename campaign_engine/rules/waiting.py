@@ -4,6 +4,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
+from campaign_engine.rules.recipient_zone import zones_of
+from campaign_engine.rules.working_hours import WorkingHours
+
 
 class WaitReason(StrEnum):
     """What a campaign or an account waits for."""
@@ -19,6 +22,7 @@ class WaitReason(StrEnum):
     DAILY_RECIPIENTS = "daily_recipients"
     COOL_DOWN = "cool_down"
     RETRY_BACKOFF = "retry_backoff"
+    PAIR_RATE_LIMIT = "pair_rate_limit"  # Meta's limit of one number's messages to one person
     PROVIDER_UNREACHABLE = "provider_unreachable"
     LIMITER_AWAY = "limiter_away"
     OTHER_ACCOUNTS = "other_accounts"  # of the same campaign hold the rows that are left
@@ -51,6 +55,7 @@ PHRASES = {
     WaitReason.DAILY_RECIPIENTS: "limit of recipients in 24 hours",
     WaitReason.COOL_DOWN: "cooling down",
     WaitReason.RETRY_BACKOFF: "backoff before retries",
+    WaitReason.PAIR_RATE_LIMIT: "pair rate limit",
     WaitReason.PROVIDER_UNREACHABLE: "provider unreachable",
     WaitReason.LIMITER_AWAY: "limiter away",
     WaitReason.OTHER_ACCOUNTS: "other accounts send what is left",
@@ -61,6 +66,20 @@ PHRASES = {
 
 SOON = timedelta(minutes=2)
 """A wait this short ends in so many seconds, a longer one at a time of day."""
+
+
+def of_row(phone: str, *, attempts: int, hours: WorkingHours | None, now: datetime) -> WaitReason:
+    """Return why a message that waits for a time of its own does so.
+
+    Args:
+        phone: whose it is, an E.164 number.
+        attempts: how often it has been tried.
+        hours: those of its campaign.
+        now: the present, before that time.
+    """
+    if hours is not None and hours.per_recipient and hours.opens_in(zones_of(phone), now) != now:
+        return WaitReason.OUTSIDE_HOURS
+    return WaitReason.RETRY_BACKOFF if attempts else WaitReason.PAIR_RATE_LIMIT
 
 
 def phrase(code: str) -> str:

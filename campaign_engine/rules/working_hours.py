@@ -171,6 +171,12 @@ def parse(value: Mapping[str, Any], *, default_zone: str) -> WorkingHours:
     )
 
 
+def of_campaign(value: Mapping[str, Any], *, timezone: str, company_timezone: str) -> WorkingHours:
+    """Return a campaign's hours as its row has them; those of each recipient by the clock of the company."""
+    of_company = value.get("timezone") in (COMPANY, RECIPIENT)
+    return parse(value, default_zone=company_timezone if of_company else timezone)
+
+
 def _window(at: int, value: Mapping[str, Any]) -> Window:
     days = value.get("days") or []
     unknown = [day for day in days if day not in WEEKDAYS]

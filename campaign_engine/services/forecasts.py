@@ -15,13 +15,14 @@ from sqlalchemy.types import BigInteger
 from campaign_engine.config import Config
 from campaign_engine.models import Account, AccountStatus, Company
 from campaign_engine.rules import eta, working_hours
-from campaign_engine.rules.eta import End, Load, Quota, Sender
+from campaign_engine.rules.eta_terms import End, Load, Quota, Sender
 from campaign_engine.rules.pacing import Pacing
+from campaign_engine.rules.recipient_zone import Zones
 from campaign_engine.rules.throttling import Throttle
 from campaign_engine.rules.waiting import OF_THE_ACCOUNT
 from campaign_engine.rules.working_hours import WorkingHours
-from campaign_engine.services import audience_sizes, limits
-from campaign_engine.services.sending import pacing_of
+from campaign_engine.services import audience_sizes, limits, recipient_zones
+from campaign_engine.services.sending import Due, pacing_of
 from ratelimit import Limit, Limiter, LimiterUnavailable
 
 DAY = timedelta(days=1)
@@ -78,7 +79,7 @@ def outlook(
     now: datetime,
     waits: Mapping[int, Wait] | None = None,
     limiter_of: LimiterOf | None = None,
-    drafts: Mapping[int, int] | None = None,
+    drafts: Mapping[int, Mapping[Zones, int]] | None = None,
 ) -> Outlook:
     """Gather all live campaigns of companies and what they send from.
 
@@ -89,7 +90,7 @@ def outlook(
         now: the present.
         waits: what the lanes of accounts wait for, by account id.
         limiter_of: looks at the limits of 24 hours; without it nothing is known of what they let through before.
-        drafts: campaigns to count in that have not started, with their number of messages, known exactly.
+        drafts: campaigns to count in that have not started, with how many messages go where, known exactly.
     """
     drafts = drafts or {}
     found = Outlook(companies)
@@ -106,28 +107,37 @@ def outlook(
     found.quotas.update(_quotas(found, config=config, limiter_of=limiter_of, now=now))
     estimates = audience_sizes.estimated(session, [row.id for row in rows if not row.prepared and row.id not in drafts])
     paces = _Paces(found, config)
+    zones = recipient_zones.remaining(session, [row.id for row in rows if _is_by_recipient(row) and row.pending_count])
     for row in rows:
         company = companies[row.company_id]
-        left = drafts.get(row.id)
-        if left is None:
+        spread: Mapping[Zones, int] = zones.get(row.id, {})
+        if row.id in drafts:
+            spread = drafts[row.id]
+            left = sum(spread.values())
+        else:
             unwritten = 0 if row.prepared else max(0, estimates.get(row.id, 0) - row.total_count)
             left = row.pending_count + unwritten
-        found.loads[row.id] = _load(row, company, paces, message_count=left, now=now)
+        found.loads[row.id] = _load(
+            row, company, paces, message_count=left, zones=spread if _is_by_recipient(row) else {}, now=now
+        )
         owner = limits.owner_rate(company, config)
         found.owners[row.owner_id] = owner.count * 1e6 / owner.period_us
     return found
 
 
+def _is_by_recipient(row: Row[Any]) -> bool:
+    hours = row.working_hours
+    return hours is not None and row.kind != "test" and hours.get("timezone") == working_hours.RECIPIENT
+
+
 def hours_of(value: Mapping[str, Any], *, timezone: str, company: Company) -> WorkingHours:
-    """Return a campaign's hours from its row; those of each recipient by the clock of the company."""
+    """Return a campaign's hours from its row; for those of each recipient with the company's zone as the stand-in."""
     return _hours(json.dumps(value, sort_keys=True), timezone, company.timezone)
 
 
 @lru_cache(maxsize=4096)
 def _hours(written: str, timezone: str, company_timezone: str) -> WorkingHours:
-    value = json.loads(written)
-    of_company = value.get("timezone") in (working_hours.COMPANY, working_hours.RECIPIENT)
-    return working_hours.parse(value, default_zone=company_timezone if of_company else timezone)
+    return working_hours.of_campaign(json.loads(written), timezone=timezone, company_timezone=company_timezone)
 
 
 class _Paces:
@@ -152,7 +162,15 @@ class _Paces:
         return self._known[key]
 
 
-def _load(row: Row[Any], company: Company, paces: _Paces, *, message_count: int, now: datetime) -> Load:
+def _load(
+    row: Row[Any],
+    company: Company,
+    paces: _Paces,
+    *,
+    message_count: int,
+    zones: Mapping[Zones, int],
+    now: datetime,
+) -> Load:
     has_hours = row.working_hours is not None and row.kind != "test"
     uses = {int(account_id): weight for account_id, weight in (row.uses or {}).items()}
     starts_later = row.status in ("draft", "scheduled") and row.scheduled_at is not None and row.scheduled_at > now
@@ -164,17 +182,24 @@ def _load(row: Row[Any], company: Company, paces: _Paces, *, message_count: int,
         hours=hours_of(row.working_hours, timezone=row.timezone, company=company) if has_hours else None,
         starts_at=row.scheduled_at if starts_later else None,
         weights={account_id: weight for account_id, weight in uses.items() if weight},
+        zones=zones,
     )
 
 
-def _sender(account: Account, company: Company, wait: Wait | None, *, config: Config, now: datetime) -> Sender:
+def per_s_of(account: Account, company: Company, config: Config) -> float:
+    """Return how many messages a second the account's limit lets through for long; what goes in a burst is missing."""
     rate = limits.account_rate(account, company, config)
+    burst = min(account.burst, rate.count) if config.rate_limit_strategy == "token-bucket" else 1
+    return (rate.count - burst + 1) * 1e6 / rate.period_us
+
+
+def _sender(account: Account, company: Company, wait: Wait | None, *, config: Config, now: datetime) -> Sender:
     ends = [account.paced_until]
     if wait is not None and wait.reason in OF_THE_ACCOUNT:
         ends.append(wait.until)
     later = [each for each in ends if each is not None and each > now]
     return Sender(
-        per_s=rate.count * 1e6 / rate.period_us,
+        per_s=per_s_of(account, company, config),
         free_at=max(later, default=None),
         series_count=account.series_count,
         throttle=Throttle(account.throttle_step, account.throttled_at),
@@ -240,17 +265,19 @@ def _used(limiter: Limiter, limit: Limit, now: datetime) -> Iterator[tuple[datet
 
 _WAITING_ROWS = text(
     """
-    SELECT c.id, f.attempts AS first_attempts, f.next_attempt_at AS first_at, l.next_attempt_at AS last_at,
+    SELECT c.id, f.attempts, f.phone, f.next_attempt_at AS first_at, l.next_attempt_at AS last_at,
       EXISTS (
         SELECT 1 FROM messages m WHERE m.campaign_id = c.id AND m.status = 'pending' AND m.next_attempt_at IS NULL
       ) AS fresh
     FROM campaigns c
     LEFT JOIN LATERAL (
       SELECT * FROM (
-        (SELECT m.attempts, m.next_attempt_at FROM messages m WHERE m.campaign_id = c.id AND m.status = 'pending'
+        (SELECT m.attempts, m.phone, m.next_attempt_at FROM messages m
+          WHERE m.campaign_id = c.id AND m.status = 'pending'
           AND m.next_attempt_at IS NOT NULL AND m.attempts < 3 ORDER BY m.next_attempt_at LIMIT 1)
         UNION ALL
-        (SELECT m.attempts, m.next_attempt_at FROM messages m WHERE m.campaign_id = c.id AND m.status = 'pending'
+        (SELECT m.attempts, m.phone, m.next_attempt_at FROM messages m
+          WHERE m.campaign_id = c.id AND m.status = 'pending'
           AND m.next_attempt_at IS NOT NULL AND m.attempts >= 3 ORDER BY m.next_attempt_at LIMIT 1)
       ) AS lines ORDER BY next_attempt_at LIMIT 1
     ) f ON true
@@ -270,11 +297,10 @@ _WAITING_ROWS = text(
 
 @dataclass(frozen=True, slots=True)
 class WaitingRows:
-    """Of a campaign's pending messages: whether some were never tried, and when those that wait for a time are due."""
+    """Of a campaign's pending messages: whether some may go at any time, and the first and last of all others."""
 
     fresh: bool
-    first_at: datetime | None = None
-    first_is_retry: bool = False  # else it waits for the hours of its recipient
+    first: Due | None = None
     last_at: datetime | None = None
 
 
@@ -284,7 +310,9 @@ def waiting_rows(session: Session, campaign_ids: Collection[int]) -> dict[int, W
         return {}
     return {
         row.id: WaitingRows(
-            fresh=row.fresh, first_at=row.first_at, first_is_retry=bool(row.first_attempts), last_at=row.last_at
+            fresh=row.fresh,
+            first=Due(row.first_at, row.phone, row.attempts) if row.first_at is not None else None,
+            last_at=row.last_at,
         )
         for row in session.execute(_WAITING_ROWS, {"ids": list(campaign_ids)})
     }

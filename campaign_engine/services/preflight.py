@@ -3,6 +3,7 @@
 The audience is counted as `services.preparing` would write it, in one statement; nothing is changed.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,11 +17,15 @@ from campaign_engine.config import Config
 from campaign_engine.errors import TransitionNotAllowed
 from campaign_engine.models import Account, AccountStatus, Campaign, Company, Template
 from campaign_engine.rules import content as content_rules
-from campaign_engine.rules.eta import Bound, End, NoEnd, period_s
+from campaign_engine.rules import working_hours
+from campaign_engine.rules.eta import period_s
+from campaign_engine.rules.eta_terms import Bound, End, NoEnd
 from campaign_engine.rules.pacing import Pacing
+from campaign_engine.rules.recipient_zone import TELLING, Zones
 from campaign_engine.rules.states import CampaignStatus
 from campaign_engine.rules.waiting import WaitReason, clock
-from campaign_engine.services import forecasts, limits
+from campaign_engine.rules.working_hours import WorkingHours
+from campaign_engine.services import forecasts, limits, recipient_zones
 from campaign_engine.services.audiences import Audience
 from campaign_engine.services.forecasts import LimiterOf, Wait
 from campaign_engine.services.screening import REASON_OF_BAR
@@ -37,13 +42,15 @@ LEFT_OUT = ("duplicate", *REASON_OF_BAR.values(), "excluded", "frequency_cap", "
 class Counted:
     """An audience: how many it names, how many get a message, and why the others do not.
 
-    `missing` has how many of those who are left lack each variable that the text needs; one may lack several.
+    `missing` has how many of those who are left lack each variable that the text needs; one may lack several. `zones`
+    has the recipients by their time zones where the hours are each recipient's, and else all of them together.
     """
 
     named: int
     recipients: int
     left_out: Mapping[str, int]
     missing: Mapping[str, int]
+    zones: Mapping[Zones, int]
 
 
 def check(
@@ -81,13 +88,13 @@ def check(
         now=now,
         waits=waits,
         limiter_of=limiter_of,
-        drafts={campaign.id: counted.recipients},
+        drafts={campaign.id: counted.zones},
     )
     load, end = outlook.loads[campaign.id], outlook.ends(now=now)[campaign.id]
     if counted.recipients == 0:
         end = End(None)
     starts_at = load.starts_at or now
-    opens_at = load.hours.opens_at(starts_at) if load.hours is not None else starts_at
+    opens_at = _opens_at(load.hours, load.zones, starts_at) if load.hours is not None else starts_at
     accounts = [account for account in outlook.accounts.values() if account.id in load.paces]
     bound = _bound(campaign, end, outlook.accounts, load.paces, company, config)
     fits = None if must_end_by is None else end.at is not None and end.at <= must_end_by
@@ -129,7 +136,7 @@ _REASON = "CASE o.kind {} END".format(" ".join(f"WHEN '{kind}' THEN '{why}'" for
 # goes before a contact of the same key, as in the preparation.
 _COUNT = """
     WITH inline AS (
-      SELECT DISTINCT ON (r.phone_key) r.phone_key, coalesce(c.variables, '{{}}') || r.variables AS variables,
+      SELECT DISTINCT ON (r.phone_key) r.phone_key, r.phone, coalesce(c.variables, '{{}}') || r.variables AS variables,
         coalesce(r.name, c.name) AS name, c.id AS contact_id
       FROM campaign_recipients r
       LEFT JOIN contacts c ON c.company_id = :company_id AND c.phone_key = r.phone_key
@@ -142,10 +149,10 @@ _COUNT = """
       SELECT DISTINCT lm.contact_id AS id FROM contact_list_members lm
       WHERE lm.list_id = ANY(CAST(:exclude_list_ids AS bigint[]))
     ), people AS (
-      SELECT i.contact_id, i.variables, i.name, {reason} AS reason
+      SELECT i.contact_id, i.phone, i.variables, i.name, {reason} AS reason
       FROM inline i LEFT JOIN opt_outs o ON o.company_id = :company_id AND o.phone_key = i.phone_key
       UNION ALL
-      SELECT c.id, c.variables, c.name, CASE WHEN i.phone_key IS NOT NULL THEN 'duplicate'
+      SELECT c.id, c.phone, c.variables, c.name, CASE WHEN i.phone_key IS NOT NULL THEN 'duplicate'
         ELSE coalesce({reason}, CASE WHEN x.id IS NOT NULL THEN 'excluded' END) END AS reason
       FROM listed l
       JOIN contacts c ON c.id = l.id AND c.company_id = :company_id
@@ -155,13 +162,14 @@ _COUNT = """
     ), capped AS (
       {capped}
     ), looked_at AS (
-      SELECT coalesce(p.reason, CASE WHEN k.contact_id IS NOT NULL THEN 'frequency_cap' END) AS reason{lacks}
+      SELECT {phone} AS phone,
+        coalesce(p.reason, CASE WHEN k.contact_id IS NOT NULL THEN 'frequency_cap' END) AS reason{lacks}
       FROM people p LEFT JOIN capped k ON k.contact_id = p.contact_id
     )
-    SELECT reason, count(*) AS people,
+    SELECT reason, min(phone) AS phone, count(*) AS people,
       (SELECT count(*) FROM campaign_recipients WHERE campaign_id = :campaign_id)
       - (SELECT count(*) FROM inline) AS repeated{counts}
-    FROM looked_at GROUP BY reason
+    FROM looked_at GROUP BY reason, left(phone, {telling})
 """
 # What counts is what `sending.contacts_at_cap` counts.
 _CAPPED = """SELECT m.contact_id FROM messages m
@@ -179,12 +187,16 @@ def count(session: Session, campaign: Campaign, *, cap: Rate | None, now: dateti
     names = _needed(campaign)
     lacks = "".join(f", {_value(at, name)} IS NULL AS lacks_{at}" for at, name in enumerate(names))
     counts = "".join(f", count(*) FILTER (WHERE lacks_{at}) AS lack_{at}" for at, _ in enumerate(names))
+    # Only where it matters in which zone people are, they are counted by the beginning of their numbers.
+    by_recipient = (campaign.working_hours or {}).get("timezone") == working_hours.RECIPIENT
     any_lacks = " OR ".join(f"lacks_{at}" for at, _ in enumerate(names)) or "false"
     query = _COUNT.format(
         reason=_REASON,
         lacks=lacks,
         counts=f"{counts}, count(*) FILTER (WHERE {any_lacks}) AS lack",
         capped=_NOBODY if cap is None else _CAPPED,
+        phone="p.phone" if by_recipient else "NULL",
+        telling=TELLING,
     )
     starts_at = max(now, campaign.scheduled_at or now)
     audience = Audience.of(campaign.audience)
@@ -200,25 +212,36 @@ def count(session: Session, campaign: Campaign, *, cap: Rate | None, now: dateti
             **{f"variable_{at}": name for at, name in enumerate(names) if name != "name"},
         },
     ).all()
-    people = {row.reason: row.people for row in rows}
+    people: Counter[str | None] = Counter()
+    for row in rows:
+        people[row.reason] += row.people
     repeated = rows[0].repeated if rows else 0
-    chosen = next((row for row in rows if row.reason is None), None)
-    lacking = chosen.lack if chosen is not None else 0
+    chosen = [row for row in rows if row.reason is None]
+    lacking = sum(row.lack for row in chosen)
+    recipients = people[None] - lacking
+    zones = recipient_zones.by_zones((row.phone, row.people - row.lack) for row in chosen) if by_recipient else None
     left_out = {
         **people,
-        "duplicate": people.get("duplicate", 0) + repeated,
+        "duplicate": people["duplicate"] + repeated,
         "missing_variables": lacking,
     }
     return Counted(
         named=sum(people.values()) + repeated,
-        recipients=people.get(None, 0) - lacking,
+        recipients=recipients,
         left_out={reason: left_out.get(reason, 0) for reason in LEFT_OUT},
         missing={
             name: missing
             for at, name in enumerate(names)
-            if chosen is not None and (missing := getattr(chosen, f"lack_{at}"))
+            if (missing := sum(getattr(row, f"lack_{at}") for row in chosen))
         },
+        zones={(): recipients} if zones is None else +zones,
     )
+
+
+def _opens_at(hours: WorkingHours, zones: Mapping[Zones, float], starts_at: datetime) -> datetime | None:
+    """Return when the first message may leave; None when the hours never open."""
+    opens = [hours.opens_in(each, starts_at) for each in zones or [()]]
+    return min((each for each in opens if each is not None), default=None)
 
 
 def _needed(campaign: Campaign) -> list[str]:
@@ -241,7 +264,7 @@ def _value(at: int, name: str) -> str:
 
 def _shown(account: Account, pace: Pacing, company: Company, config: Config) -> dict[str, Any]:
     rate = limits.account_rate(account, company, config)
-    seconds, _ = period_s(pace, per_s=rate.count * 1e6 / rate.period_us)
+    seconds, _ = period_s(pace, per_s=forecasts.per_s_of(account, company, config))
     return {
         "id": account.id,
         "name": account.name,

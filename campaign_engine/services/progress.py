@@ -13,7 +13,8 @@ from sqlalchemy.types import BigInteger
 
 from campaign_engine.config import Config
 from campaign_engine.models import Account, AccountStatus, Campaign, Company
-from campaign_engine.rules.eta import End
+from campaign_engine.rules import waiting
+from campaign_engine.rules.eta_terms import End
 from campaign_engine.rules.states import CAMPAIGN_IS_OVER, CampaignStatus
 from campaign_engine.rules.waiting import WaitReason, sentence
 from campaign_engine.services import forecasts
@@ -183,13 +184,14 @@ def _waiting(
 
 def _own_wait(campaign: Campaign, around: _Surroundings, now: datetime) -> Wait | None:
     """Return what the campaign itself waits for, on whichever account."""
+    hours = None
     if campaign.working_hours is not None and campaign.kind != "test":
         hours = forecasts.hours_of(campaign.working_hours, timezone=campaign.timezone, company=around.company)
         if not hours.per_recipient and (opens_at := hours.opens_at(now)) != now:
             return Wait(WaitReason.OUTSIDE_HOURS, opens_at)
-    rows = around.rows
-    if not rows.fresh and rows.first_at is not None and rows.first_at > now:
-        return Wait(WaitReason.RETRY_BACKOFF if rows.first_is_retry else WaitReason.OUTSIDE_HOURS, rows.first_at)
+    first = around.rows.first
+    if not around.rows.fresh and first is not None and first.at > now:
+        return Wait(waiting.of_row(first.phone, attempts=first.attempts, hours=hours, now=now), first.at)
     return None
 
 
@@ -208,7 +210,12 @@ def _wait_of(use: _Use, lane: Wait | None, now: datetime) -> Wait | None:
     return max(waits, key=lambda wait: (wait.until is None, wait.until), default=None)
 
 
-_OF_ONE_CAMPAIGN = (WaitReason.OUTSIDE_HOURS, WaitReason.RETRY_BACKOFF, WaitReason.CAMPAIGN_DELAY)
+_OF_ONE_CAMPAIGN = (
+    WaitReason.OUTSIDE_HOURS,
+    WaitReason.RETRY_BACKOFF,
+    WaitReason.PAIR_RATE_LIMIT,
+    WaitReason.CAMPAIGN_DELAY,
+)
 
 
 def _reason(campaign: Campaign, wait: Wait, account: Account | None, now: datetime) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from sqlalchemy.types import BigInteger, DateTime, Integer, Uuid
 
 from campaign_engine.config import Config
 from campaign_engine.models import Account, AccountStatus, Company
-from campaign_engine.rules import fairness, pacing, working_hours
+from campaign_engine.rules import fairness, pacing, waiting, working_hours
 from campaign_engine.rules.retry import FIRST_LINE_ATTEMPTS
 from campaign_engine.rules.waiting import WaitReason
 from campaign_engine.rules.working_hours import WorkingHours
@@ -35,6 +35,15 @@ class Line(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Due:
+    """A message that waits for a time of its own: for a retry, its recipient's hours, the limit of its recipient."""
+
+    at: datetime
+    phone: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A running campaign that uses the account and has messages to send."""
 
@@ -43,8 +52,7 @@ class Candidate:
     content: Mapping[str, Any]
     pacing: pacing.Pacing
     fresh: bool  # has messages that were never tried
-    waits_until: datetime | None  # the earliest time of those that wait: for a retry, or for their recipient's hours
-    waits_for_retry: bool  # what the earliest of them waits for
+    first_due: Due | None  # of the messages that wait for a time of their own
     delayed_until: datetime | None
     pending_count: int
     begun: bool  # has sent something
@@ -57,9 +65,9 @@ class Candidate:
         `now` and None when it can already. Hours that never open are looked at again in a day.
         """
         at, reason = now, None
-        if not self.fresh and self.waits_until is not None and self.waits_until > at:
-            at = self.waits_until
-            reason = WaitReason.RETRY_BACKOFF if self.waits_for_retry else WaitReason.OUTSIDE_HOURS
+        if not self.fresh and self.first_due is not None and self.first_due.at > now:
+            at = self.first_due.at
+            reason = waiting.of_row(self.first_due.phone, attempts=self.first_due.attempts, hours=self.hours, now=now)
         if self.delayed_until is not None and self.delayed_until > at:
             at, reason = self.delayed_until, WaitReason.CAMPAIGN_DELAY
         if self.hours is not None and not self.hours.per_recipient:
@@ -148,10 +156,10 @@ def _candidates_of(line: Line) -> TextClause:
         f"""
         SELECT c.id AS campaign_id, c.owner_id, c.kind, c.content, c.pacing, c.pending_count, ca.delayed_until,
           c.working_hours, c.timezone, c.frequency_cap, c.funnel_sent_count > 0 AS begun,
-          {fresh if line is Line.FIRST else "false"} AS fresh, w.next_attempt_at, w.attempts
+          {fresh if line is Line.FIRST else "false"} AS fresh, w.next_attempt_at, w.attempts, w.phone
         FROM campaign_accounts ca JOIN campaigns c ON c.id = ca.campaign_id
         LEFT JOIN LATERAL (
-          SELECT m.next_attempt_at, m.attempts FROM messages m
+          SELECT m.next_attempt_at, m.attempts, m.phone FROM messages m
           WHERE m.campaign_id = c.id AND m.status = 'pending' AND {_OF_LINE[line]} AND {_MINE}
           ORDER BY m.next_attempt_at LIMIT 1
         ) w ON true
@@ -188,17 +196,14 @@ def _candidate(row: Row[Any], account: Account, company: Company, config: Config
     is_test = row.kind == "test"
     hours = None
     if row.working_hours and not is_test:
-        named = row.working_hours.get("timezone")
-        of_company = named in (working_hours.COMPANY, working_hours.RECIPIENT)
-        hours = working_hours.parse(row.working_hours, default_zone=company.timezone if of_company else row.timezone)
+        hours = working_hours.of_campaign(row.working_hours, timezone=row.timezone, company_timezone=company.timezone)
     return Candidate(
         campaign_id=row.campaign_id,
         owner_id=row.owner_id,
         content=row.content,
         pacing=pacing_of(account, company, row.pacing, config),
         fresh=row.fresh,
-        waits_until=row.next_attempt_at,
-        waits_for_retry=bool(row.attempts),
+        first_due=Due(row.next_attempt_at, row.phone, row.attempts) if row.next_attempt_at is not None else None,
         delayed_until=row.delayed_until,
         pending_count=row.pending_count,
         begun=row.begun,

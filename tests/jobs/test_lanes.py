@@ -282,6 +282,7 @@ def test_one_person_is_not_flooded_from_one_number(current: Runtime, ledger: Sim
     with transaction() as session:
         postponed = session.scalars(text("SELECT next_attempt_at FROM messages WHERE status = 'pending'")).all()
     assert all(utc_now() < at < utc_now() + timedelta(seconds=7) for at in postponed)
+    assert waking.waits_of(current.redis, [account_id])[account_id].reason == WaitReason.PAIR_RATE_LIMIT
     ledger.behave(pair_interval_s=6)
 
 

@@ -83,6 +83,19 @@ def test_a_line_that_is_turned_away_is_woken_by_whoever_holds_the_lane(current: 
     assert not waking.others_wait(current.redis, account_id, Line.FIRST)
 
 
+def test_a_turn_makes_room_for_one_of_its_own_line_that_was_armed_for_something_new(
+    current: Runtime, ledger: Simulator
+) -> None:
+    account_id, _ = lane(ledger, count=1)
+    lease = waking.Lease.take(current.redis, account_id, uuid.uuid4())
+    assert lease is not None
+    with lease:
+        assert not waking.others_wait(current.redis, account_id, Line.FIRST)
+        lanes.run_turn(account_id)
+        assert waking.others_wait(current.redis, account_id, Line.FIRST)
+    assert lease.turned_away == [Line.FIRST]
+
+
 def test_a_turn_wakes_the_line_that_was_turned_away_while_it_worked(current: Runtime, ledger: Simulator) -> None:
     account_id, _ = lane(ledger, count=1)
     ledger.behave(latency_ms=300)
@@ -229,8 +242,10 @@ def test_a_lane_whose_share_is_sent_is_not_busy_with_that_of_others(current: Run
 
 def test_a_campaign_that_only_waits_for_its_recipients_mornings_says_so(current: Runtime, ledger: Simulator) -> None:
     account_id, [campaign_id] = lane(ledger, count=2)
+    in_three_days = f"{utc_now() + timedelta(days=3):%a}".lower()
+    hours = {"windows": [{"days": [in_three_days], "start": "09:00", "end": "10:00"}], "timezone": "recipient"}
     with transaction() as session:
-        session.execute(text("UPDATE messages SET next_attempt_at = now() + interval '3 h'"))
+        session.get_one(Campaign, campaign_id).working_hours = hours
     lanes.run_turn(account_id)
     assert waking.waits_of(current.redis, [account_id])[account_id].reason == WaitReason.OUTSIDE_HOURS
     with transaction() as session:

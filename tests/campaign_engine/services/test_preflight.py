@@ -224,6 +224,39 @@ def test_it_says_whether_it_fits_before_a_time(
     assert check(session, campaign)["fits"] is None
 
 
+def test_hours_of_each_recipient_end_when_the_last_of_them_has_opened(
+    session: Session, owner: User, number: Account, company: Company
+) -> None:
+    listed = factories.contact_list(session, company)
+    manaus = [factories.contact(session, company, phone=f"+55929900000{at:02}").id for at in range(10)]
+    contacts.add_to_list(session, listed, manaus)
+    campaign = numbered.draft(
+        session,
+        owner,
+        accounts=[number],
+        audience={
+            "list_ids": [listed.id],
+            "recipients": [
+                {"phone": phone, "name": "Ana"} for phone in (numbered.phone(1), "+351910000001", "+351910000002")
+            ],
+        },
+        working_hours={
+            "windows": [{"days": ["mon", "tue", "wed", "thu", "fri"], "start": "09:00", "end": "18:00"}],
+            "timezone": "recipient",
+        },
+    )
+    # 09:00 in São Paulo, 12:00 in Lisbon; an hour later it is 09:00 in Manaus.
+    shown = check(session, campaign, must_end_by=NOW + timedelta(minutes=59))
+    assert (shown["recipients"], shown["first_message_at"]) == (13, NOW)
+    assert (shown["ends_at"], shown["fits"]) == (NOW + timedelta(hours=1, seconds=27), False)
+    assert "closed_hours" not in codes(shown)
+    evening = check(session, campaign, now=NOW + timedelta(hours=9, minutes=30))
+    assert evening["first_message_at"] == NOW + timedelta(hours=9, minutes=30)  # 17:30 in Manaus
+    assert evening["ends_at"] == datetime(2026, 11, 23, 12, 0, tzinfo=UTC)  # Monday, 09:00 in São Paulo
+    bar(session, company, 1, "opted_out")
+    assert check(session, campaign)["recipients"] == 12
+
+
 def test_a_campaign_that_would_not_end_says_why(
     session: Session, owner: User, number: Account, company: Company
 ) -> None:
@@ -290,13 +323,13 @@ def test_each_account_is_shown_with_its_pace(session: Session, owner: User, comp
     paced = numbered.account(
         session, company, name="A", message_interval_s=20, longer_interval_after=20, greater_interval_s=60
     )
-    free = numbered.account(session, company, name="B", rate_limit="600/minute")
+    free = numbered.account(session, company, name="B", rate_limit="600/minute", burst=101)
     audience = {"recipients": [{"phone": "+5511900000001"}]}
     campaign = numbered.draft(session, owner, accounts=[paced, free], audience=audience)
     shown = check(session, campaign)["accounts"]
     assert [(each["name"], each["live"], each["limit"], each["messages_per_hour"]) for each in shown] == [
         ("A", True, "20/minute", 164),
-        ("B", True, "600/minute", 36_000),
+        ("B", True, "600/minute", 30_000),  # what goes in a burst is missing afterwards
     ]
     assert [each["pace"] for each in shown] == ["20 s between messages, 60 s after each 20", None]
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import redis
-from sqlalchemy import event, text
+from sqlalchemy import bindparam, event, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
@@ -312,6 +313,40 @@ def test_hours_hold_the_end_back(session: Session, campaign: Campaign) -> None:
     assert read(session, campaign)["eta"] == monday + timedelta(seconds=15)
 
 
+def test_hours_of_each_recipient_hold_back_those_who_are_closed(session: Session, owner: User, number: Account) -> None:
+    # 09:00 on a Friday in São Paulo; an hour later it is 09:00 in Manaus.
+    campaign = in_recipients_hours(session, owner, number)
+    assert read(session, campaign)["eta"] == NOW + timedelta(hours=1, seconds=2 * 3)
+    session.execute(
+        text("UPDATE messages SET status = 'sent', accepted_at = :now WHERE phone LIKE '+5592%'"), {"now": NOW}
+    )
+    assert eta_s(session, campaign) == 4 * 3
+    # At 21:00 all are closed until Monday.
+    monday = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+    assert read(session, campaign, now=NOW + timedelta(hours=12))["eta"] == monday + timedelta(seconds=4 * 3)
+
+
+def in_recipients_hours(session: Session, owner: User, number: Account) -> Campaign:
+    """Return a running campaign to five people in São Paulo and three in Manaus."""
+    phones = [*map(numbered.phone, range(5)), "+5592990000001", "+5592990000002", "+5592990000003"]
+    window = {"days": ["mon", "tue", "wed", "thu", "fri"], "start": "09:00", "end": "18:00"}
+    made = numbered.draft(
+        session,
+        owner,
+        accounts=[number],
+        audience={"recipients": [{"phone": phone} for phone in phones]},
+        working_hours={"windows": [window], "timezone": "recipient"},
+    )
+    return numbered.started(session, made)
+
+
+def test_a_burst_is_no_rate(session: Session, campaign: Campaign, number: Account) -> None:
+    # 15 a minute once the six have gone: the promise of 20 in any minute holds.
+    number.burst = 6
+    session.flush()
+    assert eta_s(session, campaign) == 5 * 4
+
+
 def test_a_scheduled_campaign_ends_after_its_start_and_slows_the_others_from_then_on(
     session: Session, campaign: Campaign, owner: User, number: Account, company: Company
 ) -> None:
@@ -445,7 +480,7 @@ def test_what_another_campaign_of_the_number_waits_for_is_no_reason(
     session: Session, campaign: Campaign, number: Account
 ) -> None:
     later = NOW + timedelta(seconds=30)
-    for reason in ("outside_hours", "retry_backoff", "campaign_delay", "turn_over"):
+    for reason in ("outside_hours", "retry_backoff", "pair_rate_limit", "campaign_delay", "turn_over"):
         until = NOW if reason == "turn_over" else later
         assert waiting(session, campaign, {number.id: Wait(reason, until)}) == []
 
@@ -471,8 +506,23 @@ def test_a_campaign_with_only_retries_left_waits_for_the_first_of_them(
     wait = {number.id: Wait("pacing", NOW + timedelta(seconds=3))}
     due = NOW + timedelta(seconds=30)
     assert waiting(session, campaign, wait) == [("retry_backoff", due, "backoff before retries for 30 s")]
-    postpone(session, campaign, NOW + timedelta(hours=1), attempts=0)
-    assert [each[0] for each in waiting(session, campaign)] == ["outside_hours"]  # of each recipient
+    postpone(session, campaign, NOW + timedelta(seconds=6), attempts=0)
+    assert [each[0] for each in waiting(session, campaign)] == ["pair_rate_limit"]
+
+
+def test_in_recipients_hours_a_message_waits_for_those_hours_only_while_they_are_closed(
+    session: Session, campaign: Campaign
+) -> None:
+    def reasons_until(start: str, end: str) -> list[str]:
+        window = {"days": ["fri", "sat"], "start": start, "end": end}
+        campaign.working_hours = {"windows": [window], "timezone": "recipient"}
+        session.flush()
+        return [each[0] for each in waiting(session, campaign)]
+
+    for attempts, when_open in ((0, "pair_rate_limit"), (1, "retry_backoff")):
+        postpone(session, campaign, NOW + timedelta(hours=1), attempts=attempts)
+        assert reasons_until("10:00", "18:00") == ["outside_hours"]  # it is 09:00 in São Paulo
+        assert reasons_until("08:00", "18:00") == [when_open]
 
 
 def test_a_number_that_was_taken_out_says_why(session: Session, campaign: Campaign, number: Account) -> None:
@@ -543,6 +593,16 @@ def test_fifty_campaigns_cost_as_many_statements_as_one(session: Session, owner:
     fifty, shown = statements(session, company_id, made[::-1])
     assert one == fifty <= 7
     assert shown == made[::-1]
+    session.execute(
+        text("UPDATE campaigns SET working_hours = :hours WHERE id = ANY(:ids)").bindparams(
+            bindparam("hours", type_=JSONB)
+        ),
+        {
+            "hours": {"windows": [{"days": ["fri"], "start": "09:00", "end": "18:00"}], "timezone": "recipient"},
+            "ids": made,
+        },
+    )
+    assert statements(session, company_id, made[:1])[0] == statements(session, company_id, made)[0] == one + 1
     assert progress.read(session, [], config=CONFIG, now=NOW) == []
 
 

@@ -14,21 +14,10 @@ from campaign_engine.config import Config
 from campaign_engine.models import Account, Campaign, Company, User
 from campaign_engine.services import screening, sending
 from campaign_engine.services.sending import Plan, Waiting
-from tests import factories
 from tests.campaign_engine import numbered
 
 NOW = numbered.NOW
 """A Friday, noon in UTC: 9 o'clock in São Paulo, 8 in Manaus."""
-
-
-@pytest.fixture
-def company(session: Session) -> Company:
-    return factories.company(session)
-
-
-@pytest.fixture
-def owner(session: Session, company: Company) -> User:
-    return factories.user(session, company)
 
 
 @pytest.fixture
@@ -122,6 +111,9 @@ def test_hours_of_each_recipient_let_those_wait_whose_morning_is_later(
     _send(session, number, _sendable(session, number, made))
     [candidate] = _plan(session, number).candidates
     assert candidate.ready(NOW) == (waiting.next_attempt_at, "outside_hours")
+    session.execute(text("UPDATE messages SET attempts = 1 WHERE status = 'pending'"))
+    [retry] = _plan(session, number).candidates
+    assert retry.ready(NOW) == (waiting.next_attempt_at, "outside_hours")
     assert [row.phone for row in _sendable(session, number, made, now=waiting.next_attempt_at)] == [manaus]
 
 
