@@ -1,17 +1,23 @@
-"""Confirming opt-outs: one message each, under the limit and at the pace of the account that was written to."""
+"""Confirming opt-outs: one message each, under the limit and at the pace of the account that was written to.
+
+It is work of the account's lane, done by whichever turn holds it and before the campaigns' messages: so there is never
+a call more in flight than the account may have, what blocks the one blocks the others, and what is free goes to the
+confirmations first, however long a campaign is.
+"""
 
 import random
+import time
 from datetime import datetime, timedelta
 
 from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
-from campaign_engine.logs import bound, get_logger
+from campaign_engine.logs import get_logger
 from campaign_engine.providers.base import Accepted, Outgoing, Refused
 from campaign_engine.rules import pacing
 from campaign_engine.services import accounts, confirmations, limits, resting, sending
 from campaign_engine.services.confirmations import Confirmation
-from jobs import enqueueing
-from jobs.runtime import Runtime, runtime
+from jobs import waking
+from jobs.runtime import Runtime
 from ratelimit import LimiterUnavailable
 
 log = get_logger(__name__)
@@ -20,17 +26,25 @@ LIMITER_PAUSE = timedelta(seconds=2)
 """How long a confirmation waits while the limiter's Redis is away."""
 
 
-def confirm_opt_out(reply_id: int) -> None:
-    """RQ job: tell a person that the opt-out was understood; when the account may not send now, at its exact time."""
-    current = runtime()
-    with current.app.app_context(), bound(reply_id=reply_id):
+def confirm_opt_outs(current: Runtime, account_id: int) -> None:
+    """Tell the people to whom an account owes it that their opt-outs were understood, for as long as a turn may take.
+
+    Call it while holding the lane, with nothing in flight.
+
+    Side effects: a turn is armed for what could not be sent now, at the exact time when it can.
+    """
+    deadline = time.monotonic() + current.config.turn_budget_s
+    while True:
         with transaction() as session:
-            confirmation = confirmations.due(session, reply_id, now=utc_now())
+            confirmation = confirmations.next_owed(session, account_id, now=utc_now())
         if confirmation is None:
             return
         blocked_until = _take(current, confirmation)
+        if blocked_until is None and (current.stopping.is_set() or time.monotonic() >= deadline):
+            blocked_until = utc_now()  # The campaigns' messages in between.
         if blocked_until is not None:
-            enqueueing.enqueue_confirmation(current.redis, reply_id, at=blocked_until)
+            waking.arm(current.redis, account_id, at=blocked_until)
+            return
 
 
 def _take(current: Runtime, confirmation: Confirmation) -> datetime | None:
@@ -51,7 +65,7 @@ def _take(current: Runtime, confirmation: Confirmation) -> datetime | None:
                 pace, series_count=account.series_count, sent_at=now, chance=random.random()
             )
             if not resting.take_pace(session, account=account, until=until, series_count=series, now=now):
-                return now + timedelta(seconds=pace.message_interval_s)  # A turn of the lane was faster.
+                return now + timedelta(seconds=pace.message_interval_s)  # A turn that lost the lane was faster.
         if not confirmations.claim(session, confirmation.reply_id, now=now):
             return None
     _send(current, confirmation)
@@ -69,7 +83,7 @@ def _send(current: Runtime, confirmation: Confirmation) -> None:
         ),
     )
     if isinstance(outcome, Accepted):
-        log.info("opt_out.confirmed", account_id=confirmation.account.id)
+        log.info("opt_out.confirmed", reply_id=confirmation.reply_id)
     else:
         code = outcome.failure.code if isinstance(outcome, Refused) else type(outcome).__name__
-        log.warning("opt_out.not_confirmed", account_id=confirmation.account.id, code=code)
+        log.warning("opt_out.not_confirmed", reply_id=confirmation.reply_id, code=code)

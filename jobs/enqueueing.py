@@ -108,15 +108,6 @@ def _health_check_enqueued(account_id: int) -> str:
     return f"health-check:{account_id}:enqueued"
 
 
-def enqueue_confirmation(connection: Redis, reply_id: int, *, at: datetime | None = None) -> None:
-    """Confirm an opt-out to the person, now or at an exact time. One that is lost is not made up for."""
-    function, description = "jobs.confirming.confirm_opt_out", "confirm opt-out"
-    if at is None:
-        queues.enqueue(connection, queues.CAMPAIGN_NOTIFICATIONS, function, reply_id, description=description)
-    else:
-        queues.enqueue_at(connection, queues.CAMPAIGN_NOTIFICATIONS, function, reply_id, at=at, description=description)
-
-
 _EVENTS_ENQUEUED = "delivery-events:enqueued"
 _EVENTS_ENQUEUED_S = 10
 

@@ -1,9 +1,9 @@
 """A lane is one WhatsApp account at work; its unit of work is a turn.
 
 A turn chooses whose message goes next, charges every limit in one call, claims that many rows, sends them and settles
-them, again and again until its time budget is spent or nothing can be sent now. What is blocked is deferred to its
-exact time and the worker takes other work; nothing is booked ahead, so a pause, a changed rate or a new campaign takes
-effect at the next message.
+them, again and again until its time budget is spent or nothing can be sent now. Before all that it confirms opt-outs,
+where the account owes that to somebody. What is blocked is deferred to its exact time and the worker takes other work;
+nothing is booked ahead, so a pause, a changed rate or a new campaign takes effect at the next message.
 """
 
 import random
@@ -27,7 +27,7 @@ from campaign_engine.rules.throttling import Throttle
 from campaign_engine.rules.waiting import WaitReason
 from campaign_engine.services import accounts, campaigns, limits, resting, screening, sending, settling
 from campaign_engine.services.sending import Candidate, Line, Plan, Waiting
-from jobs import waking
+from jobs import confirming, waking
 from jobs.journal import Journal
 from jobs.runtime import Runtime, runtime
 from jobs.sending import Pipeline, Sent
@@ -87,6 +87,7 @@ def _run(account_id: int, line: Line) -> None:
         with lease:
             turn = Turn(current, account_id=account_id, token=token, lease=lease, line=line)
             try:
+                confirming.confirm_opt_outs(current, account_id)
                 again = turn.run()
             except SQLAlchemyError:
                 # PostgreSQL went away or chose us to break a deadlock: not worth waiting for the verification.

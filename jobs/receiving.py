@@ -79,8 +79,7 @@ def _finish(current: Runtime, applied: Applied) -> None:
             deliveries.acknowledge(session, applied.heard_from)
     for event_id in applied.with_notices:
         _apply_notices(current, event_id)
-    for reply_id in applied.to_confirm:
-        enqueueing.enqueue_confirmation(current.redis, reply_id)
+    enqueueing.enqueue_lanes(current.redis, applied.owing)
 
 
 def _apply_notices(current: Runtime, event_id: int) -> None:

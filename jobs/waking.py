@@ -202,11 +202,13 @@ def take_abandoned(connection: Redis, *, now_ms: int = 0) -> list[int]:
 
 
 def others_wait(connection: Redis, account_id: int, line: Line) -> bool:
-    """Say whether a turn of `line` should make room: another lane wants its worker, or the other line its account."""
-    other = Line.SECOND if line is Line.FIRST else Line.FIRST
+    """Say whether a turn of `line` should make room: another lane wants its worker, or somebody has been turned away.
+
+    That is the other line, or a turn of its own that was armed for something new.
+    """
     with connection.pipeline(transaction=False) as pipeline:
         pipeline.llen(queues.queue(QUEUE_OF[line], connection).key)
-        pipeline.sismember(_turned_away_key(account_id), other)
+        pipeline.exists(_turned_away_key(account_id))
         queued, turned_away = pipeline.execute()
     return bool(queued or turned_away)
 

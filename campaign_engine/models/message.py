@@ -17,6 +17,8 @@ class Message(Base):
     time-ordered UUID so that a webhook of another installation can never name one of our rows.
     `claim_token` names the turn that may settle the row. `next_attempt_at` is null for a message that was never
     tried, and the earliest time of the next attempt for one that waits for a retry.
+    `provider_message_id` is that of the try that brought the row where it is; while the row waits to be sent again
+    or is being sent, that of a try before which is known to have failed (see `services.deliveries`).
     `planned_account_id` is the account that is to send it (sticky or weighted campaigns), null for whichever comes
     first; it has no foreign key, because checking one would cost every row and accounts are never removed.
     `variables` holds only what the campaign gave inline; the contact's own are read at the moment of sending.

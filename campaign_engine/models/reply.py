@@ -14,8 +14,9 @@ class Reply(Identified, Timestamped, Base):
 
     `intent` is what it means for further messages: `certain` (opted out at once), `likely` (held until a person
     decides), `resume` (wants them again), `none`. `decision` is that person's: `opted_out` or `dismissed`; without
-    `decided_by` a later message of the same person made it. `confirmation_claimed_at` is set before the opt-out is
-    confirmed to the person, so that it is done once at most.
+    `decided_by` it became clear by itself, by what who wrote it did later or before.
+    `confirm_until` is when the window ends in which the opt-out may still be confirmed to the person; null where that
+    is not owed (any more).
     """
 
     __tablename__ = "replies"
@@ -30,6 +31,12 @@ class Reply(Identified, Timestamped, Base):
             "company_id",
             "id",
             postgresql_where=text("intent = 'likely' AND decision IS NULL"),
+        ),
+        Index(
+            "ix_replies_unconfirmed",
+            "confirm_until",
+            "account_id",
+            postgresql_where=text("confirm_until IS NOT NULL"),
         ),
     )
 
@@ -48,4 +55,4 @@ class Reply(Identified, Timestamped, Base):
     decision: Mapped[str | None]
     decided_at: Mapped[datetime | None]
     decided_by: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
-    confirmation_claimed_at: Mapped[datetime | None]
+    confirm_until: Mapped[datetime | None]

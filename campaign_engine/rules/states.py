@@ -65,10 +65,10 @@ CAMPAIGN_MAY_SEND_AGAIN = frozenset(
 # (accepted < sent < delivered < read); `failed` is final but loses against a later `delivered` or `read` of the same
 # message (wire reference 6.3). A row may wait for a retry after a fault of the provider's own and have been sent all
 # the same: any proof of that wins over `pending` too.
-_NOT_YET_SENT = {MessageStatus.PENDING, MessageStatus.SENDING, MessageStatus.UNKNOWN}
+NOT_YET_SENT = frozenset({MessageStatus.PENDING, MessageStatus.SENDING, MessageStatus.UNKNOWN})
 STATUS_MAY_REPLACE: dict[MessageStatus, frozenset[MessageStatus]] = {
-    MessageStatus.READ: frozenset({*_NOT_YET_SENT, MessageStatus.SENT, MessageStatus.DELIVERED, MessageStatus.FAILED}),
-    MessageStatus.DELIVERED: frozenset({*_NOT_YET_SENT, MessageStatus.SENT, MessageStatus.FAILED}),
-    MessageStatus.FAILED: frozenset({*_NOT_YET_SENT, MessageStatus.SENT}),
-    MessageStatus.SENT: frozenset(_NOT_YET_SENT),
+    MessageStatus.READ: frozenset({*NOT_YET_SENT, MessageStatus.SENT, MessageStatus.DELIVERED, MessageStatus.FAILED}),
+    MessageStatus.DELIVERED: frozenset({*NOT_YET_SENT, MessageStatus.SENT, MessageStatus.FAILED}),
+    MessageStatus.FAILED: frozenset({*NOT_YET_SENT, MessageStatus.SENT}),
+    MessageStatus.SENT: NOT_YET_SENT,
 }

@@ -1,18 +1,21 @@
 """Confirming an opt-out to the person who asked for it: one short message, once at most, while the window is open.
 
-An answer within 24 hours of what a person wrote needs no template and costs nothing; after that there is none. It is
-claimed in the reply's row before it leaves and never sent again, whatever became of it.
+An answer within 24 hours of what a person wrote needs no template and costs nothing; after that there is none. That it
+is owed is written together with the opt-out and struck out before the message leaves: it is not lost with any job, and
+never sent again, whatever became of it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import text
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
+from sqlalchemy.types import BigInteger
 
-from campaign_engine.models import Account, AccountStatus, Company, Contact, OptOut, Reply
+from campaign_engine.models import Account, Company
 from campaign_engine.rules import opt_out
-from campaign_engine.services.opt_outs import OPTED_OUT
 
 WINDOW = timedelta(hours=24)
 
@@ -28,39 +31,64 @@ class Confirmation:
     text: str
 
 
-def due(session: Session, reply_id: int, *, now: datetime) -> Confirmation | None:
-    """Return the confirmation that a reply is owed, or None: it was claimed, comes too late, or is not wanted."""
-    reply = session.get(Reply, reply_id, populate_existing=True)
-    if reply is None or reply.confirmation_claimed_at is not None or now >= reply.received_at + WINDOW:
+_OWE = text(
+    "UPDATE replies SET confirm_until = received_at + :window WHERE id = ANY(:ids) RETURNING account_id"
+).bindparams(bindparam("ids", type_=ARRAY(BigInteger)))
+
+# Not to who has changed the mind or hides the number, not from an account that may not send, and not where the company
+# wants none; any of this may change while the window is open.
+_OWED = """
+    FROM replies r
+    JOIN accounts a ON a.id = r.account_id AND a.status = 'active'
+    JOIN companies c ON c.id = r.company_id AND c.settings ->> 'opt_out_confirmation' IS DISTINCT FROM 'false'
+    JOIN opt_outs o ON o.company_id = r.company_id AND o.phone_key = r.phone_key AND o.kind = 'opted_out'
+    LEFT JOIN LATERAL (SELECT phone FROM contacts WHERE id = r.contact_id LIMIT 1) AS p ON true
+    WHERE r.confirm_until > :now AND coalesce(p.phone, '+' || r.phone_key) ~ '^[+][0-9]+$'
+"""
+_NEXT = text(
+    f"""
+    SELECT r.id, r.text, r.phone_key, coalesce(p.phone, '+' || r.phone_key) AS phone {_OWED}
+      AND r.account_id = :account_id
+    ORDER BY r.confirm_until, r.id LIMIT 1
+    """
+)
+_OWING = text(f"SELECT DISTINCT r.account_id {_OWED}")
+
+
+def owe(session: Session, reply_ids: Sequence[int]) -> Sequence[int]:
+    """Note that these opt-outs are to be confirmed; return the accounts whose lanes are to be woken for it."""
+    if not reply_ids:
+        return []
+    return sorted(set(session.scalars(_OWE, {"ids": list(reply_ids), "window": WINDOW})))
+
+
+def owing(session: Session, *, now: datetime) -> Sequence[int]:
+    """Return the accounts that owe somebody a confirmation and may send."""
+    return session.scalars(_OWING, {"now": now}).all()
+
+
+def next_owed(session: Session, account_id: int, *, now: datetime) -> Confirmation | None:
+    """Return the confirmation that an account owes and whose window ends first, or None."""
+    row = session.execute(_NEXT, {"account_id": account_id, "now": now}).one_or_none()
+    if row is None:
         return None
-    account = session.get_one(Account, reply.account_id, populate_existing=True)
-    company = session.get_one(Company, reply.company_id, populate_existing=True)
-    noted = session.get(OptOut, (reply.company_id, reply.phone_key), populate_existing=True)
-    still_out = noted is not None and noted.kind == OPTED_OUT
-    if account.status != AccountStatus.ACTIVE or not still_out or company.settings.get("opt_out_confirmation") is False:
-        return None
-    contact = session.get(Contact, reply.contact_id) if reply.contact_id is not None else None
-    to = contact.phone if contact is not None else f"+{reply.phone_key}"
-    if not to[1:].isdigit():
-        return None  # The person hides the number.
+    account = session.get_one(Account, account_id, populate_existing=True)
+    company = session.get_one(Company, account.company_id, populate_existing=True)
     own_words = company.settings.get("opt_out_confirmation_text")
-    said_in = opt_out.read(reply.text).language
+    said_in = opt_out.read(row.text).language
     return Confirmation(
-        reply_id=reply.id,
+        reply_id=row.id,
         account=account,
         company=company,
-        to=to,
-        text=own_words or opt_out.confirmation(said_in, phone_key=reply.phone_key),
+        to=row.phone,
+        text=own_words or opt_out.confirmation(said_in, phone_key=row.phone_key),
     )
 
 
 def claim(session: Session, reply_id: int, *, now: datetime) -> bool:
     """Take the one right to confirm a reply; False when it was taken before. Commit before the message leaves."""
     result = session.execute(
-        text(
-            "UPDATE replies SET confirmation_claimed_at = :now"
-            " WHERE id = :id AND confirmation_claimed_at IS NULL AND received_at > :earliest"
-        ),
-        {"now": now, "id": reply_id, "earliest": now - WINDOW},
+        text("UPDATE replies SET confirm_until = NULL WHERE id = :id AND confirm_until > :now"),
+        {"id": reply_id, "now": now},
     )
     return bool(result.rowcount)  # type: ignore[attr-defined]

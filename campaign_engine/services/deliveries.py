@@ -10,12 +10,12 @@ because sending locks accounts and campaigns in another order: `acknowledge` and
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, func, or_, select, text
+from sqlalchemy import ColumnElement, Row, bindparam, func, or_, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 from sqlalchemy.types import BigInteger, DateTime, Text, Uuid
@@ -25,8 +25,8 @@ from campaign_engine.models import Account, AccountStatus, WebhookEvent
 from campaign_engine.providers import cloud_api, cloud_api_webhooks
 from campaign_engine.providers.base import Notice, NoticeKind, Provider, StatusUpdate
 from campaign_engine.providers.cloud_api_errors import MARKETING_REFUSED
-from campaign_engine.rules.states import STATUS_MAY_REPLACE, MessageStatus
-from campaign_engine.services import campaigns, early_statuses, notices, opt_outs, replies
+from campaign_engine.rules.states import NOT_YET_SENT, STATUS_MAY_REPLACE, MessageStatus
+from campaign_engine.services import campaigns, confirmations, early_statuses, notices, opt_outs, replies
 from campaign_engine.services.replies import Received
 from campaign_engine.vault import Vault
 
@@ -45,7 +45,7 @@ class Applied:
     message_count: int  # messages they belonged to
     reply_count: int = 0  # messages of people read out of the events
     heard_from: Mapping[int, str | None] = field(default_factory=dict)  # accounts with a status: their business account
-    to_confirm: Sequence[int] = ()  # replies that opted somebody out
+    owing: Sequence[int] = ()  # accounts that owe somebody the confirmation of an opt-out
     with_notices: Sequence[int] = ()  # events that wait for `apply_notices`
 
 
@@ -190,7 +190,7 @@ def apply_waiting(
     campaign_ids = _apply(session, reports)
     campaigns.complete_finished(session, campaign_ids, now=now)
     _note_refused(session, reports, now=now)
-    to_confirm = replies.receive(session, said.received, now=now)
+    owing = confirmations.owe(session, replies.receive(session, said.received, now=now))
     replies.apply_preferences(session, said.preferences, now=now)
     return Applied(
         event_count=len(events),
@@ -198,7 +198,7 @@ def apply_waiting(
         message_count=len(reports),
         reply_count=len(said.received),
         heard_from=said.heard_from,
-        to_confirm=to_confirm,
+        owing=owing,
         with_notices=said.with_notices,
     )
 
@@ -321,7 +321,8 @@ def _by_message(session: Session, reported: Sequence[tuple[StatusUpdate, frozens
         return {}
     rows = session.execute(
         text(
-            "SELECT m.id, m.provider_message_id, c.company_id FROM messages m JOIN campaigns c ON c.id = m.campaign_id"
+            "SELECT m.id, m.status, m.attempts, m.provider_message_id, c.company_id"
+            " FROM messages m JOIN campaigns c ON c.id = m.campaign_id"
             " WHERE m.id = ANY(:own) OR m.provider_message_id = ANY(:foreign) ORDER BY m.id FOR UPDATE OF m"
         ).bindparams(bindparam("own", type_=ARRAY(Uuid)), bindparam("foreign", type_=ARRAY(Text))),
         {"own": list(own_ids), "foreign": list(foreign_ids)},
@@ -334,18 +335,26 @@ def _by_message(session: Session, reported: Sequence[tuple[StatusUpdate, frozens
         identity = _own_id(update) or by_provider_id.get(update.provider_message_id)
         if identity is None or identity not in known or known[identity].company_id not in allowed:
             continue
-        if not _is_of_an_earlier_attempt(update, known[identity].provider_message_id):
+        if not _is_of_an_earlier_try(update, known[identity]):
             reports.setdefault(identity, _Report()).add(update)
     return reports
 
 
-def _is_of_an_earlier_attempt(update: StatusUpdate, provider_message_id: str | None) -> bool:
-    """Say whether a failure is that of another sending of the same message, whose fate says nothing of the present."""
-    return (
-        update.status is MessageStatus.FAILED
-        and None not in (update.provider_message_id, provider_message_id)
-        and (update.provider_message_id != provider_message_id)
-    )
+def _is_of_an_earlier_try(update: StatusUpdate, row: Row[Any]) -> bool:
+    """Say whether an update speaks of another sending of the same message, whose fate says nothing of the present one.
+
+    While a row waits, is being sent or is unknown, the provider's id in it is that of a try known to have failed: what
+    is repeated of that one is old, and a failure with any other id is the present try's, which may be faster than the
+    answer that names it. Once the row has left those states the id is the present try's own. Proof that a person has
+    the message counts whichever try it was.
+    """
+    if None in (update.provider_message_id, row.provider_message_id):
+        return False
+    is_named = update.provider_message_id == row.provider_message_id
+    if row.status in NOT_YET_SENT:
+        has_no_try = row.status == MessageStatus.PENDING and row.attempts == 0
+        return (is_named or has_no_try) and update.status in (MessageStatus.SENT, MessageStatus.FAILED)
+    return update.status is MessageStatus.FAILED and (not is_named or row.status == MessageStatus.FAILED)
 
 
 def _note_refused(session: Session, reports: Mapping[uuid.UUID, _Report], *, now: datetime) -> None:
@@ -364,9 +373,15 @@ def _own_id(update: StatusUpdate) -> uuid.UUID | None:
         return None
 
 
-def _states(status: MessageStatus) -> str:
-    return ", ".join(f"'{state}'" for state in sorted(STATUS_MAY_REPLACE[status]))
+def _listed(states: Iterable[MessageStatus]) -> str:
+    return ", ".join(f"'{state}'" for state in sorted(states))
 
+
+def _states(status: MessageStatus) -> str:
+    return _listed(STATUS_MAY_REPLACE[status])
+
+
+_NOT_YET_SENT = _listed(NOT_YET_SENT)
 
 _APPLY = text(
     f"""
@@ -381,24 +396,27 @@ _APPLY = text(
       END,
       status_reason = NULL,
       next_attempt_at = NULL,
-      provider_message_id = coalesce(m.provider_message_id, r.provider_message_id),
+      provider_message_id = CASE WHEN m.status IN ({_NOT_YET_SENT})
+        THEN coalesce(r.provider_message_id, m.provider_message_id)
+        ELSE coalesce(m.provider_message_id, r.provider_message_id) END,
       accepted_at = coalesce(m.accepted_at, r.sent_at, r.delivered_at, r.read_at, r.failed_at),
       sent_at = coalesce(m.sent_at, r.sent_at),
       delivered_at = coalesce(m.delivered_at, r.delivered_at, r.read_at),
       read_at = coalesce(m.read_at, r.read_at),
       failed_at = coalesce(m.failed_at, r.failed_at),
       -- What an earlier attempt met is of no interest once the message is on its way.
-      error_class = CASE WHEN r.failed_at IS NULL AND m.status IN ('pending', 'sending', 'unknown') THEN NULL
+      error_class = CASE WHEN r.failed_at IS NULL AND m.status IN ({_NOT_YET_SENT}) THEN NULL
         ELSE coalesce(r.error_class, m.error_class) END,
-      error_code = CASE WHEN r.failed_at IS NULL AND m.status IN ('pending', 'sending', 'unknown') THEN NULL
+      error_code = CASE WHEN r.failed_at IS NULL AND m.status IN ({_NOT_YET_SENT}) THEN NULL
         ELSE coalesce(r.error_code, m.error_code) END,
-      error_detail = CASE WHEN r.failed_at IS NULL AND m.status IN ('pending', 'sending', 'unknown') THEN NULL
+      error_detail = CASE WHEN r.failed_at IS NULL AND m.status IN ({_NOT_YET_SENT}) THEN NULL
         ELSE coalesce(r.error_detail, m.error_detail) END
     FROM jsonb_to_recordset(cast(:rows AS jsonb)) AS r(
       id uuid, sent_at timestamptz, delivered_at timestamptz, read_at timestamptz, failed_at timestamptz,
       provider_message_id text, error_class text, error_code text, error_detail text
     )
-    WHERE m.id = r.id AND m.status <> 'skipped' AND (m.status <> 'pending' OR m.attempts > 0)
+    WHERE m.id = r.id AND m.status <> 'skipped'
+      AND (m.status <> 'pending' OR m.attempts > 0 OR m.provider_message_id IS NOT NULL)
     RETURNING m.campaign_id
     """  # noqa: S608 - the states are our own constants
 )

@@ -137,10 +137,13 @@ def lift_many(
 
 
 def note_refused(session: Session, message_ids: Collection[uuid.UUID], *, now: datetime) -> None:
-    """Note the people of messages that failed because they switched the company's marketing off in WhatsApp."""
+    """Note the people of messages that failed because they switched the company's marketing off in WhatsApp.
+
+    Side effects: what was to be decided about these people's replies is decided by it.
+    """
     if not message_ids:
         return
-    session.execute(
+    changed = session.execute(
         text(
             """
             INSERT INTO opt_outs (company_id, phone_key, kind, source, campaign_id, opted_out_at)
@@ -152,6 +155,7 @@ def note_refused(session: Session, message_ids: Collection[uuid.UUID], *, now: d
               kind = excluded.kind, source = excluded.source, campaign_id = excluded.campaign_id,
               opted_out_at = excluded.opted_out_at, note = NULL
             WHERE opt_outs.kind = 'held'
+            RETURNING company_id, phone_key
             """
         ).bindparams(
             bindparam("ids", type_=ARRAY(Uuid)),
@@ -160,11 +164,12 @@ def note_refused(session: Session, message_ids: Collection[uuid.UUID], *, now: d
         ),
         {"ids": list(message_ids), "codes": list(MARKETING_REFUSED), "now": now},
     )
+    settle_undecided(session, {(row.company_id, row.phone_key): OPTED_OUT for row in changed}, now=now)
 
 
 _SETTLE_UNDECIDED = text(
     """
-    UPDATE replies r SET decision = d.decision, decided_at = :now
+    UPDATE replies r SET decision = d.decision, decided_at = :now, decided_by = :actor
     FROM unnest(:company_ids, :keys, :decisions, :untils) AS d(company_id, phone_key, decision, until)
     WHERE r.company_id = d.company_id AND r.phone_key = d.phone_key AND r.intent = 'likely' AND r.decision IS NULL
       AND (d.until IS NULL OR r.received_at <= d.until)
@@ -182,6 +187,7 @@ _SETTLE_UNDECIDED = text(
     bindparam("decisions", type_=ARRAY(Text)),
     bindparam("untils", type_=ARRAY(DateTime(timezone=True))),
     bindparam("now", type_=DateTime(timezone=True)),
+    bindparam("actor", type_=BigInteger),
 )
 
 
@@ -192,8 +198,10 @@ def settle_undecided(
     now: datetime,
     until: Mapping[Person, datetime] | None = None,
     if_moot: bool = False,
+    actor_id: int | None = None,
 ) -> None:
-    """Take replies from people's desks of which it has become clear what they meant.
+    """Take replies from people's desks of which it has become clear what they meant, because of what `actor_id` did
+    or, without, of what the person did.
 
     Whoever is still held has something to be decided: those replies stay. Of people in `until` only the replies up to
     that time are meant; with `if_moot` only those of people who are not to be written to in any case.
@@ -208,6 +216,7 @@ def settle_undecided(
                 "untils": [(until or {}).get(person) for person in decided],
                 "now": now,
                 "if_moot": if_moot,
+                "actor": actor_id,
             },
         )
 
@@ -257,7 +266,7 @@ def add(
     _, key = understood_phone(phone, field="phone", default_region=default_region)
     entry = NewOptOut(company_id=company_id, phone_key=key, kind=kind, source=source, at=now, note=note)
     if note_many(session, [entry]):
-        settle_undecided(session, {(company_id, key): OPTED_OUT}, now=now)
+        settle_undecided(session, {(company_id, key): OPTED_OUT}, now=now, actor_id=actor_id)
         audit.record(
             session,
             company_id=company_id,
@@ -306,7 +315,7 @@ def lift(
         raise NotFound("opt-out of", phone)
     session.delete(noted)
     session.flush()
-    settle_undecided(session, {(company_id, key): DISMISSED}, now=now)
+    settle_undecided(session, {(company_id, key): DISMISSED}, now=now, actor_id=actor_id)
     audit.record(
         session,
         company_id=company_id,

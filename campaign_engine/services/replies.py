@@ -5,12 +5,12 @@ campaign by the message it quotes, else by the latest message the contact got fr
 `ANSWERS_WITHIN`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, bindparam, case, select, text
+from sqlalchemy import Row, and_, bindparam, case, or_, select, text, true
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.types import BigInteger, DateTime, Text
@@ -151,18 +151,30 @@ def receive(session: Session, received: Sequence[Received], *, now: datetime) ->
     for row in sorted(rows, key=lambda row: (row.received_at, row.id)):
         if row.intent != Intent.NONE:
             wishes.add(row)
-    opt_outs.lift_many(session, list(wishes.resumed.items()))
-    changed = opt_outs.note_many(session, list(wishes.noted.values()))
-    clear = dict.fromkeys(wishes.resumed, DISMISSED)
-    clear |= {person: OPTED_OUT for person, noted in wishes.noted.items() if noted.kind == OPTED_OUT}
-    # Who asks to be written to again means what was said before, not what came since.
-    until = {person: at for person, at in wishes.resumed.items() if clear[person] == DISMISSED}
-    opt_outs.settle_undecided(session, clear, now=now, until=until)
+    changed = _obey(session, noted=wishes.noted, resumed=wishes.resumed, now=now)
     held = [person for person, noted in wishes.noted.items() if noted.kind == HELD]
     moot = dict.fromkeys((person for person in held if person not in changed), OPTED_OUT)
     opt_outs.settle_undecided(session, moot, now=now, if_moot=True)
     _tell(session, [person for person in held if person in changed])
     return sorted(wishes.said_by[person] for person in changed if wishes.noted[person].kind == OPTED_OUT)
+
+
+def _obey(
+    session: Session, *, noted: Mapping[Person, NewOptOut], resumed: Mapping[Person, datetime], now: datetime
+) -> set[Person]:
+    """Let people be written to again who asked for it at these times, then note who must not or may not; return those
+    for whom noting changed something.
+
+    Side effects: replies of which it has become clear what they meant are decided.
+    """
+    opt_outs.lift_many(session, list(resumed.items()))
+    changed = opt_outs.note_many(session, list(noted.values()))
+    clear = dict.fromkeys(resumed, DISMISSED)
+    clear |= {person: OPTED_OUT for person, each in noted.items() if each.kind == OPTED_OUT}
+    # Who asks to be written to again means what was said before, not what came since.
+    until = {person: at for person, at in resumed.items() if clear[person] == DISMISSED}
+    opt_outs.settle_undecided(session, clear, now=now, until=until)
+    return changed
 
 
 def _store(session: Session, received: Sequence[Received]) -> Sequence[Row[Any]]:
@@ -236,7 +248,10 @@ _ALIASES = text(
 
 
 def apply_preferences(session: Session, preferences: Sequence[tuple[int, Notice]], *, now: datetime) -> None:
-    """Obey people who switched a company's marketing off, or on again, in WhatsApp: (company id, what was told)."""
+    """Obey people who switched a company's marketing off, or on again, in WhatsApp: (company id, what was told).
+
+    Side effects: opt-outs; what was to be decided about these people's replies is decided by it.
+    """
     if not preferences:
         return
     people = [(company_id, notice.subject or "") for company_id, notice in preferences]
@@ -256,8 +271,7 @@ def apply_preferences(session: Session, preferences: Sequence[tuple[int, Notice]
             noted.pop(person, None)
         else:
             noted[person] = NewOptOut(company_id, key, OPTED_OUT, "user_preferences", at)
-    opt_outs.lift_many(session, list(resumed.items()))
-    opt_outs.note_many(session, list(noted.values()))
+    _obey(session, noted=noted, resumed=resumed, now=now)
 
 
 def get(session: Session, company_id: int, reply_id: int) -> Reply:
@@ -278,17 +292,25 @@ def of_company(
     before_id: int | None = None,
     limit: int = 50,
 ) -> Sequence[Reply]:
-    """Return replies to the company, newest first, from before `before_id`; only those asked for."""
+    """Return replies to the company, newest first, from before `before_id`; only those asked for.
+
+    Those to a campaign are also those to its test sends.
+    """
     query = select(Reply).where(Reply.company_id == company_id)
-    if campaign_id is not None:
-        query = query.where(Reply.campaign_id == campaign_id)
     if intent is not None:
         query = query.where(Reply.intent == intent)
     if undecided:
         query = query.where(Reply.intent == "likely", Reply.decision.is_(None))
     if before_id is not None:
         query = query.where(Reply.id < before_id)
-    return session.scalars(query.order_by(Reply.id.desc()).limit(limit)).all()
+    query = query.order_by(Reply.id.desc()).limit(limit)
+    if campaign_id is not None:
+        # The newest of each by its index: all together they would be read and sorted.
+        is_test = and_(Campaign.parent_id == campaign_id, Campaign.kind == "test")
+        answered = select(Campaign.id).where(or_(Campaign.id == campaign_id, is_test)).subquery()
+        newest = aliased(Reply, query.where(Reply.campaign_id == answered.c.id).lateral())
+        query = select(newest).join_from(answered, newest, true()).order_by(newest.id.desc()).limit(limit)
+    return session.scalars(query).all()
 
 
 def campaigns_of(session: Session, found: Sequence[Reply]) -> dict[int, tuple[int, str]]:

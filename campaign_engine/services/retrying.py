@@ -91,15 +91,16 @@ _PARAMETERS = (
 )
 _COUNT = text(f"WITH failed AS ({_FAILED}) {_COUNTED}").bindparams(*_PARAMETERS)
 
-# Locked in the order of their ids, as the webhooks' batches do, so that neither waits for the other in a ring. Without
-# attempts and a provider's id a row is as new: what still comes in of the earlier tries says nothing about the next.
+# Locked in the order of their ids, as the webhooks' batches do, so that neither waits for the other in a ring. A row
+# is as new but for the provider's id: by that what still comes in of the failed try is known, and says nothing about
+# the next (`deliveries`).
 _RETRY = text(
     f"""
     WITH failed AS ({_FAILED} ORDER BY m.id FOR UPDATE OF m), retried AS (
       UPDATE messages m SET
         status = 'pending', status_reason = NULL, attempts = 0, next_attempt_at = :now, claim_token = NULL,
-        claimed_at = NULL, account_id = NULL, provider_message_id = NULL, accepted_at = NULL, sent_at = NULL,
-        failed_at = NULL, error_class = NULL, error_code = NULL, error_detail = NULL
+        claimed_at = NULL, account_id = NULL, accepted_at = NULL, sent_at = NULL, failed_at = NULL,
+        error_class = NULL, error_code = NULL, error_detail = NULL
       FROM failed WHERE m.id = failed.id AND failed.exclusion IS NULL
     )
     {_COUNTED}
@@ -141,6 +142,7 @@ def retry(
 
     Raises:
         InvalidInput: a class that does not exist.
+        OutsideHours: the campaign is completed and stops at closing time, and its hours are over.
         TransitionNotAllowed: the campaign was ended, or has not started.
     """
     check_classes(classes)
@@ -152,7 +154,7 @@ def retry(
     groups = _groups(session.execute(_RETRY, {**values, "now": now}))
     count = sum(group.retryable_count for group in groups)
     if count:
-        campaigns.reopen(session, campaign, verb="retry")
+        campaigns.reopen(session, campaign, verb="retry", now=now)
         audit.record(
             session,
             company_id=campaign.company_id,

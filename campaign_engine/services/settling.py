@@ -121,39 +121,42 @@ def _again_or_failed(
     )
 
 
-# A webhook may have settled the row before us: then its state stands and only what we alone know is added. Our own
-# claim may have been declared unknown meanwhile: then what we know heals it.
+# Our own claim may have been declared unknown meanwhile: then what we know heals it. A webhook may have settled the row
+# before us: then its state stands and only what we alone know is added; but a failure under another id than the one
+# our message was accepted with was that of an earlier try, whose id nobody knew.
+_OURS_TO_SETTLE = """(
+        m.status IN ('sending', 'unknown')
+        OR (m.status = 'failed' AND s.status = 'sent' AND m.provider_message_id <> s.provider_message_id)
+      )"""
+_IS_SENT = f"s.status = 'sent' AND (m.status <> 'failed' OR {_OURS_TO_SETTLE})"
 _SETTLE = text(
-    """
+    f"""
     UPDATE messages m SET
-      status = CASE WHEN m.status IN ('sending', 'unknown') THEN s.status ELSE m.status END,
-      status_reason = CASE WHEN m.status IN ('sending', 'unknown') THEN s.reason ELSE m.status_reason END,
+      status = CASE WHEN {_OURS_TO_SETTLE} THEN s.status ELSE m.status END,
+      status_reason = CASE WHEN {_OURS_TO_SETTLE} THEN s.reason ELSE m.status_reason END,
       claim_token = NULL,
       attempts = m.attempts - CASE WHEN s.attempt_counts THEN 0 ELSE 1 END,
       account_id = CASE
         WHEN s.status = 'pending' AND m.status IN ('sending', 'unknown') THEN NULL ELSE m.account_id
       END,
       next_attempt_at = s.next_attempt_at,
-      provider_message_id = coalesce(m.provider_message_id, s.provider_message_id),
+      -- That of an earlier try may still be there.
+      provider_message_id = coalesce(s.provider_message_id, m.provider_message_id),
       accepted_at = CASE WHEN s.status = 'sent' THEN coalesce(m.accepted_at, s.at) ELSE m.accepted_at END,
-      failed_at = CASE WHEN s.status = 'failed' AND m.status IN ('sending', 'unknown') THEN s.at ELSE m.failed_at END,
-      error_class = CASE
-        WHEN s.status = 'sent' AND m.status <> 'failed' THEN NULL ELSE coalesce(s.error_class, m.error_class)
-      END,
+      failed_at = CASE WHEN {_OURS_TO_SETTLE} THEN CASE WHEN s.status = 'failed' THEN s.at END ELSE m.failed_at END,
+      error_class = CASE WHEN {_IS_SENT} THEN NULL ELSE coalesce(s.error_class, m.error_class) END,
       error_code = CASE
-        WHEN s.status = 'sent' AND m.status <> 'failed' THEN NULL
-        WHEN s.error_class IS NULL THEN m.error_code ELSE s.error_code
+        WHEN {_IS_SENT} THEN NULL WHEN s.error_class IS NULL THEN m.error_code ELSE s.error_code
       END,
       error_detail = CASE
-        WHEN s.status = 'sent' AND m.status <> 'failed' THEN NULL
-        WHEN s.error_class IS NULL THEN m.error_detail ELSE s.error_detail
+        WHEN {_IS_SENT} THEN NULL WHEN s.error_class IS NULL THEN m.error_detail ELSE s.error_detail
       END
     FROM jsonb_to_recordset(cast(:rows AS jsonb)) AS s(
       id uuid, status text, at timestamptz, provider_message_id text, reason text, error_class text, error_code text,
       error_detail text, next_attempt_at timestamptz, attempt_counts boolean
     )
     WHERE m.id = s.id AND m.claim_token = :token
-    """
+    """  # noqa: S608 - the inserted texts are our own
 ).bindparams(bindparam("token", type_=Uuid))
 
 

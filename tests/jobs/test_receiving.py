@@ -17,7 +17,7 @@ from campaign_engine.models import Account, OptOut, Reply, WebhookEvent
 from campaign_engine.providers.base import Inbound, Notice, StatusUpdate
 from campaign_engine.providers.cloud_api import CloudApi
 from campaign_engine.services import deliveries
-from jobs import queues, receiving
+from jobs import queues, receiving, waking
 from jobs.runtime import Runtime
 from tests import factories
 from tests.campaign_engine import numbered
@@ -142,9 +142,8 @@ def test_what_a_batch_leaves_to_be_done_is_done(current: Runtime, number: Accoun
         account = session.get_one(Account, number.id)
         assert (account.unacknowledged_since, account.business_account_id) == (None, "WABA")
         assert session.scalars(select(OptOut)).one().kind == "opted_out"
-        [reply_id] = session.scalars(select(Reply.id).where(Reply.intent == "certain")).all()
-    [job] = queues.queue(queues.CAMPAIGN_NOTIFICATIONS, current.redis).jobs
-    assert (job.func_name, job.args) == ("jobs.confirming.confirm_opt_out", (reply_id,))
+        assert session.scalars(select(Reply.intent).where(Reply.confirm_until.is_not(None))).all() == ["certain"]
+    assert waking.lanes_with_a_turn(current.redis, [number.id]) == {number.id}, "it confirms the opt-out"
 
 
 def test_a_webhook_that_waits_for_the_answer_to_a_send_is_looked_at_again_at_its_time(

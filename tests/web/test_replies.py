@@ -2,14 +2,14 @@
 
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from flask import Flask
 
 from campaign_engine.models import Account, Campaign, Company, Role, User
-from campaign_engine.providers.base import Inbound
+from campaign_engine.providers.base import Inbound, Notice, NoticeKind
 from campaign_engine.services import replies
 from campaign_engine.services.replies import Received
 from tests import factories
@@ -71,6 +71,26 @@ def test_replies_are_chosen_by_intent_and_by_need_of_a_decision(call: Caller, sa
         assert [each["text"] for each in call("GET", f"/replies?{query}").json["items"]] == texts, query
     problem(call("GET", "/replies?intent=perhaps"), 422)
     problem(call("GET", "/replies?campaign_id=99999999"), 404)
+
+
+def test_the_replies_to_a_campaign_are_also_those_to_its_tests_and_no_others(
+    call: Caller, database: Callable[[], Any], says: Says
+) -> None:
+    says("to a test", "to the campaign", "to the next of the series", "to nothing")
+    with database() as session:
+        user = person(session, session.get_one(Company, call.company_id), Role.OPERATOR)
+        tested, test, following = (factories.campaign(session, user) for _ in range(3))
+        test.kind, test.parent_id, following.parent_id = "test", tested.id, tested.id
+        answered = {"to a test": test, "to the campaign": tested, "to the next of the series": following}
+        for reply in replies.of_company(session, call.company_id):
+            reply.campaign_id = answered[reply.text].id if reply.text in answered else None
+    listed = call("GET", f"/replies?campaign_id={tested.id}").json["items"]
+    assert [(each["text"], each["campaign_id"]) for each in listed] == [
+        ("to the campaign", str(tested.id)),
+        ("to a test", str(tested.id)),
+    ]
+    [listed] = call("GET", f"/replies?campaign_id={following.id}").json["items"]
+    assert listed["text"] == "to the next of the series"
 
 
 @pytest.mark.parametrize(("decision", "kinds"), [("opted_out", ["opted_out"]), ("dismissed", [])])
@@ -157,6 +177,19 @@ def test_a_button_decides_and_the_hint_goes_away(desk: tuple[Visitor, Visitor, i
     assert 'class="waiting"' not in html
     assert "Decided: no more messages." in operator.see("/replies?show=all")
     assert operator.press(f"/replies/{action}", decision="later").status_code == 422
+
+
+def test_what_became_clear_by_itself_is_told_apart_from_what_somebody_decided(
+    database: Callable[[], Any], desk: tuple[Visitor, Visitor, int]
+) -> None:
+    operator, _, account_id = desk
+    with database() as session:
+        resumed = Notice(NoticeKind.MARKETING_RESUMED, "resume", subject="551187654321", at=NOW + timedelta(hours=1))
+        replies.apply_preferences(session, [(session.get_one(Account, account_id).company_id, resumed)], now=NOW)
+    assert "Nothing is to be decided" in operator.see("/replies")
+    html = operator.see("/replies?show=all")
+    assert "Decided: written to again. It became clear by itself." in html
+    assert 'action="/replies/' not in html
 
 
 def test_who_only_looks_has_no_buttons(desk: tuple[Visitor, Visitor, int]) -> None:

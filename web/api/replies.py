@@ -20,7 +20,7 @@ blueprint = Blueprint("replies", __name__, description="What people write back, 
 @blueprint.arguments(ReplyQuery, location="query")
 @blueprint.response(200, ReplyPageSchema)
 def list_replies(query: dict[str, Any]) -> Any:
-    """List the replies, all or those to a campaign, of an intent, or that wait for a decision."""
+    """List the replies, all or those to a campaign and its test sends, of an intent, or that wait for a decision."""
     with transaction() as session:
         if query["campaign_id"] is not None:
             campaigns.get(session, company_id(), query["campaign_id"])

@@ -58,7 +58,10 @@ class ReplySchema(Schema):
     received_at = Instant()
     decision = fields.String(allow_none=True, metadata={"description": "`opted_out` or `dismissed`."})
     decided_at = Instant(allow_none=True)
-    decided_by = Id(allow_none=True, metadata={"description": "Null when a later message of the person decided."})
+    decided_by = Id(
+        allow_none=True,
+        metadata={"description": "Null when it became clear by itself: by what the person did later or before."},
+    )
 
 
 class ReplyQuery(PageQuery):

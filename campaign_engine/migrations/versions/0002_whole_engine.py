@@ -68,7 +68,7 @@ def upgrade() -> None:
         sa.Column("decision", sa.String(), nullable=True),
         sa.Column("decided_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("decided_by", sa.BigInteger(), nullable=True),
-        sa.Column("confirmation_claimed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("confirm_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint("decision IN ('opted_out', 'dismissed')", name=op.f("ck_replies_decision")),
@@ -95,6 +95,13 @@ def upgrade() -> None:
         ["company_id", "id"],
         unique=False,
         postgresql_where=sa.text("intent = 'likely' AND decision IS NULL"),
+    )
+    op.create_index(
+        "ix_replies_unconfirmed",
+        "replies",
+        ["confirm_until", "account_id"],
+        unique=False,
+        postgresql_where=sa.text("confirm_until IS NOT NULL"),
     )
     op.create_index("uq_replies_provider_message_id", "replies", ["account_id", "provider_message_id"], unique=True)
     op.add_column("accounts", sa.Column("on_probation", sa.Boolean(), server_default="false", nullable=False))

@@ -164,7 +164,10 @@ def test_a_message_that_waits_for_a_retry_and_was_sent_all_the_same_is_not_sent_
 ) -> None:
     [message] = _send(session, campaign)
     session.execute(
-        text("UPDATE messages SET status = 'pending', attempts = 1, next_attempt_at = :at WHERE id = :id"),
+        text(
+            "UPDATE messages SET status = 'pending', attempts = 1, next_attempt_at = :at, provider_message_id = NULL"
+            " WHERE id = :id"
+        ),
         {"at": NOW, "id": message},
     )
     _deliver(session, campaign, _status(message, "sent"))

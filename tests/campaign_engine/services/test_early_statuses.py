@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 from campaign_engine import providers
 from campaign_engine.config import Config
 from campaign_engine.models import Account, Campaign, Company
-from campaign_engine.providers.base import Accepted, Lost, Outcome
-from campaign_engine.services import deliveries, settling
+from campaign_engine.providers.base import Accepted, ErrorClass, Lost, Outcome
+from campaign_engine.services import deliveries, retrying, settling
 from campaign_engine.services.sending import Waiting
 from tests import factories
 from tests.campaign_engine import numbered
@@ -123,3 +123,21 @@ def test_events_behind_one_that_waits_do_not_wait(session: Session, number: Acco
     session.flush()
     apply(session, at=after(0.1))
     assert (state(session, first), deliveries.waiting_count(session)) == ("delivered", 1)
+
+
+def test_the_failure_of_a_try_that_a_person_had_sent_again_is_neither_held_back_nor_believed(
+    session: Session, number: Account, campaign: Campaign
+) -> None:
+    settle(session, claim(session, number, campaign), Accepted("3EB0A1", None))
+    receive(session, number, "3EB0A1", at=after(1), word="ERROR")
+    apply(session, at=after(1))
+    session.refresh(campaign)
+    retrying.retry(session, campaign, classes=ErrorClass, actor_id=campaign.owner_id, now=after(2))
+    again = claim(session, number, campaign, at=after(3))
+    receive(session, number, "3EB0A1", at=after(4), word="ERROR")
+    apply(session, at=after(4))
+    assert (state(session, again), deliveries.waiting_count(session)) == ("sending", 0)
+    settle(session, again, Accepted("3EB0A2", None))
+    receive(session, number, "3EB0A2", at=after(5), word="ERROR")
+    apply(session, at=after(5))
+    assert state(session, again) == "failed"

@@ -1,7 +1,7 @@
 """People who must not be written to: by person, by strength, whatever happens to the contact."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,23 +13,12 @@ from campaign_engine.errors import InvalidInput, NotFound
 from campaign_engine.models import AuditEntry, Company, OptOut
 from campaign_engine.services import contacts, opt_outs
 from campaign_engine.services.opt_outs import NewOptOut
-from cli.embedded.postgres import EmbeddedPostgres
 from tests import factories
-from tests.campaign_engine import numbered
-from tests.campaign_engine.cloned import cloned
+from tests.campaign_engine import cloned, numbered
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
-
-@pytest.fixture(scope="module")
-def database_url(_postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
-    with cloned(_postgres, migrated_template) as url:
-        yield url
-
-
-@pytest.fixture
-def company(session: Session) -> Company:
-    return factories.company(session)
+database_url = cloned.database_url
 
 
 def add(session: Session, of: Company, phone: str, *, at: datetime = NOW, **fields: Any) -> OptOut:

@@ -165,7 +165,7 @@ def test_a_message_is_kept_once_however_often_it_comes(session: Session, company
     first = deliver(session, number, said, said)
     again = deliver(session, number, said)
     assert len(kept(session, company)) == 1
-    assert (len(first.to_confirm), len(again.to_confirm)) == (1, 0)
+    assert (first.owing, again.owing) == ([number.id], [])
 
 
 def test_a_person_is_known_by_the_alias_first_and_then_by_the_equivalence_key(
@@ -219,7 +219,7 @@ def test_who_writes_to_a_phone_session_is_understood_alike(session: Session, own
     assert applied is not None
     [reply] = kept(session, owner.company)
     assert (reply.campaign_id, reply.message_id) == (campaign.id, answered)
-    assert list(applied.to_confirm) == [reply.id]
+    assert (applied.owing, reply.confirm_until) == ([phone.id], NOW + timedelta(hours=24))
     assert barred(session, owner.company) == {numbered.phone_key(0): ("opted_out", "reply")}
 
 
@@ -251,7 +251,8 @@ def test_who_clearly_opts_out_is_left_out_at_the_send(
         numbered.phone_key(2): ("opted_out", "button"),
     }
     assert session.get_one(OptOut, (company.id, numbered.phone_key(2))).campaign_id == campaign.id
-    assert len(applied.to_confirm) == 2
+    assert applied.owing == [number.id]
+    assert [reply.confirm_until for reply in kept(session, company)] == [NOW + timedelta(hours=24)] * 2
     plan = sending.plan(session, number.id, config=Config())
     assert plan is not None
     found = sending.next_rows(session, plan=plan, counts={campaign.id: 10}, now=NOW)
@@ -265,7 +266,7 @@ def test_what_may_mean_stop_is_held_and_told_once_for_all_of_a_batch(
 ) -> None:
     applied = deliver(session, number, message(0, "não tenho interesse"), message(1, "chega"), message(1, "basta"))
     assert barred(session, company) == {numbered.phone_key(each): ("held", "reply") for each in (0, 1)}
-    assert applied.to_confirm == []
+    assert applied.owing == []
     assert told(session, company) == ["replies_held"]
     assert replies.undecided_count(session, company.id) == 3
 
@@ -287,10 +288,10 @@ def test_a_doubt_never_weakens_what_is_certain(session: Session, company: Compan
 def test_who_makes_it_clear_later_takes_it_from_the_desk(session: Session, company: Company, number: Account) -> None:
     deliver(session, number, message(0, "chega"), message(1, "chega"))
     later = NOW + timedelta(minutes=1)
-    applied = deliver(session, number, message(0, "SAIR", at=later), message(1, "START", at=later))
+    deliver(session, number, message(0, "SAIR", at=later), message(1, "START", at=later))
     assert barred(session, company) == {numbered.phone_key(0): ("opted_out", "reply")}
     assert replies.undecided_count(session, company.id) == 0
-    assert len(applied.to_confirm) == 1
+    assert [reply.text for reply in kept(session, company) if reply.confirm_until] == ["SAIR"]
     decided = {reply.phone_key: (reply.decision, reply.decided_by) for reply in kept(session, company)[:2]}
     assert decided == {numbered.phone_key(0): ("opted_out", None), numbered.phone_key(1): ("dismissed", None)}
 
@@ -541,5 +542,5 @@ def test_a_batch_costs_the_same_statements_for_one_and_for_many(
     assert batch(statuses=[status(each, "read") for each in sent]) == only_statuses
     one = batch(message(0, "SAIR"), statuses=[])
     many = batch(*(message(person, "SAIR") for person in range(1, 300)), statuses=[])
-    assert one == many == 6  # events, accounts, replies, opt-outs, desks, mark
+    assert one == many == 7  # events, accounts, replies, opt-outs, desks, confirmations, mark
     assert campaigns.get(session, owner.company_id, campaign.id).read_count == 3
