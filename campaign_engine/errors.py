@@ -5,7 +5,8 @@
     ├── NotFound                no such thing, or it belongs to another company
     ├── AlreadyExists           a unique name is taken
     ├── TransitionNotAllowed    the state does not allow it
-    │   └── GraceNotOver        not yet; says when
+    │   ├── GraceNotOver        not yet; says when
+    │   └── OutsideHours        it would stop again at once; says when not any more
     ├── NotAuthenticated        no or wrong credentials
     ├── NotAllowed              the role does not suffice
     ├── TooManyRequests         a limit of the API is spent; says when it is free again
@@ -16,6 +17,7 @@ HTTP statuses for them live in one table, in `web/errors.py`.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 
 class EngineError(Exception):
@@ -89,6 +91,22 @@ class GraceNotOver(TransitionNotAllowed):
         )
         self.status = "unknown"
         self.over_at = over_at
+
+
+class OutsideHours(TransitionNotAllowed):
+    """A campaign that stops at closing time would stop again at once; its hours open at `opens_at` (None: never)."""
+
+    code = "outside_hours"
+
+    def __init__(self, *, status: str, opens_at: datetime | None, zone: ZoneInfo) -> None:
+        opens = (
+            f"they open at {opens_at.astimezone(zone):%Y-%m-%d %H:%M} ({zone.key})"
+            if opens_at is not None
+            else "they do not open within a year"
+        )
+        EngineError.__init__(self, f"This campaign stops outside its working hours; {opens}.")
+        self.status = status
+        self.opens_at = opens_at
 
 
 class NotAuthenticated(EngineError):

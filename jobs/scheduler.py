@@ -52,7 +52,7 @@ class ExactScheduler(RqScheduler):  # type: ignore[misc]
         signal.signal(signal.SIGINT, lambda *_: self._stop.set())
         registered = False
         away = False
-        next_pass = 0.0
+        passed_in = 0  # which second
         tick_s = TICK_S
         while not self._stop.is_set():
             try:
@@ -60,9 +60,10 @@ class ExactScheduler(RqScheduler):  # type: ignore[misc]
                     self.register_birth()
                     registered = True
                 tick_s = tick_after(self._promoter.promote())
-                if time.monotonic() >= next_pass:
+                # rq-scheduler knows whole seconds only: what is due in one is started right after it has begun.
+                if (second := int(time.time())) != passed_in:
                     self._pass()
-                    next_pass = time.monotonic() + PASS_S
+                    passed_in = second
                 if away:
                     log.info("scheduler.redis_back")
                     away = False

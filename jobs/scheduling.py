@@ -8,6 +8,7 @@ from campaign_engine.logs import bound, get_logger
 from campaign_engine.services import (
     activation,
     campaigns,
+    confirmations,
     deliveries,
     imports,
     preparing,
@@ -112,6 +113,8 @@ def _rearm_lanes(current: Runtime) -> None:
     for line in Line:
         with transaction() as session:
             busy = sending.busy_lanes(session, line)
+            if line is Line.FIRST:
+                busy += confirmations.owing(session, now=utc_now())
         missing = set(busy) - waking.lanes_with_a_turn(current.redis, busy, line)
         if missing:
             log.warning("lanes.rearmed", account_ids=sorted(missing), line=line)

@@ -1,7 +1,8 @@
 """The start of scheduled campaigns by rq-scheduler: no cron, one scheduled job per campaign.
 
 rq-scheduler cuts times to whole seconds, so the next whole second is asked for: a campaign starts up to a second after
-its time and never before it. Its jobs are a hint; the periodic verification starts whatever is due.
+its time and never before it. Its jobs are written after the commit that schedules, and again within the hour by the
+periodic verification, which starts whatever is due should they be lost.
 """
 
 import math

@@ -30,6 +30,7 @@ from campaign_engine.errors import (
     NotAllowed,
     NotAuthenticated,
     NotFound,
+    OutsideHours,
     TooManyRequests,
     TransitionNotAllowed,
 )
@@ -45,6 +46,7 @@ STATUS_OF: Mapping[type[EngineError], HTTPStatus] = {
     AlreadyExists: HTTPStatus.CONFLICT,
     TransitionNotAllowed: HTTPStatus.CONFLICT,
     GraceNotOver: HTTPStatus.CONFLICT,
+    OutsideHours: HTTPStatus.CONFLICT,
     NotAuthenticated: HTTPStatus.UNAUTHORIZED,
     NotAllowed: HTTPStatus.FORBIDDEN,
     TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
@@ -154,6 +156,8 @@ def _of_engine_error(error: EngineError) -> Problem:
         headers["Retry-After"] = str(seconds_until(error.retry_at, now=utc_now()))
     elif isinstance(error, GraceNotOver):
         headers["Retry-After"] = str(seconds_until(error.over_at, now=utc_now()))
+    elif isinstance(error, OutsideHours) and error.opens_at is not None:
+        headers["Retry-After"] = str(seconds_until(error.opens_at, now=utc_now()))
     elif isinstance(error, DependencyUnavailable):
         headers["Retry-After"] = str(RETRY_AFTER_S)
     return Problem(status, error.code, error.detail, errors=getattr(error, "errors", {}), headers=headers)

@@ -150,7 +150,7 @@ def resume_what_can_send(session: Session, *, now: datetime, account_id: int | N
         .with_for_update()
     ).all()
     for campaign in waiting:
-        campaigns.resume(session, campaign, now=now)
+        campaigns.go_on(session, campaign, now=now)
     return [campaign.id for campaign in waiting]
 
 

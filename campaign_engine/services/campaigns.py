@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import BigInteger, DateTime, Text
 
 from campaign_engine.clock import require_aware
-from campaign_engine.errors import InvalidInput, NotFound, TransitionNotAllowed
+from campaign_engine.errors import InvalidInput, NotFound, OutsideHours, TransitionNotAllowed
 from campaign_engine.logs import get_logger
 from campaign_engine.models import (
     Account,
@@ -18,12 +18,14 @@ from campaign_engine.models import (
     Campaign,
     CampaignAccount,
     CampaignRecipient,
+    Company,
     Contact,
     Message,
     Template,
 )
 from campaign_engine.models.template import UNSENDABLE
 from campaign_engine.rules import content as content_rules
+from campaign_engine.rules import working_hours
 from campaign_engine.rules.states import CAMPAIGN_MAY_SEND_AGAIN, CAMPAIGN_TRANSITIONS, CampaignStatus
 from campaign_engine.services import notifications, series
 from campaign_engine.services.audiences import Audience, has_anybody
@@ -32,6 +34,10 @@ log = get_logger(__name__)
 
 START_TOLERANCE = timedelta(minutes=1)
 """A start time may be this far in the past: the clock of whoever gives it, and the way here."""
+
+
+_COMPLETED = "campaign_completed"
+"""The `kind` of the notification of a completion."""
 
 
 def get(session: Session, company_id: int, campaign_id: int) -> Campaign:
@@ -156,7 +162,7 @@ def start(session: Session, campaign: Campaign, *, now: datetime) -> None:
     """Start a campaign: from now on its audience is frozen and messages are written.
 
     Two starts at once start once; the other is refused. The next occurrence of a recurring campaign is written with
-    the start of this one.
+    the start of this one. Outside its hours it waits for them to open, also where it is to stop when they close.
 
     Raises:
         TransitionNotAllowed: it is not a draft or scheduled.
@@ -200,30 +206,59 @@ def pause(
 
 
 def resume(session: Session, campaign: Campaign, *, now: datetime) -> None:
-    """Go on where a pause stopped.
+    """Go on where a pause stopped, because a person wants it.
 
     Raises:
         InvalidInput: none of its accounts is active; it goes on by itself when one is.
+        OutsideHours: it stops at closing time, and its hours are over.
         TransitionNotAllowed: it is not paused.
     """
     if campaign.status == CampaignStatus.PAUSED:
         _require_active_account(session, campaign)
+        _require_open_hours(session, campaign, now=now)
+    go_on(session, campaign, now=now)
+
+
+def go_on(session: Session, campaign: Campaign, *, now: datetime) -> None:
+    """Let a paused campaign run because what held it is over; its next turn stops one whose hours are over meanwhile.
+
+    Raises:
+        TransitionNotAllowed: it is not paused.
+    """
     _move(session, campaign, "resume", status_reason=None, status_code=None, resumed_at=now)
     log.info("campaign.resumed", campaign_id=campaign.id)
 
 
 def cancel(session: Session, campaign: Campaign, *, now: datetime) -> None:
-    """End a campaign for good; what was not sent is never sent."""
+    """End a campaign for good, and its tests with it; what was not sent is never sent."""
     _move(session, campaign, "cancel", finished_at=now, status_reason=None, status_code=None)
+    cancel_tests(session, campaign, now=now)
     log.info("campaign.cancelled", campaign_id=campaign.id)
 
 
-def reopen(session: Session, campaign: Campaign, *, verb: str) -> None:
+def cancel_tests(session: Session, campaign: Campaign, *, now: datetime) -> None:
+    """End those tests of a campaign that still wait; a message whose call has begun is settled all the same."""
+    # In the order of their ids, as the counters of message rows move, so that neither waits for the other in a ring.
+    test_ids = session.scalars(
+        text(
+            "WITH waiting AS (SELECT id FROM campaigns WHERE parent_id = :id AND kind = 'test'"
+            "   AND status = ANY(:from_statuses) ORDER BY id FOR UPDATE)"
+            " UPDATE campaigns c SET status = 'cancelled', finished_at = :now, status_reason = NULL, status_code = NULL"
+            " FROM waiting WHERE c.id = waiting.id RETURNING c.id"
+        ).bindparams(bindparam("from_statuses", type_=ARRAY(Text))),
+        {"id": campaign.id, "now": now, "from_statuses": list(CAMPAIGN_TRANSITIONS["cancel"][0])},
+    ).all()
+    if test_ids:
+        log.info("campaign.tests_cancelled", campaign_id=campaign.id, test_ids=sorted(test_ids))
+
+
+def reopen(session: Session, campaign: Campaign, *, verb: str, now: datetime) -> None:
     """Let a campaign send messages that a person has just put back; a completed one runs again.
 
     Call it with those rows pending again: their counters hold the campaign in the state that is looked at here.
 
     Raises:
+        OutsideHours: it is completed and stops at closing time, and its hours are over.
         TransitionNotAllowed: it was cancelled or could not be prepared; `verb` is what cannot be done now.
     """
     session.refresh(campaign)
@@ -232,6 +267,7 @@ def reopen(session: Session, campaign: Campaign, *, verb: str) -> None:
             kind="campaign", verb=verb, status=campaign.status, code=f"campaign_{campaign.status}"
         )
     if campaign.status == CampaignStatus.COMPLETED:
+        _require_open_hours(session, campaign, now=now)
         _move(session, campaign, "reopen", finished_at=None)
         log.info("campaign.reopened", campaign_id=campaign.id)
 
@@ -250,7 +286,9 @@ def fail(session: Session, campaign: Campaign, *, reason: str, now: datetime) ->
 def complete_finished(session: Session, campaign_ids: Collection[int] | None, *, now: datetime) -> list[int]:
     """Complete those campaigns (or all) that have no row pending or sending left; return which.
 
-    Side effects: logs and notifies of each once; the compare-and-set makes one caller the one who completed it.
+    Side effects: logs each completion; the compare-and-set makes one caller the one who completed it. The first
+    completion of a campaign is also notified, and no later one: what runs again are messages that a person has put
+    back, and that person is looking.
     """
     if campaign_ids is not None and not campaign_ids:
         return []
@@ -262,8 +300,12 @@ def complete_finished(session: Session, campaign_ids: Collection[int] | None, *,
               status_code = NULL
             WHERE status = 'running' AND prepared_at IS NOT NULL AND pending_count = 0 AND sending_count = 0 {narrowed}
             RETURNING id, company_id, kind, name, total_count, funnel_sent_count, failed_count, unknown_count,
-              skipped_count, sent_count + delivered_count + read_count AS accepted_count
-            """  # noqa: S608 - the only inserted text is our own
+              skipped_count, sent_count + delivered_count + read_count AS accepted_count,
+              EXISTS (
+                SELECT 1 FROM notifications n WHERE n.company_id = campaigns.company_id
+                  AND n.kind = '{_COMPLETED}' AND n.subject_id = CAST(campaigns.id AS text)
+              ) AS told
+            """  # noqa: S608 - the only inserted texts are our own
         ).bindparams(*([bindparam("ids", type_=ARRAY(BigInteger))] if campaign_ids is not None else [])),
         {"now": now, **({"ids": list(campaign_ids)} if campaign_ids is not None else {})},
     ).all()
@@ -277,7 +319,7 @@ def complete_finished(session: Session, campaign_ids: Collection[int] | None, *,
             unknown=row.unknown_count,
             skipped=row.skipped_count,
         )
-        if row.kind == "campaign":
+        if row.kind == "campaign" and not row.told:
             _notify_completed(session, row)
     return [row.id for row in rows]
 
@@ -291,7 +333,7 @@ def _notify_completed(session: Session, row: Row[Any]) -> None:
     notifications.notify(
         session,
         company_id=row.company_id,
-        kind="campaign_completed",
+        kind=_COMPLETED,
         severity="warning" if row.unknown_count else "info",
         text=f"The campaign {row.name} is completed: {', '.join(parts)}.",
         subject=("campaign", row.id),
@@ -381,6 +423,18 @@ def _require_active_account(session: Session, campaign: Campaign) -> None:
     if not any(row.status == AccountStatus.ACTIVE for row in rows):
         names = "; ".join(f"{row.name}: {row.status_reason or row.status}" for row in rows)
         raise InvalidInput.field("account_ids", f"None of its accounts is active ({names}).", code="no_active_account")
+
+
+def _require_open_hours(session: Session, campaign: Campaign, *, now: datetime) -> None:
+    """Refuse to let a campaign run that its next turn would stop at once: see `Candidate.stops_now`."""
+    if campaign.working_hours is None or not campaign.funnel_sent_count:
+        return
+    company = session.get_one(Company, campaign.company_id)
+    hours = working_hours.of_campaign(
+        campaign.working_hours, timezone=campaign.timezone, company_timezone=company.timezone
+    )
+    if hours.stops_at_close and hours.open_until(now) is None:
+        raise OutsideHours(status=campaign.status, opens_at=hours.opens_at(now), zone=hours.zone)
 
 
 def _require_sendable_content(session: Session, campaign: Campaign) -> None:

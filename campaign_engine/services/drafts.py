@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 from sqlalchemy.types import BigInteger
 
-from campaign_engine.errors import InvalidInput, TransitionNotAllowed
+from campaign_engine.errors import InvalidInput, NotFound, TransitionNotAllowed
 from campaign_engine.models import Account, AccountStatus, Campaign, CampaignAccount, CampaignRecipient
 from campaign_engine.rules import content as content_rules
 from campaign_engine.rules import recurrence as recurrence_rules
@@ -191,17 +191,22 @@ def _free_waiting(session: Session, campaign: Campaign) -> None:
     )
 
 
-def delete_draft(session: Session, campaign: Campaign) -> None:
-    """Delete a campaign that never started.
+def delete_draft(session: Session, campaign: Campaign, *, now: datetime) -> None:
+    """Delete a campaign that never started; its tests that still wait end with it.
 
     Raises:
+        NotFound: somebody else has just deleted it.
         TransitionNotAllowed: it has started; what was sent is kept.
     """
-    result = session.execute(
-        text("DELETE FROM campaigns WHERE id = :id AND status IN ('draft', 'scheduled')"), {"id": campaign.id}
-    )
-    if not result.rowcount:  # type: ignore[attr-defined]
-        raise TransitionNotAllowed(kind="campaign", verb="be deleted", status=campaign.status)
+    identity = {"id": campaign.id}
+    # Locked before its tests are looked for: one that is being asked for is there by then, or is refused.
+    status = session.scalar(text("SELECT status FROM campaigns WHERE id = :id FOR UPDATE"), identity)
+    if status is None:
+        raise NotFound("campaign", campaign.id)
+    if status not in (CampaignStatus.DRAFT, CampaignStatus.SCHEDULED):
+        raise TransitionNotAllowed(kind="campaign", verb="be deleted", status=status)
+    campaigns.cancel_tests(session, campaign, now=now)
+    session.execute(text("DELETE FROM campaigns WHERE id = :id"), identity)
     session.expunge(campaign)
 
 

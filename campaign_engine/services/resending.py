@@ -176,6 +176,7 @@ def resend(
     Raises:
         NotFound: the campaign has no such message.
         GraceNotOver: a webhook may still settle it.
+        OutsideHours: the campaign is completed and stops at closing time, and its hours are over.
         TransitionNotAllowed: its outcome is known, the person may not be written to, or the campaign was ended.
     """
     _require_not_ended(campaign)
@@ -183,7 +184,7 @@ def resend(
     result = session.execute(_RESEND, {**values, "now": now})
     if not result.rowcount:  # type: ignore[attr-defined]
         _refuse(session, campaign, message_id, verb="be resent", grace_s=grace_s, now=now)
-    campaigns.reopen(session, campaign, verb="resend")
+    campaigns.reopen(session, campaign, verb="resend", now=now)
     audit.record(
         session,
         company_id=campaign.company_id,
@@ -202,13 +203,14 @@ def resend_all(session: Session, campaign: Campaign, *, actor_id: int | None, gr
     Side effects: a completed campaign runs again; wake its lanes after the commit.
 
     Raises:
+        OutsideHours: the campaign is completed and stops at closing time, and its hours are over.
         TransitionNotAllowed: the campaign was ended.
     """
     _require_not_ended(campaign)
     values = {"campaign_id": campaign.id, "claimed_until": now - timedelta(seconds=grace_s), "now": now}
     row = session.execute(_RESEND_ALL, values).one()
     if row.resent:
-        campaigns.reopen(session, campaign, verb="resend")
+        campaigns.reopen(session, campaign, verb="resend", now=now)
         _record_all(session, campaign, "resent", row.resent, actor_id)
     return Resent(count=row.resent, barred_count=row.barred)
 

@@ -44,6 +44,12 @@ def due_within(session: Session, *, now: datetime, until: datetime) -> list[tupl
     return [(row.id, row.scheduled_at) for row in rows]
 
 
+def start_of(campaign: Campaign) -> list[tuple[int, datetime]]:
+    """Return (campaign id, start time) of a campaign that is scheduled, and nothing of another."""
+    is_scheduled = campaign.status == CampaignStatus.SCHEDULED
+    return [(campaign.id, campaign.scheduled_at)] if is_scheduled and campaign.scheduled_at is not None else []
+
+
 def start_due(session: Session, campaign_id: int, *, config: Config, now: datetime) -> bool:
     """Start a scheduled campaign if its time has come; return whether it started.
 

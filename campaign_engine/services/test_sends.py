@@ -1,7 +1,8 @@
 """Test sends: a campaign's message to one number, before or while it runs.
 
 A test is a campaign of its own (`kind` is `test`, `parent_id` the campaign) to one recipient, so that it goes the way
-of every message and obeys the limits and the pace of its account. It appears nowhere among the campaigns.
+of every message and obeys the limits and the pace of its account. It appears nowhere among the campaigns, and while it
+waits it ends with its campaign, when that is cancelled or deleted.
 """
 
 from collections.abc import Mapping, Sequence

@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
+from redis.exceptions import RedisError
 from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
@@ -16,7 +17,7 @@ from campaign_engine.errors import InvalidInput, NotFound
 from campaign_engine.models import Account, Campaign, Company, Role, User
 from campaign_engine.rules.local_time import first_instant
 from campaign_engine.rules.states import CAMPAIGN_IS_OVER
-from campaign_engine.services import campaigns, contacts, drafts, progress
+from campaign_engine.services import campaigns, contacts, drafts, progress, schedules
 from campaign_engine.services.audit import CAMPAIGN_ACTIONS
 from cli.auditing import audited
 from cli.commands.accounts import chosen_company
@@ -24,7 +25,7 @@ from cli.commands.preflight import limiters, preflight
 from cli.commands.test_sends import send_test
 from cli.context import ID, json_option, print_fields, print_json, print_table, with_engine
 from cli.progress_view import View, line_of
-from jobs import connections, enqueueing, waking
+from jobs import connections, enqueueing, start_times, waking
 
 LONGEST_DELAY_S = 86_400
 
@@ -97,7 +98,9 @@ def create(
         if start_now:
             campaigns.start(session, made, now=utc_now())
             audited(session, company.id, "campaign.started", ("campaign", made.id))
-            after_commit(session, lambda: enqueueing.enqueue_prepare(connection, made.id))
+            _hint(session, lambda: enqueueing.enqueue_prepare(connection, made.id))
+        else:
+            _hint(session, lambda: start_times.ensure(connection, schedules.start_of(made)))
         shown = {"id": str(made.id), "name": made.name, "status": made.status}
     if as_json:
         print_json(shown)
@@ -184,9 +187,9 @@ def _verb(name: str, explanation: str, action: Callable[[Session, Campaign], Non
             audited(session, found.company_id, CAMPAIGN_ACTIONS[name], ("campaign", campaign_id))
             account_ids = campaigns.account_ids_of(session, [campaign_id])[campaign_id]
             if prepares:
-                after_commit(session, lambda: enqueueing.enqueue_prepare(connection, campaign_id))
+                _hint(session, lambda: enqueueing.enqueue_prepare(connection, campaign_id))
             else:
-                after_commit(session, lambda: enqueueing.enqueue_lanes(connection, account_ids))
+                _hint(session, lambda: enqueueing.enqueue_lanes(connection, account_ids))
             status = found.status
         click.echo(f"Campaign {campaign_id} is {status}.")
 
@@ -211,6 +214,22 @@ def read_progress(campaign_id: int) -> tuple[dict[str, Any], ZoneInfo]:
         zone = ZoneInfo(company.timezone)
     db.session.remove()
     return shown, zone
+
+
+def _hint(session: Session, enqueue: Callable[[], object]) -> None:
+    """Enqueue after the commit; a Redis that is away is said and fails nothing.
+
+    What was asked for is committed: a failure would invite to ask again, and the periodic verification does the rest.
+    """
+
+    def give() -> None:
+        try:
+            enqueue()
+        except RedisError as error:
+            away = type(error).__name__
+            click.echo(f"Redis does not answer ({away}); what follows is done when it is back.", err=True)
+
+    after_commit(session, give)
 
 
 def _with_text_ids(shown: dict[str, Any]) -> dict[str, Any]:

@@ -4,16 +4,20 @@ import math
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import redis as redis_package
 from rq import Queue
+from rq.job import Job
 from sqlalchemy import text
 
 from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.models import Campaign
+from campaign_engine.rules.waiting import WaitReason
+from campaign_engine.rules.working_hours import WEEKDAYS
 from campaign_engine.services import sending
-from jobs import enqueueing, queues, scheduling, start_times, waking
+from jobs import enqueueing, lanes, queues, scheduling, start_times, waking
 from jobs.runtime import Runtime
 from jobs.scheduler import ExactScheduler
 from tests import factories
@@ -38,6 +42,12 @@ def _status(campaign_id: int) -> str:
         return session.get_one(Campaign, campaign_id, populate_existing=True).status
 
 
+def _starts(current: Runtime) -> list[tuple[int, float]]:
+    """Return (campaign id, seconds since the epoch) of the starts that are armed, the earliest first."""
+    armed = current.redis.zrange("rq:scheduler:scheduled_jobs", 0, -1, withscores=True)
+    return [(Job.fetch(job_id.decode(), connection=current.redis).args[0], score) for job_id, score in armed]
+
+
 def _queued(connection: redis_package.Redis, name: str) -> int:
     return len(Queue(name, connection=connection))
 
@@ -49,7 +59,7 @@ def test_a_campaign_missed_while_everything_was_down_starts_unless_it_is_too_lat
     assert _status(campaign_id) == "running"
     assert waking.lanes_with_a_turn(current.redis, [account_id]) == {account_id}
     assert _status(missed_id) == "draft"
-    # Its job of rq-scheduler comes in late, and the verification comes again.
+    # Its own job comes in late, and the verification comes again.
     scheduling.start_campaign(missed_id)
     scheduling.verify_campaigns()
     assert _status(missed_id) == "draft"
@@ -93,17 +103,29 @@ def test_the_verification_makes_sure_of_starts_within_the_hour_once(current: Run
     later_id, _ = _campaign(scheduled_at=utc_now() + timedelta(hours=3))
     for _ in range(2):
         scheduling.verify_campaigns()
-    jobs = current.redis.zrange("rq:scheduler:scheduled_jobs", 0, -1, withscores=True)
-    assert jobs == [(f"start-campaign-{campaign_id}".encode(), math.ceil(at.timestamp()))]
+    assert _starts(current) == [(campaign_id, math.ceil(at.timestamp()))]
     assert _status(later_id) == "scheduled"
 
 
-def test_a_moved_start_moves_its_job(current: Runtime) -> None:
-    at = utc_now() + timedelta(minutes=30)
-    start_times.ensure(current.redis, [(7, at)])
+def test_a_start_is_armed_once_for_the_second_after_its_time_and_moved_with_it(current: Runtime) -> None:
+    at = datetime.now(UTC).replace(microsecond=250_000) + timedelta(minutes=30)
+    for again in (at, at.astimezone(ZoneInfo("America/Sao_Paulo")), at):
+        start_times.ensure(current.redis, [(7, again)])
+    assert _starts(current) == [(7, math.ceil(at.timestamp()))]
     start_times.ensure(current.redis, [(7, at + timedelta(minutes=5))])
-    [(_, score)] = current.redis.zrange("rq:scheduler:scheduled_jobs", 0, -1, withscores=True)
-    assert score == math.ceil((at + timedelta(minutes=5)).timestamp())
+    assert _starts(current) == [(7, math.ceil(at.timestamp()) + 300)]
+
+
+def test_a_start_outside_the_hours_waits_for_them_also_where_they_stop_the_campaign(current: Runtime) -> None:
+    yesterday = WEEKDAYS[(utc_now() - timedelta(days=1)).weekday()]
+    over = {"windows": [{"days": [yesterday], "start": "00:00", "end": "00:01"}], "timezone": "UTC", "at_close": "stop"}
+    campaign_id, account_id = _campaign(scheduled_at=utc_now() - timedelta(seconds=1), working_hours=over)
+    scheduling.verify_campaigns()
+    lanes.run_turn(account_id)
+    assert _status(campaign_id) == "running"
+    wait = waking.waits_of(current.redis, [account_id])[account_id]
+    assert wait.reason == WaitReason.OUTSIDE_HOURS
+    assert wait.until.timestamp() % 86400 == 0, "midnight, when the window opens"
 
 
 def test_starting_twice_prepares_once(current: Runtime) -> None:
@@ -206,5 +228,5 @@ def test_a_killed_scheduler_blocks_the_next_one_for_seconds_only(
 
 def test_asking_for_the_verification_again_leaves_one_job(current: Runtime) -> None:
     for _ in range(3):
-        start_times.ensure_verification(current.redis, interval_s=20)
+        ExactScheduler(current.config)._pass()
     assert current.redis.zcard("rq:scheduler:scheduled_jobs") == 1

@@ -1,5 +1,6 @@
 """The whole way of an answer that was lost, against the real simulator: twice only because a person asked for it."""
 
+import uuid
 from datetime import timedelta
 
 import pytest
@@ -8,8 +9,9 @@ from sqlalchemy import text
 
 from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
-from campaign_engine.models import Campaign, Notification
-from campaign_engine.services import campaigns, progress, resending, retrying, test_sends
+from campaign_engine.models import Account, Campaign, Notification
+from campaign_engine.providers.base import Accepted
+from campaign_engine.services import campaigns, drafts, progress, resending, retrying, settling, test_sends
 from jobs import enqueueing, lanes, scheduling, waking
 from jobs.runtime import Runtime
 from tests.campaign_engine import numbered
@@ -79,6 +81,7 @@ def test_a_lost_answer_is_never_sent_again_by_itself_and_once_more_when_a_person
     assert sorted(to.count(each) for each in set(to)) == [1, 1, 2]
     campaign = _campaign(campaign_id)
     assert (campaign.status, campaign.sent_count, campaign.unknown_count) == ("completed", 3, 0)
+    assert _notices("campaign_completed") == [completed], "whoever resent it is looking"
     with transaction() as session:
         assert progress.miscounted(session) == []
 
@@ -107,6 +110,44 @@ def test_failed_messages_go_out_again_when_a_person_asks(current: Runtime, ledge
     lanes.run_turn(account_id)
     assert states() == {"sent": 3}
     assert _campaign(campaign_id).status == "completed"
+    assert len(_notices("campaign_completed")) == 1
+
+
+def test_a_test_that_waits_ends_with_its_draft_and_a_call_under_way_is_settled(
+    current: Runtime, ledger: Simulator
+) -> None:
+    account_id, [campaign_id] = lane(ledger, count=1)
+    with transaction() as session:
+        draft = session.get_one(Campaign, campaign_id)
+        draft.status = "draft"
+        under_way, waiting = (
+            test_sends.send(
+                session,
+                draft,
+                owner_id=draft.owner_id,
+                values={"phone": numbered.phone(number), "name": "Tess"},
+                default_region="BR",
+                now=utc_now(),
+            )
+            for number in (77, 78)
+        )
+    token = uuid.uuid4()
+    with transaction() as session:
+        account = session.get_one(Account, account_id)
+        [row] = numbered.claim_next(
+            session, account=account, token=token, sequence=[under_way.campaign.id], now=utc_now()
+        )
+    with transaction() as session:
+        drafts.delete_draft(session, session.get_one(Campaign, campaign_id), now=utc_now())
+    with transaction() as session:
+        settlement = settling.settlement_of(row, Accepted("wamid.1", wa_id=None), now=utc_now())
+        assert settling.settle(session, token=token, settlements=[settlement]) == 1
+    lanes.run_turn(account_id)
+    scheduling.verify_campaigns()
+    lanes.run_turn(account_id)
+    assert received(ledger) == []
+    assert [_campaign(each.campaign.id).status for each in (under_way, waiting)] == ["cancelled"] * 2
+    assert states() == {"sent": 1, "pending": 1}
 
 
 def test_a_test_goes_out_by_the_normal_way_and_says_nothing_of_its_end(

@@ -11,9 +11,10 @@ from campaign_engine.db import transaction
 from campaign_engine.errors import InvalidInput
 from campaign_engine.models import Campaign
 from campaign_engine.rules.states import CampaignStatus
-from campaign_engine.services import campaigns, drafts, series
+from campaign_engine.services import campaigns, drafts, schedules, series
 from campaign_engine.services.audit import CAMPAIGN_ACTIONS
 from campaign_engine.services.progress import STATES
+from jobs import start_times
 from jobs.enqueueing import enqueue_lanes, enqueue_prepare
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
 from web.auditing import audited
@@ -112,6 +113,7 @@ def create_campaign(values: dict[str, Any]) -> Any:
         )
         audited(session, "campaign.created", ("campaign", made.id), name=made.name)
         _audit_schedule(session, made)
+        hint(session, start_times.ensure, schedules.start_of(made))
         return _shown(session, [made])[0]
 
 
@@ -136,6 +138,7 @@ def change_campaign(values: dict[str, Any], campaign_id: int) -> Any:
         if values.get("scheduled_at") is not None or values.get("recurrence") is not None:
             _audit_schedule(session, campaign)
         _wake_lanes(session, campaign)
+        hint(session, start_times.ensure, schedules.start_of(campaign))
         return _shown(session, [campaign])[0]
 
 
@@ -145,7 +148,7 @@ def delete_campaign(campaign_id: int) -> None:
     """Delete a campaign that never started."""
     with transaction() as session:
         campaign = campaigns.get(session, company_id(), campaign_id)
-        drafts.delete_draft(session, campaign)
+        drafts.delete_draft(session, campaign, now=utc_now())
         audited(session, "campaign.deleted", ("campaign", campaign_id), name=campaign.name)
 
 

@@ -17,9 +17,11 @@ from campaign_engine.rules.local_time import first_instant
 from campaign_engine.rules.recurrence import LAST
 from campaign_engine.rules.states import CAMPAIGN_TRANSITIONS, CampaignStatus
 from campaign_engine.services import campaigns as service
-from campaign_engine.services import series
+from campaign_engine.services import schedules, series
+from jobs import start_times
 from web import auth
 from web.auditing import audited
+from web.hints import hint
 from web.pages.blueprint import blueprint
 from web.pages.rendering import zone
 
@@ -48,6 +50,7 @@ def schedule(campaign_id: int) -> Response:
             campaign = service.get(session, auth.current_user().company_id, campaign_id)
             service.schedule(session, campaign, at=at, now=utc_now())
             audited(session, "campaign.scheduled", ("campaign", campaign.id), scheduled_at=at.isoformat())
+            hint(session, start_times.ensure, schedules.start_of(campaign))
     except (ValueError, OverflowError):
         flash("This is not a time to start at.", "error")
     except InvalidInput as error:

@@ -42,7 +42,14 @@ class AccountSchema(Schema):
     message_interval_s = Number(allow_none=True, validate=SECONDS)
     longer_interval_after = Whole(allow_none=True)
     greater_interval_s = Number(allow_none=True, validate=SECONDS)
-    portfolio = Text(max_chars=100, allow_none=True, metadata={"description": "Numbers with the same share a tier."})
+    portfolio = Text(
+        max_chars=100,
+        allow_none=True,
+        metadata={
+            "description": "A name for Meta's business portfolio that owns the number. Numbers of one name share one"
+            " count of recipients, and so do all without a name: name them when they belong to several portfolios."
+        },
+    )
     daily_recipient_limit = Whole(
         allow_none=True,
         validate=validate.Range(min=1, max=10_000_000),

@@ -1,6 +1,5 @@
 """Accounts: their credentials are asked about before they are kept, and never seen again."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,9 +14,8 @@ from campaign_engine.errors import AlreadyExists, InvalidInput, NotFound
 from campaign_engine.models import Account, Company
 from campaign_engine.services import accounts, campaigns
 from campaign_engine.vault import SecretUnreadable, Vault
-from cli.embedded.postgres import EmbeddedPostgres
 from tests import factories
-from tests.campaign_engine.cloned import cloned, row_counts
+from tests.campaign_engine import cloned
 from tests.campaign_engine.providers.wire import answering, response, serving
 from tests.simulator import running
 from tests.simulator.running import Simulator
@@ -28,31 +26,7 @@ NOWHERE = "http://127.0.0.1:9"
 CONFIG = Config(cloud_api_url="https://graph.invalid")
 PROVIDERS = providers.build(CONFIG)
 
-
-@pytest.fixture(scope="module")
-def database_url(_postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
-    with cloned(_postgres, migrated_template) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def running_simulator() -> Iterator[Simulator]:
-    simulator = Simulator()
-    yield simulator
-    assert simulator.stop() == 0
-
-
-@pytest.fixture
-def simulator(running_simulator: Simulator) -> Simulator:
-    running_simulator.control("POST", "reset", {"numbers": True, "behaviour": True})
-    running_simulator.register()
-    return running_simulator
-
-
-@pytest.fixture
-def company(session: Session) -> Company:
-    with transaction() as own:
-        return factories.company(own)
+database_url = cloned.database_url
 
 
 def create(of: Company, base_url: str = NOWHERE, **values: Any) -> Account:
@@ -140,13 +114,13 @@ def test_a_secret_that_was_written_with_another_key_is_said_to_be_unreadable(
 def test_what_the_provider_refuses_is_named_and_nothing_is_kept(
     session: Session, company: Company, simulator: Simulator, values: dict[str, str], field: str
 ) -> None:
-    before = row_counts(session)
+    before = cloned.row_counts(session)
     with pytest.raises(InvalidInput) as refusal:
         create(company, simulator.url, **values)
     assert list(refusal.value.errors) == [field]
     assert refusal.value.errors[field][0].startswith("The provider refuses it: ")
     assert "another-token" not in str(refusal.value)
-    assert row_counts(session) == before
+    assert cloned.row_counts(session) == before
 
 
 def test_a_provider_that_cannot_be_reached_is_no_reason_to_refuse(session: Session, company: Company) -> None:
@@ -207,12 +181,12 @@ def test_a_provider_that_is_out_of_order_is_no_reason_to_refuse(session: Session
 def test_a_value_that_cannot_be_used_is_named_before_anybody_is_asked(
     session: Session, company: Company, values: dict[str, Any], field: str
 ) -> None:
-    before = row_counts(session)
+    before = cloned.row_counts(session)
     with pytest.raises(InvalidInput) as refusal:
         create(company, **values)
     assert list(refusal.value.errors) == [field]
     assert len(refusal.value.errors[field]) == 1
-    assert row_counts(session) == before
+    assert cloned.row_counts(session) == before
 
 
 def test_all_faults_are_said_at_once(session: Session, company: Company) -> None:
@@ -251,11 +225,11 @@ def test_what_can_be_used_is_used(session: Session, company: Company, values: di
 
 def test_a_name_is_used_once_in_a_company_and_by_any_other(session: Session, company: Company) -> None:
     made = create(company)
-    before = row_counts(session)
+    before = cloned.row_counts(session)
     with pytest.raises(AlreadyExists) as refusal:
         create(company)
     assert list(refusal.value.errors) == ["name"]
-    assert row_counts(session) == before
+    assert cloned.row_counts(session) == before
     assert create(factories.company(session)).name == made.name
     with transaction() as own:
         accounts.delete(own, made)

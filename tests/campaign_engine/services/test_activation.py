@@ -129,6 +129,18 @@ def test_a_campaign_that_waits_although_an_account_is_active_is_found(
     assert _standing(session, by_hand) == ("paused", "operator")
 
 
+def test_closing_time_keeps_no_account_from_coming_back(session: Session, company: Company, owner: User) -> None:
+    number = numbered.account(session, company)
+    made = numbered.running(session, owner, accounts=[number])
+    over = {"windows": [{"days": ["mon"], "start": "08:00", "end": "18:00"}], "timezone": "UTC", "at_close": "stop"}
+    made.working_hours, made.funnel_sent_count = over, 1
+    session.flush()
+    activation.deactivate(session, number.id, reason="131031: locked")
+    # Its next turn stops it, and says that it is closing time.
+    assert activation.reactivate(session, number, now=numbered.NOW) == [made.id]
+    assert _standing(session, made) == ("running", None)
+
+
 def test_nobody_resumes_what_has_no_active_account(session: Session, company: Company, owner: User) -> None:
     number = numbered.account(session, company)
     made = numbered.running(session, owner, accounts=[number])

@@ -1,32 +1,19 @@
 """Notifications and the audit log: read in pages, each company its own."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy.orm import Session
 
-from campaign_engine.db import transaction
 from campaign_engine.errors import NotFound
 from campaign_engine.models import Company
 from campaign_engine.services import audit, notifications, users
-from cli.embedded.postgres import EmbeddedPostgres
 from tests import factories
-from tests.campaign_engine.cloned import cloned
+from tests.campaign_engine import cloned
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
-
-@pytest.fixture(scope="module")
-def database_url(_postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
-    with cloned(_postgres, migrated_template) as url:
-        yield url
-
-
-@pytest.fixture
-def company(session: Session) -> Company:
-    with transaction() as own:
-        return factories.company(own)
+database_url = cloned.database_url
 
 
 def told(session: Session, company: Company, count: int) -> list[int]:

@@ -2,13 +2,15 @@
 
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from campaign_engine.errors import InvalidInput, NotFound, TransitionNotAllowed
+from campaign_engine.errors import InvalidInput, NotFound, OutsideHours, TransitionNotAllowed
 from campaign_engine.models import Campaign
 from campaign_engine.rules.states import CAMPAIGN_TRANSITIONS, CampaignStatus
 from campaign_engine.services import accounts, campaigns, contacts, drafts
@@ -67,6 +69,84 @@ def test_a_verb_is_refused_in_every_state_it_does_not_start_from(
         with pytest.raises(TransitionNotAllowed):
             action(session, campaign)
         assert campaign.status == status
+
+
+def _stopping(zone: str | None, *, start: str = "10:00", at_close: str = "stop", **more: Any) -> dict[str, Any]:
+    window = {"days": ["mon", "tue", "wed", "thu", "fri"], "start": start, "end": "18:00"}
+    return {"windows": [window], "at_close": at_close, **({"timezone": zone} if zone else {}), **more}
+
+
+def _paused(session: Session, working_hours: dict[str, Any], *, begun: bool = True) -> Campaign:
+    """Return a paused campaign of a company in São Paulo, where it is nine o'clock on a Friday."""
+    campaign = numbered.started(session, _draft(session, working_hours=working_hours, timezone="America/Manaus"))
+    campaigns.pause(session, campaign, reason="over", code="closing_time")
+    campaign.funnel_sent_count = int(begun)
+    session.flush()
+    return campaign
+
+
+@pytest.mark.parametrize(
+    ("working_hours", "said"),
+    [
+        (_stopping("company"), "they open at 2026-11-20 10:00 (America/Sao_Paulo)."),
+        (_stopping(None), "they open at 2026-11-20 10:00 (America/Manaus)."),
+        (_stopping("Asia/Tokyo"), "they open at 2026-11-23 10:00 (Asia/Tokyo)."),
+        (_stopping("UTC", holidays=["2026-11-20"]), "they open at 2026-11-23 10:00 (UTC)."),
+    ],
+)
+def test_what_stops_at_closing_time_is_not_resumed_while_its_hours_are_over(
+    session: Session, working_hours: dict[str, Any], said: str
+) -> None:
+    campaign = _paused(session, working_hours)
+    with pytest.raises(OutsideHours) as caught:
+        campaigns.resume(session, campaign, now=NOW)
+    assert caught.value.detail == f"This campaign stops outside its working hours; {said}"
+    assert caught.value.code == "outside_hours"
+    assert caught.value.opens_at is not None
+    found = campaigns.get(session, campaign.company_id, campaign.id)
+    assert (found.status, found.status_code, found.status_reason) == ("paused", "closing_time", "over")
+    campaigns.resume(session, campaign, now=caught.value.opens_at)
+    assert campaign.status == CampaignStatus.RUNNING
+
+
+def test_hours_that_open_no_more_are_said_to_open_no_more(session: Session) -> None:
+    over = {"windows": [{"days": ["fri"], "start": "01:00", "end": "02:00"}], "timezone": "UTC", "at_close": "stop"}
+    away = [f"{date:%Y-%m-%d}" for date in (NOW + timedelta(days=7 * week) for week in range(60))]
+    campaign = _paused(session, {**over, "holidays": away})
+    with pytest.raises(OutsideHours, match="they do not open within a year") as caught:
+        campaigns.resume(session, campaign, now=NOW)
+    assert caught.value.opens_at is None
+
+
+@pytest.mark.parametrize(
+    ("working_hours", "begun"),
+    [
+        (_stopping("UTC"), True),  # open
+        (_stopping("company", at_close="resume"), True),  # waits for its hours by itself
+        (_stopping("company"), False),  # so does one that has sent nothing yet
+    ],
+)
+def test_what_would_not_be_stopped_at_once_is_resumed(
+    session: Session, working_hours: dict[str, Any], begun: bool
+) -> None:
+    campaign = _paused(session, working_hours, begun=begun)
+    campaigns.resume(session, campaign, now=NOW)
+    assert campaign.status == CampaignStatus.RUNNING
+
+
+def test_a_completed_campaign_does_not_run_again_while_its_hours_are_over(session: Session) -> None:
+    campaign = _paused(session, _stopping("company"))
+    for status, refused in (("paused", False), ("running", False), ("completed", True)):
+        campaign.status = status
+        session.flush()
+        if refused:
+            with pytest.raises(OutsideHours):
+                campaigns.reopen(session, campaign, verb="retry", now=NOW)
+        else:
+            campaigns.reopen(session, campaign, verb="retry", now=NOW)
+        assert campaign.status == status
+    campaigns.reopen(session, campaign, verb="retry", now=NOW + timedelta(hours=1))
+    assert campaign.status == CampaignStatus.RUNNING
 
 
 def test_nothing_leads_out_of_an_end() -> None:

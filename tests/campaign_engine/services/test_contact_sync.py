@@ -1,6 +1,5 @@
 """People of a phone's address book become contacts, and a check of numbers says who is on WhatsApp."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -13,23 +12,13 @@ from campaign_engine.errors import InvalidInput
 from campaign_engine.models import Company, Contact, ContactList, OptOut
 from campaign_engine.providers.address_book import KnownPerson, NumberCheck
 from campaign_engine.services import contact_sync, contacts
-from cli.embedded.postgres import EmbeddedPostgres
 from tests import factories
-from tests.campaign_engine.cloned import cloned
+from tests.campaign_engine import cloned
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 PROVIDERS = providers.build(Config())
 
-
-@pytest.fixture(scope="module")
-def database_url(_postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
-    with cloned(_postgres, migrated_template) as url:
-        yield url
-
-
-@pytest.fixture
-def company(session: Session) -> Company:
-    return factories.company(session)
+database_url = cloned.database_url
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Contacts by equivalence key, the lists they are on, and the people who must not be written to."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -13,23 +13,12 @@ from campaign_engine.errors import AlreadyExists, InvalidInput, NotFound, Transi
 from campaign_engine.models import Company, Contact, ListMember
 from campaign_engine.services import campaigns, contacts, opt_outs
 from campaign_engine.services.contacts import NewContact
-from cli.embedded.postgres import EmbeddedPostgres
 from tests import factories
-from tests.campaign_engine import numbered
-from tests.campaign_engine.cloned import cloned, row_counts
+from tests.campaign_engine import cloned, numbered
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
-
-@pytest.fixture(scope="module")
-def database_url(_postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
-    with cloned(_postgres, migrated_template) as url:
-        yield url
-
-
-@pytest.fixture
-def company(session: Session) -> Company:
-    return factories.company(session)
+database_url = cloned.database_url
 
 
 def make(session: Session, of: Company, **values: Any) -> Contact:
@@ -80,7 +69,7 @@ def test_each_company_has_its_own_contact_of_a_person(session: Session, company:
 
 @pytest.mark.parametrize("phone", ["", "abc", "123", "+999 123 456 789", "5,5119E+12", "(21) 90000-0402 / 90000-0403"])
 def test_a_number_that_is_none_is_refused_by_its_field(session: Session, company: Company, phone: str) -> None:
-    before = row_counts(session)
+    before = cloned.row_counts(session)
     known = make(session, company, phone="+5511987654321")
     for attempt in (
         lambda: make(session, company, phone=phone),
@@ -91,7 +80,7 @@ def test_a_number_that_is_none_is_refused_by_its_field(session: Session, company
         with pytest.raises(InvalidInput) as refusal:
             attempt()
         assert (list(refusal.value.errors), refusal.value.code) == (["phone"], "invalid_phone")
-    assert row_counts(session) == {**before, "contacts": before["contacts"] + 1}
+    assert cloned.row_counts(session) == {**before, "contacts": before["contacts"] + 1}
 
 
 def test_a_change_replaces_what_it_names_and_nothing_else(session: Session, company: Company) -> None:
@@ -200,7 +189,7 @@ def test_a_list_is_renamed_to_a_free_name(session: Session, company: Company) ->
 @pytest.mark.parametrize("name", ["", "   ", "\t\n"])
 def test_a_list_without_a_name_is_refused(session: Session, company: Company, name: str) -> None:
     made = factories.contact_list(session, company)
-    before = row_counts(session)
+    before = cloned.row_counts(session)
     for attempt in (
         lambda: contacts.create_list(session, company_id=company.id, name=name),
         lambda: contacts.ensure_list(session, company_id=company.id, name=name),
@@ -208,7 +197,7 @@ def test_a_list_without_a_name_is_refused(session: Session, company: Company, na
     ):
         with pytest.raises(InvalidInput):
             attempt()
-    assert row_counts(session) == before
+    assert cloned.row_counts(session) == before
 
 
 def test_only_the_companys_own_contacts_get_on_its_list(session: Session, company: Company) -> None:

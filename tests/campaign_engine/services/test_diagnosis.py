@@ -1,6 +1,6 @@
 """What is stuck and what needs a person, read from the rows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,18 +11,12 @@ from sqlalchemy.orm import Session
 from campaign_engine.db import transaction
 from campaign_engine.models import Campaign, User
 from campaign_engine.services import campaigns, diagnosis
-from cli.embedded.postgres import EmbeddedPostgres
 from tests import factories
-from tests.campaign_engine import numbered
-from tests.campaign_engine.cloned import cloned
+from tests.campaign_engine import cloned, numbered
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
-
-@pytest.fixture(scope="module")
-def database_url(_postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
-    with cloned(_postgres, migrated_template) as url:
-        yield url
+database_url = cloned.database_url
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from campaign_engine.errors import InvalidInput, TransitionNotAllowed
+from campaign_engine.errors import InvalidInput, NotFound, TransitionNotAllowed
 from campaign_engine.models import Campaign
 from campaign_engine.rules.states import CampaignStatus
 from campaign_engine.services import campaigns, drafts
@@ -91,10 +91,12 @@ def test_only_what_never_started_can_be_deleted(session: Session) -> None:
     campaign = _draft(session)
     running = _draft(session)
     campaigns.start(session, running, now=NOW)
-    drafts.delete_draft(session, campaign)
+    drafts.delete_draft(session, campaign, now=NOW)
     with pytest.raises(TransitionNotAllowed):
-        drafts.delete_draft(session, running)
+        drafts.delete_draft(session, running, now=NOW)
     assert session.scalars(text("SELECT id FROM campaigns")).all() == [running.id]
+    with pytest.raises(NotFound):
+        drafts.delete_draft(session, campaign, now=NOW)
 
 
 def test_weights_name_accounts_of_the_campaign_and_the_others_get_one(session: Session) -> None:

@@ -13,9 +13,8 @@ from campaign_engine.db import transaction
 from campaign_engine.errors import AlreadyExists, InvalidInput
 from campaign_engine.models import Account, Company
 from campaign_engine.services import accounts
-from cli.embedded.postgres import EmbeddedPostgres
 from tests import factories
-from tests.campaign_engine.cloned import cloned, row_counts
+from tests.campaign_engine import cloned
 from tests.simulator.running import APIKEY, INSTANCE, Simulator
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -23,11 +22,7 @@ NOWHERE = "http://127.0.0.1:9"
 CONFIG = Config()
 PROVIDERS = providers.build(CONFIG)
 
-
-@pytest.fixture(scope="module")
-def database_url(_postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
-    with cloned(_postgres, migrated_template) as url:
-        yield url
+database_url = cloned.database_url
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +31,6 @@ def simulator() -> Iterator[Simulator]:
     simulator.register_instance()
     yield simulator
     assert simulator.stop() == 0
-
-
-@pytest.fixture
-def company(session: Session) -> Company:
-    with transaction() as own:
-        return factories.company(own)
 
 
 def create(of: Company, base_url: str | None = NOWHERE, **values: Any) -> Account:
@@ -105,11 +94,11 @@ def test_an_account_has_one_call_in_flight_and_webhooks_of_its_own(company: Comp
 def test_what_cannot_be_an_account_is_named(
     session: Session, company: Company, values: dict[str, Any], fields: list[str]
 ) -> None:
-    before = row_counts(session)
+    before = cloned.row_counts(session)
     with pytest.raises(InvalidInput) as refusal:
         create(company, **values)
     assert sorted(refusal.value.errors) == fields
-    assert row_counts(session) == before
+    assert cloned.row_counts(session) == before
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import multiprocessing
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,10 +25,8 @@ from campaign_engine.models import Account, Company, Notification
 from campaign_engine.providers.base import Health
 from campaign_engine.services import accounts, campaigns, health
 from campaign_engine.services.health import Checked
-from cli.embedded.postgres import EmbeddedPostgres
 from tests import factories
-from tests.campaign_engine import numbered
-from tests.campaign_engine.cloned import cloned
+from tests.campaign_engine import cloned, numbered
 from tests.campaign_engine.providers.wire import Behaviour, Request, answering, response, serving
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -49,17 +47,7 @@ PROVIDERS = providers.build(CONFIG)
 WITH = {"vault": factories.VAULT, "providers": PROVIDERS, "config": CONFIG}
 TTL = timedelta(seconds=CONFIG.health_check_ttl_s)
 
-
-@pytest.fixture(scope="module")
-def database_url(_postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
-    with cloned(_postgres, migrated_template) as url:
-        yield url
-
-
-@pytest.fixture
-def company(session: Session) -> Company:
-    with transaction() as own:
-        return factories.company(own)
+database_url = cloned.database_url
 
 
 @pytest.fixture

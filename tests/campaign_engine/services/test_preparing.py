@@ -1,27 +1,20 @@
 """Freezing an audience: one row a recipient, dealt out to the accounts where that was asked for."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from campaign_engine.models import Account, Campaign, ContactList, User
 from campaign_engine.rules.states import CampaignStatus
 from campaign_engine.services import campaigns, contacts, preparing, progress
-from cli.embedded.postgres import EmbeddedPostgres
 from tests import factories
-from tests.campaign_engine import numbered
-from tests.campaign_engine.cloned import cloned
+from tests.campaign_engine import cloned, numbered
 from tests.campaign_engine.numbered import NOW
 
-
-@pytest.fixture(scope="module")
-def database_url(_postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
-    with cloned(_postgres, migrated_template) as url:
-        yield url
+database_url = cloned.database_url
 
 
 def _draft(session: Session, **values: object) -> Campaign:

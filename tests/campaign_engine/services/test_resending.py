@@ -308,6 +308,26 @@ def test_a_campaign_that_completes_with_unknowns_names_them(session: Session, ca
     assert notice.text.endswith("is completed: 0 of 3 sent, 0 failed, 3 unknown: look at them.")
 
 
+def test_only_the_first_completion_is_told(session: Session, campaign: Campaign) -> None:
+    campaigns.complete_finished(session, None, now=NOW)
+    [told] = _notices(session, "campaign_completed")
+    session.refresh(campaign)
+    for message_id in _ids(session, campaign):
+        _resend(session, campaign, message_id)
+        session.execute(
+            text("UPDATE messages SET status = 'sent', accepted_at = :now WHERE id = :id"),
+            {"now": LATER, "id": message_id},
+        )
+        assert campaigns.complete_finished(session, None, now=LATER) == [campaign.id]
+        session.refresh(campaign)
+    assert [each.id for each in _notices(session, "campaign_completed")] == [told.id]
+    owner = session.get_one(User, campaign.owner_id)
+    other = numbered.running(session, owner, accounts=[numbered.account(session, owner.company)], count=1, first=50)
+    _become_unknown(session, other)
+    campaigns.complete_finished(session, None, now=LATER)
+    assert [each.subject_id for each in _notices(session, "campaign_completed")] == [str(campaign.id), str(other.id)]
+
+
 def test_a_test_completes_without_a_word(session: Session, campaign: Campaign) -> None:
     session.execute(text("UPDATE campaigns SET kind = 'test'"))
     assert campaigns.complete_finished(session, None, now=NOW) == [campaign.id]

@@ -67,8 +67,8 @@ def test_a_retried_message_is_as_new_and_due_at_once(
     assert group == FailureGroup("temporary", "131016", "words", 1, 1, {})
     row = session.execute(text("SELECT * FROM messages WHERE phone_key = :key"), {"key": numbered.phone_key(0)}).one()
     assert (row.status, row.attempts, row.next_attempt_at) == ("pending", 0, A_DAY_LATER)
-    of_the_earlier_tries = ("provider_message_id", "claim_token", "accepted_at", "sent_at", "failed_at")
-    assert [getattr(row, name) for name in of_the_earlier_tries] == [None] * 5
+    of_the_earlier_tries = ("claim_token", "accepted_at", "sent_at", "failed_at")
+    assert [getattr(row, name) for name in of_the_earlier_tries] == [None] * 4
     assert (row.error_class, row.error_code, row.error_detail) == (None, None, None)
     session.refresh(campaign)
     assert (campaign.pending_count, campaign.failed_count, campaign.funnel_sent_count) == (6, 0, 0)

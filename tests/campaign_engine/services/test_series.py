@@ -120,7 +120,7 @@ def test_a_series_ends_after_its_count_or_its_last_day(session: Session, daily: 
     "end",
     [
         lambda session, head: campaigns.cancel(session, head, now=NOW),
-        lambda session, head: drafts.delete_draft(session, head),
+        lambda session, head: drafts.delete_draft(session, head, now=NOW),
     ],
 )
 def test_who_cancels_or_deletes_the_scheduled_occurrence_ends_the_series(

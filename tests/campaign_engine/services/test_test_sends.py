@@ -1,5 +1,8 @@
 """Tests of a campaign: one message to one number, on the normal way, seen nowhere among the campaigns."""
 
+import threading
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -7,13 +10,15 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from campaign_engine.errors import InvalidInput, NotFound, TransitionNotAllowed
-from campaign_engine.models import Account, Campaign, CampaignRecipient
-from campaign_engine.services import campaigns, test_sends
+from campaign_engine.models import Account, Campaign, CampaignRecipient, User
+from campaign_engine.services import campaigns, drafts, test_sends
 from tests import factories
 from tests.campaign_engine import numbered
 from tests.campaign_engine.numbered import NOW
+from tests.simulator.running import wait_for
 
 TESTER = numbered.phone(900)
+LATER = NOW + timedelta(minutes=5)
 
 
 @pytest.fixture
@@ -150,3 +155,57 @@ def test_a_campaign_that_is_over_is_not_tested(session: Session, campaign: Campa
     with pytest.raises(TransitionNotAllowed) as caught:
         _send(session, campaign)
     assert caught.value.code == f"campaign_{status}"
+
+
+@pytest.mark.parametrize("end", [campaigns.cancel, drafts.delete_draft])
+def test_tests_that_wait_end_with_their_campaign_and_others_stay(
+    session: Session, campaign: Campaign, end: Callable[..., None]
+) -> None:
+    waiting, paused, done, other = (_send(session, campaign).campaign for _ in range(4))
+    paused.status, paused.status_code, paused.status_reason = "paused", "no_account", "none of its accounts is active"
+    done.status, done.finished_at = "completed", NOW
+    other.parent_id = _draft_like(session, campaign).id
+    occurrence = _draft_like(session, campaign, parent_id=campaign.id)
+    session.flush()
+    end(session, campaign, now=LATER)
+    for each in (waiting, paused, done, other, occurrence):
+        session.refresh(each)
+    assert [each.status for each in (waiting, paused)] == ["cancelled"] * 2
+    assert [(each.finished_at, each.status_code, each.status_reason) for each in (waiting, paused)] == [
+        (LATER, None, None)
+    ] * 2
+    assert (done.status, done.finished_at) == ("completed", NOW)
+    assert (other.status, occurrence.status) == ("running", "draft")
+
+
+def _draft_like(session: Session, campaign: Campaign, **columns: Any) -> Campaign:
+    """Return another draft of the same owner."""
+    made = factories.campaign(session, session.get_one(User, campaign.owner_id))
+    for name, value in columns.items():
+        setattr(made, name, value)
+    session.flush()
+    return made
+
+
+def test_a_test_that_is_asked_for_while_its_draft_is_deleted_ends_with_it(
+    session: Session, campaign: Campaign, other_session: Callable[[], Session]
+) -> None:
+    session.commit()
+    deleting = other_session()
+    test_id = _send(session, campaign).campaign.id  # not committed yet
+
+    def delete() -> None:
+        drafts.delete_draft(deleting, deleting.get_one(Campaign, campaign.id), now=LATER)
+        deleting.commit()
+
+    thread = threading.Thread(target=delete)
+    thread.start()
+    wait_for(lambda: _waits_for_a_lock(session))
+    session.commit()
+    thread.join(10)
+    test = session.get_one(Campaign, test_id, populate_existing=True)
+    assert (test.status, test.parent_id) == ("cancelled", None)
+
+
+def _waits_for_a_lock(session: Session) -> bool:
+    return bool(session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))

@@ -1,7 +1,7 @@
 """Companies, the people who sign in, and the tokens of their programs."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
+from werkzeug.security import generate_password_hash
 
 from campaign_engine.errors import (
     AlreadyExists,
@@ -20,22 +21,12 @@ from campaign_engine.errors import (
 )
 from campaign_engine.models import Company, Role, User
 from campaign_engine.services import users
-from cli.embedded.postgres import EmbeddedPostgres
 from tests import factories
-from tests.campaign_engine.cloned import cloned, row_counts
+from tests.campaign_engine import cloned
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
-
-@pytest.fixture(scope="module")
-def database_url(_postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
-    with cloned(_postgres, migrated_template) as url:
-        yield url
-
-
-@pytest.fixture
-def company(session: Session) -> Company:
-    return factories.company(session)
+database_url = cloned.database_url
 
 
 def new_user(session: Session, of: Company, **values: str) -> User:
@@ -78,6 +69,12 @@ def test_who_is_not_let_in_does_not_hear_which_part_was_wrong(
     assert str(refusal.value) == "The e-mail address or the password is wrong."
 
 
+def test_an_address_that_is_nobodys_costs_as_much_as_a_wrong_password() -> None:
+    nobodys, somebodys = users._NOBODY.split("$"), generate_password_hash("a password that somebody has").split("$")
+    assert nobodys[0] == somebodys[0]
+    assert len(nobodys[2]) == len(somebodys[2])
+
+
 @pytest.mark.parametrize(
     ("values", "field"),
     [
@@ -99,11 +96,11 @@ def test_who_is_not_let_in_does_not_hear_which_part_was_wrong(
 def test_a_user_that_cannot_be_is_refused_by_the_name_of_the_field(
     session: Session, company: Company, values: dict[str, str], field: str
 ) -> None:
-    before = row_counts(session)
+    before = cloned.row_counts(session)
     with pytest.raises(InvalidInput) as refusal:
         new_user(session, company, **values)
     assert list(refusal.value.errors) == [field]
-    assert row_counts(session) == before
+    assert cloned.row_counts(session) == before
 
 
 def test_an_address_belongs_to_one_user_of_the_whole_installation(session: Session, company: Company) -> None:

@@ -1,6 +1,6 @@
 """Accepted messages of which no status comes: the account is warned of, once per silence, and never stopped."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,18 +11,13 @@ from sqlalchemy.orm import Session
 from campaign_engine.db import db, transaction
 from campaign_engine.models import Account, Company
 from campaign_engine.services import health, notifications, watching
-from cli.embedded.postgres import EmbeddedPostgres
 from tests import factories
-from tests.campaign_engine.cloned import cloned
+from tests.campaign_engine import cloned
 
 NOW = datetime(2026, 11, 20, 12, 5, tzinfo=UTC)  # 09:05 in São Paulo
 PATIENCE_S = 300.0
 
-
-@pytest.fixture(scope="module")
-def database_url(_postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
-    with cloned(_postgres, migrated_template) as url:
-        yield url
+database_url = cloned.database_url
 
 
 @pytest.fixture
