@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from redis.exceptions import RedisError
 from rq import Queue
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import configure_mappers
 
 from campaign_engine.clock import utc_now
 from campaign_engine.config import Config
@@ -24,7 +25,7 @@ from campaign_engine.db import db, transaction
 from campaign_engine.logs import get_logger
 from campaign_engine.services import settling
 from campaign_engine.services.sending import Line
-from jobs import connections, journal, queues, waking
+from jobs import connections, contact_sync, health, journal, lanes, queues, receiving, scheduling, waking
 from jobs.rq_extensions import Worker, die_with_parent
 from jobs.runtime import Runtime, build
 
@@ -46,6 +47,10 @@ wasted.
 """
 
 
+WORK = (contact_sync, health, lanes, receiving, scheduling)
+"""The modules of all jobs: imported before the fork, they take time and memory once and not in every worker."""
+
+
 @dataclass(slots=True)
 class Child:
     """A worker process."""
@@ -62,6 +67,7 @@ class Pool:
         self._config = config
         self._wanted = {name: config.workers_of(name) for name in (only or queues.NAMES) if config.workers_of(name) > 0}
         self._runtime = build(config)
+        configure_mappers()  # as with the modules: not in each worker
         # The parent must see its children and signals also while Redis is away; workers wait for it (see `work`).
         self._runtime.redis = connections.for_requests(config)
         self._looked_at = 0.0

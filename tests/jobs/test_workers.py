@@ -1,12 +1,20 @@
-"""What the pool does about the dead."""
+"""What the pool does before the fork, and about the dead."""
 
+import re
 import uuid
+from pathlib import Path
 
 import pytest
 
 from campaign_engine.services.sending import Line
 from jobs import waking, workers
 from jobs.runtime import Runtime
+
+
+def test_whatever_a_job_is_called_by_is_imported_before_the_fork() -> None:
+    sources = "".join(path.read_text() for path in Path(workers.__file__).parent.glob("*.py"))
+    called = set(re.findall(r'"(jobs\.\w+)\.\w+"', sources))
+    assert called == {module.__name__ for module in workers.WORK}
 
 
 def test_the_lane_of_a_vanished_host_gets_a_turn_on_both_lines(

@@ -196,15 +196,16 @@ def test_workers_die_with_their_parent(config: Config, tmp_path: Path, eventuall
         eventually(lambda: not any(alive(worker) for worker in workers), timeout_s=4)
 
 
-def test_a_taken_port_is_one_clear_line(config: Config, tmp_path: Path) -> None:
+def test_a_taken_port_is_one_clear_line(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        process = start(config, port, tmp_path)
-        said, _ = process.communicate(timeout=15)
-    assert process.returncode == 1
-    assert said == f"web: port {port} on 127.0.0.1 is already in use; stop what uses it or set WEB_PORT\n"
+        with pytest.raises(SystemExit) as ended:
+            server.run(replace(config, web_port=port))
+    assert ended.value.code == 1
+    said = f"web: port {port} on 127.0.0.1 is already in use; stop what uses it or set WEB_PORT\n"
+    assert tuple(capsys.readouterr()) == ("", said)
 
 
 def test_a_host_that_is_none_is_one_clear_line(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
