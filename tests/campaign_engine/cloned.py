@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
+import pytest
 from psycopg import sql
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -24,6 +25,13 @@ def cloned(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
     yield postgres.url_of(name)
     with psycopg.connect(postgres.admin_url, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="module")
+def database_url(_postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
+    """The address of the module's own database; a module has it by `database_url = cloned.database_url`."""
+    with cloned(_postgres, migrated_template) as url:
+        yield url
 
 
 def row_counts(session: Session) -> dict[str, int]:

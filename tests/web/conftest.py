@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,16 @@ from werkzeug.test import TestResponse
 
 from campaign_engine.config import Config
 from campaign_engine.db import db, transaction
-from campaign_engine.models import Role, User
+from campaign_engine.models import Account, Role, User
+from campaign_engine.services import campaigns
 from cli.embedded.postgres import EmbeddedPostgres
 from tests import factories
+from tests.web import visitor
 from web.app import create_app
 
 ROOT = Path(__file__).parents[2]
+
+Database = Callable[[], AbstractContextManager[Session]]
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +86,7 @@ def running(config: Config) -> Iterator[Flask]:
 
 
 @pytest.fixture
-def database(app: Flask) -> Callable[[], AbstractContextManager[Session]]:
+def database(app: Flask) -> Database:
     """Open a transaction: `with database() as session:`."""
     return lambda: in_transaction(app)
 
@@ -140,6 +145,58 @@ def call(caller: Callable[..., Caller]) -> Caller:
 def stranger(caller: Callable[..., Caller]) -> Caller:
     """A program of an administrator of another company."""
     return caller()
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """The people of one company, each with a browser of their own, and the company's things."""
+
+    admin: visitor.Visitor
+    operator: visitor.Visitor
+    viewer: visitor.Visitor
+    company_id: int
+    admin_id: int
+    viewer_id: int
+    account_id: int
+
+
+@pytest.fixture
+def people(app: Flask, database: Database) -> People:
+    with database() as session:
+        company = factories.company(session, name="Bakery")
+        users = {role: visitor.person(session, company, role) for role in (Role.ADMIN, Role.OPERATOR, Role.VIEWER)}
+        account = factories.account(session, company, name="Main number")
+    return People(
+        *(visitor.signed_in(app, users[role]) for role in (Role.ADMIN, Role.OPERATOR, Role.VIEWER)),
+        company_id=company.id,
+        admin_id=users[Role.ADMIN].id,
+        viewer_id=users[Role.VIEWER].id,
+        account_id=account.id,
+    )
+
+
+@pytest.fixture
+def new_campaign(database: Database, people: People) -> Callable[..., int]:
+    """Make a campaign of the company in a state; return its id."""
+
+    def make(status: str = "draft", *, size: int = 3, **values: Any) -> int:
+        with database() as session:
+            owner = session.get_one(User, people.admin_id)
+            account = session.get_one(Account, people.account_id)
+            if status in ("draft", "scheduled"):
+                when = {"scheduled_at": datetime(2099, 5, 4, 12, tzinfo=UTC)} if status == "scheduled" else {}
+                return factories.campaign(session, owner, accounts=[account], **when, **values).id
+            made = visitor.running(session, owner, accounts=[account], size=size, **values)
+            if status in ("paused", "cancelled"):
+                verb = {"paused": campaigns.pause, "cancelled": campaigns.cancel}[status]
+                verb(session, made, **({"now": made.created_at} if status == "cancelled" else {}))
+            elif status != "running":
+                session.execute(
+                    text("UPDATE campaigns SET status = :status WHERE id = :id"), {"status": status, "id": made.id}
+                )
+            return made.id
+
+    return make
 
 
 TABLES = (

@@ -3,7 +3,6 @@
 import re
 import uuid
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,10 +19,8 @@ from campaign_engine.services import campaigns
 from campaign_engine.services.sending import Line
 from jobs import waking
 from tests import factories
-from tests.web.conftest import Caller, problem
+from tests.web.conftest import Caller, Database, problem
 from tests.web.visitor import Visitor, flashes, move, person, running, signed_in
-
-Database = Callable[[], AbstractContextManager[Session]]
 
 TESTER = "+5511987654321"
 

@@ -1,21 +1,19 @@
 """When a campaign starts, on its page: once, again and again, or not in time."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import redis
 from flask import Flask
-from sqlalchemy.orm import Session
 
 from campaign_engine.models import Campaign, Role, User
 from campaign_engine.services import audit, campaigns, series
 from tests import factories
+from tests.web.conftest import Database
 from tests.web.visitor import Visitor, flashes, person, shown, signed_in
 from web.pages.campaign_schedule import in_words
 
-Database = Callable[[], AbstractContextManager[Session]]
 REASON = "its start at 2026-11-20 11:00 (America/Sao_Paulo) was missed"
 
 
@@ -40,7 +38,9 @@ def _campaign(database: Database, campaign_id: int) -> Campaign:
         return session.get_one(Campaign, campaign_id, populate_existing=True)
 
 
-def test_a_missed_start_is_told_with_its_two_ways_out(app: Flask, database: Database, owner: User) -> None:
+def test_a_missed_start_is_told_with_its_two_ways_out(
+    app: Flask, database: Database, owner: User, redis_client: redis.Redis
+) -> None:
     visitor = signed_in(app, owner)
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     again, at_once = (_made(database, owner, missed=True, scheduled_at=tomorrow) for _ in range(2))
@@ -53,6 +53,8 @@ def test_a_missed_start_is_told_with_its_two_ways_out(app: Flask, database: Data
     assert (done.status_code, done.location) == (303, f"/campaigns/{again}")
     scheduled = _campaign(database, again)
     assert (scheduled.status, scheduled.scheduled_at) == ("scheduled", datetime(2099, 1, 31, 12, tzinfo=UTC))
+    [(_, armed)] = redis_client.zrange("rq:scheduler:scheduled_jobs", 0, -1, withscores=True)
+    assert armed == scheduled.scheduled_at.timestamp()  # a whole second already
     page = visitor.see(f"/campaigns/{again}")
     assert flashes(page) == ["The campaign is scheduled."]
     with database() as session:

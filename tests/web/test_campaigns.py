@@ -2,9 +2,11 @@
 
 import csv
 import io
+import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -363,6 +365,34 @@ def test_pause_resume_cancel_move_it_and_only_resuming_wakes_its_lanes(
         answer = call("POST", f"{path}/{verb}")
         assert (answer.status_code, answer.json["status"]) == (202, status)
         assert redis_client.zcard("rq:scheduled:campaign-messages") == woken
+
+
+def _starts(connection: redis.Redis) -> list[float]:
+    """Return when starts are armed, in whole seconds since the epoch, as rq-scheduler keeps them."""
+    armed: list[tuple[bytes, float]] = connection.zrange("rq:scheduler:scheduled_jobs", 0, -1, withscores=True)
+    return [at for _, at in armed]
+
+
+def test_a_start_is_armed_as_soon_as_it_is_known_and_again_when_it_moves(
+    call: Caller, body: Campaign, redis_client: redis.Redis
+) -> None:
+    def at(shown: Campaign) -> float:
+        return math.ceil(datetime.fromisoformat(shown["scheduled_at"]).timestamp())
+
+    zoned = {**body, "timezone": "UTC"}
+    path = f"/campaigns/{made_of(call, zoned)['id']}"
+    assert _starts(redis_client) == []
+    scheduled = call("PATCH", path, json={"scheduled_at": "2099-01-31T09:00:00.250Z"}).json
+    assert _starts(redis_client) == [at(scheduled)]
+    moved = call("PATCH", path, json={"scheduled_at": "2099-01-31T10:00:00Z"}).json
+    assert _starts(redis_client) == [at(moved)]
+    redis_client.flushall()
+    series = made_of(call, {**zoned, "recurrence": {"every": "day", "time": "09:00", "starts_on": "2099-01-31"}})
+    assert _starts(redis_client) == [at(series)]
+    elsewhere = call("PATCH", f"/campaigns/{series['id']}", json={"timezone": "America/Sao_Paulo"}).json
+    assert _starts(redis_client) == [at(elsewhere)] != [at(series)]
+    call("PATCH", path, json={"name": "Summer"})
+    assert len(_starts(redis_client)) == 2, "a lost one is armed again, by whatever is changed"
 
 
 def test_a_draft_changes_in_everything(call: Caller, campaign: Campaign) -> None:

@@ -1,8 +1,6 @@
 """rq-dashboard with its guards: who gets in, from where, with what; and that what jobs hold stays text."""
 
 import re
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 
 import pytest
 import redis
@@ -10,16 +8,14 @@ from flask import Flask
 from rq import Queue
 from rq.job import Job
 from rq.registry import FailedJobRegistry
-from sqlalchemy.orm import Session
 
 from campaign_engine.models import Company, Role
 from campaign_engine.services import users
 from jobs import queues
 from tests import factories
+from tests.web.conftest import Database
 from tests.web.visitor import Visitor, person, signed_in
 from web import dashboard
-
-Database = Callable[[], AbstractContextManager[Session]]
 
 OWN = {"Origin": "http://localhost"}
 QUEUE = queues.CAMPAIGN_MESSAGES

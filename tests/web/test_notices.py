@@ -2,23 +2,20 @@
 
 import re
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from html import unescape
 from typing import Any
 
 import pytest
 from flask import Flask
 from sqlalchemy import text
-from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
 from campaign_engine.models import Account, Role, User
 from campaign_engine.services import audit, notifications, preparing
 from tests import factories
-from tests.web.conftest import Caller, problem
+from tests.web.conftest import Caller, Database, problem
 from tests.web.visitor import Visitor, flashes, person, signed_in
 
-Database = Callable[[], AbstractContextManager[Session]]
 HOSTILE = "<script>evil()</script>"
 
 

@@ -1,8 +1,6 @@
 """What the page of a campaign says before its launch."""
 
 import re
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from html import unescape
 from typing import Any
@@ -10,16 +8,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from flask import Flask
-from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
 from campaign_engine.models import Account, User
 from campaign_engine.services import campaigns, preflight
 from tests import factories
+from tests.web.conftest import Database
 from tests.web.visitor import Visitor, person, signed_in
 from web.pages import campaign_preflight, words
-
-Database = Callable[[], AbstractContextManager[Session]]
 
 
 @pytest.fixture

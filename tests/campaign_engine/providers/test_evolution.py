@@ -3,7 +3,7 @@
 import json
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -58,20 +58,6 @@ def sender(base_url: str, *, instance: str = INSTANCE, secret: str = APIKEY) -> 
 @pytest.fixture
 def api() -> Evolution:
     return Evolution(timeout_s=5, now=lambda: NOW)
-
-
-@pytest.fixture(scope="module")
-def running_simulator() -> Iterator[Simulator]:
-    simulator = Simulator()
-    yield simulator
-    assert simulator.stop() == 0
-
-
-@pytest.fixture
-def simulator(running_simulator: Simulator) -> Simulator:
-    running_simulator.control("POST", "reset", {"numbers": True, "behaviour": True})
-    running_simulator.register_instance()
-    return running_simulator
 
 
 def sent_to(behave: Behaviour, message: Outgoing | None = None, *, timeout_s: float = 5) -> Outcome:
