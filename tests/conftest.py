@@ -3,26 +3,48 @@
 They live in one temporary folder and die with the test process. Under pytest-xdist each worker has its own.
 """
 
+import gc
+import os
 import shutil
+import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 import redis
 from psycopg import sql
+from sqlalchemy import event
 
 from cli.embedded.errors import EmbeddedError
 from cli.embedded.installation import Installation
 from cli.embedded.postgres import UNSAFE_AND_FAST, EmbeddedPostgres
 from cli.embedded.redis import EmbeddedRedis
 
+if TYPE_CHECKING:
+    from flask import Flask
+    from sqlalchemy import Engine
+
+    from campaign_engine.config import Config
+
+# A run starts some hundred Pythons. Where the variable is set, as in many containers, each compiled everything anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 _PREFIX = "ce-tests-"
+# A password of tests protects nothing, and hashing it 4,096 times for a connection takes longer than most statements.
+_SETTINGS = {**UNSAFE_AND_FAST, "scram_iterations": "1"}
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector what lives as long as the run: thousands of tests, and every module."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +81,7 @@ def _installation() -> Iterator[Installation]:
 
 @pytest.fixture(scope="session")
 def _postgres(_installation: Installation) -> Iterator[EmbeddedPostgres]:
-    server = EmbeddedPostgres(_installation, settings=UNSAFE_AND_FAST)
+    server = EmbeddedPostgres(_installation, settings=_SETTINGS)
     server.start()
     try:
         yield server
@@ -111,39 +133,82 @@ def _database(_postgres: EmbeddedPostgres, migrated_template: str) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def kept_backends() -> set[int]:
+    """The process ids of the server for connections that tests hand on to the next; the others are thrown out."""
+    return set()
+
+
+@pytest.fixture(scope="session")
+def _caretaker(_postgres: EmbeddedPostgres, _database: str) -> Iterator[psycopg.Connection]:
+    """A connection that can empty the database of the tests; it keeps the plans for that."""
+    with psycopg.connect(_postgres.url_of(_database), autocommit=True) as connection:
+        connection.execute(_emptying())  # type: ignore[arg-type]
+        yield connection
+
+
 @pytest.fixture
-def database_url(_postgres: EmbeddedPostgres, _database: str) -> Iterator[str]:
-    """Address of a migrated and empty database; whoever is connected to it after the test is thrown out.
+def database_url(
+    _postgres: EmbeddedPostgres, _database: str, _caretaker: psycopg.Connection, kept_backends: set[int]
+) -> Iterator[str]:
+    """Address of a migrated and empty database; whoever else is connected to it after the test is thrown out.
 
     It is emptied by hand: making and dropping one costs several times as much, and half of all tests have one.
     """
-    url = _postgres.url_of(_database)
-    yield url
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(
-            "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-        connection.execute(_emptying())
+    yield _postgres.url_of(_database)
+    _caretaker.execute(
+        "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND pid <> pg_backend_pid() AND (state <> 'idle' OR pid <> ALL (%s))",
+        [list(kept_backends)],
+    )
+    _caretaker.execute("SELECT be_emptied()")
 
 
-@cache
+@pytest.fixture(scope="session")
+def core_of(kept_backends: set[int]) -> Iterator[Callable[["Config"], "Flask"]]:
+    """A function that returns the application without routes; a second time the same, with its connections and with
+    the statements that it has compiled.
+    """
+    from campaign_engine.core import create_core
+    from campaign_engine.db import db
+
+    made: dict[Config, Flask] = {}
+
+    def core_of(config: "Config") -> "Flask":
+        if config not in made:
+            made[config] = create_core(config)
+            with made[config].app_context():
+                keep_backends(db.engine, kept_backends)
+        return made[config]
+
+    yield core_of
+    for core in made.values():
+        with core.app_context():
+            db.engine.dispose()
+
+
+def keep_backends(engine: "Engine", kept_backends: set[int]) -> None:
+    """Let the connections of an engine outlive the tests."""
+    event.listen(engine, "connect", lambda connection, _: kept_backends.add(connection.info.backend_pid))
+
+
 def _emptying() -> str:
-    """Return what empties every table, those that refer to others first, and lets ids begin with 1 again."""
+    """Return what makes a function that empties every table, those that refer to others first; ids begin with 1 again.
+
+    A sequence is set back and not restarted: that would write it a new file.
+    """
     from campaign_engine.models import Base
 
     tables = [table.name for table in reversed(Base.metadata.sorted_tables)]
     deletes = "; ".join(f'DELETE FROM "{name}"' for name in tables)  # noqa: S608 - our own names
     return f"""
-        DO $$
-        DECLARE each record;
+        CREATE FUNCTION be_emptied() RETURNS void LANGUAGE plpgsql AS $$
         BEGIN
           {deletes};
-          FOR each IN SELECT sequencename FROM pg_sequences WHERE schemaname = 'public' AND last_value IS NOT NULL LOOP
-            EXECUTE format('ALTER SEQUENCE %I RESTART', each.sequencename);
-          END LOOP;
+          PERFORM setval(format('%I', sequencename)::regclass, 1, false)
+          FROM pg_sequences WHERE schemaname = 'public' AND last_value IS NOT NULL;
         END $$
-    """  # noqa: S608 - our own names
+    """
 
 
 def _execute(url: str, statement: str, *names: str) -> None:

@@ -156,12 +156,12 @@ def test_the_driver_is_named_in_the_address(given: str, used: str) -> None:
 
 
 def _cut(other_session: Callable[[], Session]) -> None:
-    """Let the server end every connection but the one that says so."""
+    """Let the server end every connection of the application."""
     with other_session() as session:
         session.execute(
             text(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                " WHERE datname = current_database() AND application_name = 'campaign-engine'"
             )
         )
 
@@ -176,6 +176,7 @@ def test_a_connection_that_died_while_it_lay_idle_is_replaced(
     monkeypatch.setattr("campaign_engine.db.time.monotonic", lambda: now + IDLE_S + 0.1)
     with transaction() as own:
         assert own.scalar(text("SELECT count(*) FROM companies")) == 1
+    db.engine.dispose()  # of what else was cut
 
 
 def test_a_connection_that_was_used_a_moment_ago_is_not_tried_first(

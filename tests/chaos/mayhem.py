@@ -54,7 +54,10 @@ class Verdict:
 
 @dataclass(slots=True)
 class Mayhem:
-    """One run: `count` messages, a kill every `pause_s` seconds (at random within half of it and one and a half)."""
+    """One run: `count` messages, a kill every `pause_s` seconds (at random within half of it and one and a half).
+
+    In each of the `rounds` every victim has its turn; then what is left of the campaign goes on in peace.
+    """
 
     folder: Path
     seed: int
@@ -62,6 +65,7 @@ class Mayhem:
     pause_s: float
     victims: tuple[str, ...] = ("worker", "worker", "worker", "pool", "scheduler", "redis", "postgres")
     timeout_s: float = 240.0
+    rounds: int = 1_000_000
     kills: dict[str, int] = field(default_factory=dict)
 
     def run(self, told: Callable[[str], object] = print) -> Verdict:
@@ -109,7 +113,9 @@ class Mayhem:
         plant.until(lambda: plant.ledger(), "the first message arrives")
         unknown_at_most = 0
         victims: list[str] = []
-        while plant.accepted() < self.count * 0.95 and time.monotonic() < began_at + self.timeout_s:
+        kills_left = self.rounds * len(self.victims)
+        while kills_left and plant.accepted() < self.count * 0.95 and time.monotonic() < began_at + self.timeout_s:
+            kills_left -= 1
             time.sleep(self.pause_s * rng.uniform(0.5, 1.5))
             if not victims:
                 victims = rng.sample(self.victims, len(self.victims))
@@ -160,5 +166,6 @@ class Mayhem:
         else:
             server: Any = redis if victim == "redis" else postgres
             server.kill()
+            plant.forget_connections()
             time.sleep(rng.uniform(0.2, 1.5))
             server.start()

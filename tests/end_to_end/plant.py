@@ -12,6 +12,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,7 @@ class Plant:
         self.config: Config = load(self.env)
         self.app: Flask = create_core(self.config)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._companies = count(1)
 
     # Processes
 
@@ -132,6 +135,7 @@ class Plant:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         self._processes.clear()
+        self.forget_connections()
 
     def log(self, name: str) -> str:
         """Return what a process has written so far."""
@@ -153,6 +157,18 @@ class Plant:
                 raise AssertionError(f"not within {timeout_s:g} s: {what}\n{logs}")
             time.sleep(0.05)
 
+    # The provider
+
+    def tell_simulator(self, method: str, path: str, body: dict[str, Any]) -> None:
+        """Call the simulator's control API."""
+        requests.request(method, f"{self.simulator_url}/simulator/{path}", json=body, timeout=5).raise_for_status()
+
+    def renew_simulator(self, **behaviour: Any) -> None:
+        """Let the simulator forget everything, and behave as it was started, but for what is said here."""
+        self.tell_simulator("POST", "reset", {"numbers": True, "behaviour": True})
+        if behaviour:
+            self.tell_simulator("PATCH", "behaviour", behaviour)
+
     # The domain, through the services
 
     @contextmanager
@@ -161,30 +177,35 @@ class Plant:
         with self.app.app_context():
             yield
             db.session.remove()
+
+    def forget_connections(self) -> None:
+        """Close the connections to PostgreSQL that `inside` has kept; to be called after the server was killed."""
+        with self.app.app_context():
             db.engine.dispose()
 
     def create_company(self, **settings: Any) -> tuple[int, int]:
-        """Make a company with an administrator; return their ids."""
+        """Make one more company with an administrator; return their ids."""
+        name = f"plant{next(self._companies)}"
         with self.inside(), transaction() as session:
-            company = users.create_company(session, "Plant", timezone="UTC")
+            company = users.create_company(session, name.title(), timezone="UTC")
             company.settings = settings
             user = users.create(
-                session, company=company, email="plant@example.com", password="a long password", role="admin"
+                session, company=company, email=f"{name}@example.com", password="a long password", role="admin"
             )
             return company.id, user.id
 
     def create_account(self, company_id: int, number: str, **values: Any) -> int:
         """Register a number at the simulator and make the account for it; return its id."""
-        requests.post(
-            f"{self.simulator_url}/simulator/numbers",
-            json={
+        self.tell_simulator(
+            "POST",
+            "numbers",
+            {
                 "phone_number_id": number,
                 "access_token": f"token-{number}",
                 "app_secret": f"secret-{number}",
                 "webhook_url": f"http://127.0.0.1:{self.web_port}/webhooks/cloud",
             },
-            timeout=5,
-        ).raise_for_status()
+        )
         with self.inside(), transaction() as session:
             account = accounts.create(
                 session,
@@ -212,7 +233,6 @@ class Plant:
     ) -> int:
         """Make a campaign to `count` people of its own, numbered from `first`, and start it; return its id."""
         company_id, user_id = owner
-        connection = connections.for_requests(self.config)
         with self.inside(), transaction() as session:
             contact_list = contacts.create_list(session, company_id=company_id, name=f"list from {first}")
             written = contacts.upsert_many(
@@ -245,10 +265,18 @@ class Plant:
                 default_timezone="UTC",
                 now=utc_now(),
             )
-            if start:
-                campaigns.start(session, campaign, now=utc_now())
-                after_commit(session, lambda: enqueueing.enqueue_prepare(connection, campaign.id))
-            return campaign.id
+            campaign_id = campaign.id
+        if start:
+            self.start_campaigns(owner, campaign_id)
+        return campaign_id
+
+    def start_campaigns(self, owner: tuple[int, int], *campaign_ids: int) -> None:
+        """Start campaigns at the same moment."""
+        connection = connections.for_requests(self.config)
+        with self.inside(), transaction() as session:
+            for campaign_id in campaign_ids:
+                campaigns.start(session, campaigns.get(session, owner[0], campaign_id), now=utc_now())
+                after_commit(session, partial(enqueueing.enqueue_prepare, connection, campaign_id))
 
     def progress(self, owner: tuple[int, int], campaign_id: int) -> dict[str, Any]:
         """Return a campaign's progress."""

@@ -1,12 +1,14 @@
 """The pipeline's parts on a real Redis, and where needed a real database."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis as redis_package
 import requests
+from flask import Flask
 
+from campaign_engine.config import Config
 from campaign_engine.db import db
 from jobs import runtime
 from jobs.runtime import Runtime
@@ -15,14 +17,20 @@ from tests.simulator.running import Simulator
 
 
 @pytest.fixture
-def current(database_url: str, redis_url: str, redis_client: redis_package.Redis, tmp_path: Path) -> Iterator[Runtime]:
+def current(
+    database_url: str,
+    redis_url: str,
+    redis_client: redis_package.Redis,
+    tmp_path: Path,
+    core_of: Callable[[Config], Flask],
+) -> Iterator[Runtime]:
     """The runtime of a worker process, inside its application context."""
-    config = factories.config(database_url=database_url, redis_url=redis_url, VAR_DIR=str(tmp_path))
-    built = runtime.build(config)
+    addresses = {"database_url": database_url, "redis_url": redis_url}
+    built = runtime.build(factories.config(**addresses, VAR_DIR=str(tmp_path)))
+    built.app = core_of(factories.config(**addresses))
     with built.app.app_context():
         yield built
         db.session.remove()
-        db.engine.dispose()
 
 
 @pytest.fixture(scope="module")

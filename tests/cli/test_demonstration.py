@@ -1,0 +1,48 @@
+"""What `campaign-engine up` does with the demonstration campaign."""
+
+from pathlib import Path
+
+import pytest
+
+from campaign_engine.clock import utc_now
+from campaign_engine.core import create_core
+from campaign_engine.db import db, transaction
+from campaign_engine.services import users
+from cli import demo
+from cli.commands import up as up_command
+from cli.embedded.installation import Installation
+from cli.supervisor import Supervisor
+from tests import factories
+from tests.campaign_engine import numbered
+from tests.cli.terminal import PASSWORD
+
+
+def test_only_the_demonstration_is_watched_on_and_not_for_long_when_it_waits(
+    database_url: str, redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = factories.config(database_url=database_url, redis_url=redis_url)
+    with create_core(config).app_context(), Installation(tmp_path) as held, Supervisor(held) as supervisor:
+        demo.create_people(PASSWORD)
+        ids = {}
+        with transaction() as session:
+            owner = users.by_email(session, demo.EMAIL)
+            assert owner is not None
+            number = numbered.account(session, owner.company)
+            members = numbered.people(session, owner.company, count=2)
+            for name in (demo.CAMPAIGN, "Spring"):
+                made = numbered.draft(session, owner, accounts=[number], lists=[members], name=name)
+                ids[name] = numbered.started(session, made, now=utc_now()).id
+        capsys.readouterr()
+        for remembered, said in (
+            (None, False),
+            (ids["Spring"], False),
+            (ids["Spring"] + 1, False),
+            (ids[demo.CAMPAIGN], True),
+        ):
+            held.update_local(demo_campaign=remembered)
+            up_command._go_on(held, supervisor, patience_s=0.1)
+            out = capsys.readouterr().out
+            assert ("Going on with the demo campaign" in out and "It waits" in out) is said
+            assert (out == "") is not said
+            assert held.read_local()["demo_campaign"] is None
+        db.engine.dispose()

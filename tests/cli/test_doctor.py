@@ -1,0 +1,56 @@
+"""What the doctor shows, and what it says to do."""
+
+import json
+
+import psycopg
+
+from tests.cli.terminal import NOWHERE, Terminal, rows
+
+
+def test_the_doctor_shows_the_addresses_and_what_to_do(
+    terminal: Terminal, shared_database_url: str, redis_url: str
+) -> None:
+    done = terminal("doctor", "--json")
+    assert (done.code, done.err) == (1, "")  # nobody works here
+    shown = json.loads(done.out)
+    assert set(shown) == {"ok", "database_url", "redis_url", "checks"}
+    assert (shown["ok"], shown["database_url"], shown["redis_url"]) == (False, shared_database_url, redis_url)
+    checks = {check["name"]: check for check in shown["checks"]}
+    assert {tuple(check) for check in shown["checks"]} == {("name", "ok", "detail", "remedy")}
+    assert (checks["database"]["ok"], checks["redis"]["ok"], checks["scheduler"]["ok"]) == (True, True, False)
+    assert checks["scheduler"]["remedy"] == "Start it: campaign-engine scheduler."
+    assert checks["miscounted campaigns"]["ok"]
+    text = terminal("doctor")
+    assert text.code == 1
+    assert "ok   database: PostgreSQL " in text.out
+    assert "BAD  scheduler: no sign of life\n     -> Start it: campaign-engine scheduler.\n" in text.out
+
+
+def test_the_doctor_is_not_stopped_by_what_is_away(terminal: Terminal) -> None:
+    without_redis = json.loads(terminal("doctor", "--json", REDIS_URL=f"redis://{NOWHERE}/0").out)
+    assert {check["name"]: check["ok"] for check in without_redis["checks"][:2]} == {"database": True, "redis": False}
+    done = terminal("doctor", "--json", DATABASE_URL=f"postgresql://engine@{NOWHERE}/engine")
+    without_database = json.loads(done.out)
+    assert done.code == 1
+    database = without_database["checks"][0]
+    assert (database["name"], database["ok"]) == ("database", False)
+    assert "Is it running" in database["remedy"]
+
+
+def test_the_doctor_names_what_needs_a_person_and_says_what_to_do(terminal: Terminal, shared_database_url: str) -> None:
+    ((account_id,),) = rows(shared_database_url, "SELECT id FROM accounts WHERE name = 'Main'")
+    with psycopg.connect(shared_database_url, autocommit=True) as connection:
+        connection.execute(
+            "UPDATE accounts SET status = 'deactivated', status_reason = '190: expired' WHERE name = 'Main'"
+        )
+    shown = {check["name"]: check for check in json.loads(terminal("doctor", "--json").out)["checks"]}
+    with psycopg.connect(shared_database_url, autocommit=True) as connection:
+        connection.execute("UPDATE accounts SET status = 'active', status_reason = NULL WHERE name = 'Main'")
+    assert shown["deactivated accounts"] == {
+        "name": "deactivated accounts",
+        "ok": False,
+        "detail": f"{account_id} “Main”: 190: expired",
+        "remedy": "Cure the cause at the provider, then: campaign-engine account reactivate ID.",
+    }
+    assert {"account warnings", "accounts without a webhook", "campaigns waiting for a person"} <= set(shown)
+    assert shown["unknown messages"]["detail"] == "0, 0 for longer than UNKNOWN_GRACE_S"
