@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Row, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import Session
 from sqlalchemy.types import BigInteger, DateTime, Text
 
@@ -385,6 +386,15 @@ def why_unsuited(session: Session, account_ids: Collection[int], content: Mappin
     return next(iter(said), None) if all(said) else None
 
 
+def reread(session: Session, campaign: Campaign, *, locked: bool = False) -> None:
+    """Take a campaign's row as it is now, locked if wanted; NotFound when somebody has deleted it meanwhile."""
+    campaign_id = campaign.id
+    try:
+        session.refresh(campaign, with_for_update=locked)
+    except InvalidRequestError as error:
+        raise NotFound("campaign", campaign_id) from error
+
+
 def _move(session: Session, campaign: Campaign, verb: str, **values: Any) -> None:
     """Make a transition by guarded UPDATE; whoever comes second is refused."""
     starts_from, leads_to = CAMPAIGN_TRANSITIONS[verb]
@@ -397,7 +407,7 @@ def _move(session: Session, campaign: Campaign, verb: str, **values: Any) -> Non
         ).bindparams(bindparam("from_statuses", type_=ARRAY(Text))),
         {"id": campaign.id, "to_status": leads_to, "from_statuses": list(starts_from), **values},
     )
-    session.refresh(campaign)
+    reread(session, campaign)
     if not result.rowcount:  # type: ignore[attr-defined]
         raise TransitionNotAllowed(
             kind="campaign", verb=verb, status=campaign.status, code=f"campaign_{campaign.status}"

@@ -111,7 +111,7 @@ def update(
         # Before the campaign is locked: whoever sends locks its rows first, and then counts them.
         _free_waiting(session, campaign)
     # Locked, so that it cannot start while its audience is being replaced.
-    session.refresh(campaign, with_for_update=True)
+    campaigns.reread(session, campaign, locked=True)
     if campaign.status not in (
         CampaignStatus.DRAFT,
         CampaignStatus.SCHEDULED,

@@ -1,6 +1,6 @@
 """Drafts: every value is checked before it is stored."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -12,17 +12,11 @@ from campaign_engine.errors import InvalidInput, NotFound, TransitionNotAllowed
 from campaign_engine.models import Campaign
 from campaign_engine.rules.states import CampaignStatus
 from campaign_engine.services import campaigns, drafts
-from cli.embedded.postgres import EmbeddedPostgres
 from tests import factories
-from tests.campaign_engine import numbered
-from tests.campaign_engine.cloned import cloned
+from tests.campaign_engine import cloned, numbered
 from tests.campaign_engine.numbered import NOW
 
-
-@pytest.fixture(scope="module")
-def database_url(_postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
-    with cloned(_postgres, migrated_template) as url:
-        yield url
+database_url = cloned.database_url
 
 
 def _draft(session: Session, *, senders: int = 1, **values: Any) -> Campaign:
@@ -97,6 +91,17 @@ def test_only_what_never_started_can_be_deleted(session: Session) -> None:
     assert session.scalars(text("SELECT id FROM campaigns")).all() == [running.id]
     with pytest.raises(NotFound):
         drafts.delete_draft(session, campaign, now=NOW)
+
+
+def test_what_was_deleted_meanwhile_is_not_found(session: Session, other_session: Callable[[], Session]) -> None:
+    campaign = _draft(session)
+    session.commit()
+    elsewhere = other_session()
+    seen = elsewhere.get_one(Campaign, campaign.id)
+    drafts.delete_draft(session, campaign, now=NOW)
+    session.commit()
+    with pytest.raises(NotFound):
+        _update(elsewhere, seen, name="Summer")
 
 
 def test_weights_name_accounts_of_the_campaign_and_the_others_get_one(session: Session) -> None:
