@@ -11,16 +11,6 @@ from tests import factories
 from tests.campaign_engine import numbered
 
 
-@pytest.fixture
-def company(session: Session) -> Company:
-    return factories.company(session)
-
-
-@pytest.fixture
-def owner(session: Session, company: Company) -> User:
-    return factories.user(session, company)
-
-
 def _standing(session: Session, made: Campaign) -> tuple[str, str | None]:
     session.refresh(made)
     return made.status, made.status_code

@@ -1,7 +1,6 @@
 """What providers tell of accounts and templates: obeyed for those it speaks of, told to people, harmless otherwise."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,19 +13,14 @@ from campaign_engine.models import Account, AuditEntry, Campaign, Company, Notif
 from campaign_engine.models.template import UNSENDABLE
 from campaign_engine.providers.base import Notice, NoticeKind
 from campaign_engine.services import deliveries, notices
-from cli.embedded.postgres import EmbeddedPostgres
 from tests import factories
-from tests.campaign_engine import numbered
-from tests.campaign_engine.cloned import cloned
+from tests.campaign_engine import cloned, numbered
 from tests.campaign_engine.numbered import NOW
 
 PROVIDERS = providers.build(Config())
 
 
-@pytest.fixture(scope="module")
-def database_url(_postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
-    with cloned(_postgres, migrated_template) as url:
-        yield url
+database_url = cloned.database_url
 
 
 @pytest.fixture

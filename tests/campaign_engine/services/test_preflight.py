@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,29 +13,14 @@ from campaign_engine.config import Config
 from campaign_engine.errors import TransitionNotAllowed
 from campaign_engine.models import Account, Campaign, Company, OptOut, Template, User
 from campaign_engine.services import campaigns, contacts, preflight, preparing
-from cli.embedded.postgres import EmbeddedPostgres
 from tests import factories
-from tests.campaign_engine import numbered
-from tests.campaign_engine.cloned import cloned
+from tests.campaign_engine import cloned, numbered
 from tests.campaign_engine.numbered import NOW
 
 CONFIG = Config()
 
 
-@pytest.fixture(scope="module")
-def database_url(_postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
-    with cloned(_postgres, migrated_template) as url:
-        yield url
-
-
-@pytest.fixture
-def company(session: Session) -> Company:
-    return factories.company(session)
-
-
-@pytest.fixture
-def owner(session: Session, company: Company) -> User:
-    return factories.user(session, company)
+database_url = cloned.database_url
 
 
 @pytest.fixture

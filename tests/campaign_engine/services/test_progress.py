@@ -1,7 +1,6 @@
 """Progress: the shape of the contract, at what rate, until when, and why it waits."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,31 +16,15 @@ from campaign_engine.db import db
 from campaign_engine.models import Account, Campaign, Company, User
 from campaign_engine.services import campaigns, limits, preparing, progress
 from campaign_engine.services.progress import Wait
-from cli.embedded.postgres import EmbeddedPostgres
 from ratelimit import Limiter
 from ratelimit.decision import to_us
-from tests import factories
-from tests.campaign_engine import numbered
-from tests.campaign_engine.cloned import cloned
+from tests.campaign_engine import cloned, numbered
 from tests.campaign_engine.numbered import NOW
 
 CONFIG = Config()  # 20 a minute for an account, 100 for the campaigns of a user
 
 
-@pytest.fixture(scope="module")
-def database_url(_postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
-    with cloned(_postgres, migrated_template) as url:
-        yield url
-
-
-@pytest.fixture
-def company(session: Session) -> Company:
-    return factories.company(session)
-
-
-@pytest.fixture
-def owner(session: Session, company: Company) -> User:
-    return factories.user(session, company)
+database_url = cloned.database_url
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,19 +18,14 @@ from campaign_engine.errors import NotFound, TransitionNotAllowed
 from campaign_engine.models import Account, AuditEntry, Campaign, Company, Notification, OptOut, Reply, User
 from campaign_engine.providers.base import Accepted, Inbound
 from campaign_engine.services import campaigns, deliveries, opt_outs, replies, screening, sending, settling
-from cli.embedded.postgres import EmbeddedPostgres
 from tests import factories
-from tests.campaign_engine import numbered
-from tests.campaign_engine.cloned import cloned
+from tests.campaign_engine import cloned, numbered
 from tests.campaign_engine.numbered import NOW
 
 PROVIDERS = providers.build(Config())
 
 
-@pytest.fixture(scope="module")
-def database_url(_postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
-    with cloned(_postgres, migrated_template) as url:
-        yield url
+database_url = cloned.database_url
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """What becomes of a scheduled campaign when its time has come: started, held with the reason, or missed."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,10 +13,8 @@ from campaign_engine.models import Campaign, Company, Template
 from campaign_engine.models.template import UNSENDABLE
 from campaign_engine.rules.states import CampaignStatus
 from campaign_engine.services import campaigns, notifications, schedules, series
-from cli.embedded.postgres import EmbeddedPostgres
 from tests import factories
-from tests.campaign_engine import numbered
-from tests.campaign_engine.cloned import cloned
+from tests.campaign_engine import cloned, numbered
 from tests.campaign_engine.numbered import NOW
 
 CONFIG = factories.config(database_url="postgresql://nowhere/x", redis_url="redis://nowhere/0", START_LATE_S="600")
@@ -24,10 +22,7 @@ AT = NOW + timedelta(hours=2)
 """11:00 in São Paulo."""
 
 
-@pytest.fixture(scope="module")
-def database_url(_postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
-    with cloned(_postgres, migrated_template) as url:
-        yield url
+database_url = cloned.database_url
 
 
 def _scheduled(session: Session, **values: Any) -> Campaign:

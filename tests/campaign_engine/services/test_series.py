@@ -1,7 +1,7 @@
 """A recurring campaign: each occurrence hands the series on to the next when it starts."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,19 +14,14 @@ from campaign_engine.errors import InvalidInput, TransitionNotAllowed
 from campaign_engine.models import Campaign
 from campaign_engine.rules.states import CampaignStatus
 from campaign_engine.services import campaigns, drafts, series
-from cli.embedded.postgres import EmbeddedPostgres
 from tests import factories
-from tests.campaign_engine import numbered
-from tests.campaign_engine.cloned import cloned
+from tests.campaign_engine import cloned, numbered
 from tests.campaign_engine.numbered import NOW
 
 DAILY = {"every": "day", "time": "09:00"}  # NOW is 9 o'clock in São Paulo
 
 
-@pytest.fixture(scope="module")
-def database_url(_postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
-    with cloned(_postgres, migrated_template) as url:
-        yield url
+database_url = cloned.database_url
 
 
 def nine(day: int) -> datetime:
