@@ -31,8 +31,8 @@ from jobs import confirming, waking
 from jobs.journal import Journal
 from jobs.runtime import Runtime, runtime
 from jobs.sending import Pipeline, Sent
-from jobs.settling import Settler, stops_the_account
-from ratelimit import Decision, Limit, LimiterUnavailable
+from jobs.settling import Settler, others_would_meet
+from ratelimit import Decision, Limit, LimiterUnavailable, Usage
 
 log = get_logger(__name__)
 
@@ -57,8 +57,16 @@ LIMITER_PAUSE_S = 2.0
 """How long a lane rests while the limiter's Redis is away."""
 
 
+SHORTEST_WAIT_S = 0.03
+"""How long a turn with calls in flight waits for a limit at least: at a high rate many rows then go in one statement.
+What is late by this, the limit's margin lets catch up.
+"""
+
+LATELY = timedelta(seconds=1)
+
 _REASON_OF_LIMIT = {
     limits.ACCOUNT_LIMIT: WaitReason.ACCOUNT_LIMIT,
+    limits.SLOWED_LIMIT: WaitReason.COOL_DOWN,
     limits.WARM_UP_LIMIT: WaitReason.WARM_UP,
     limits.PORTFOLIO_LIMIT: WaitReason.DAILY_RECIPIENTS,
 }
@@ -124,6 +132,10 @@ class Deferral:
         )
 
 
+_LIMITS = frozenset({*_REASON_OF_LIMIT.values(), WaitReason.USER_LIMIT})
+"""Waits that are over at their time, whatever the calls in flight are answered."""
+
+
 @dataclass(slots=True)
 class Blocked:
     """What has been found blocked in this turn, and until when, so that it is not asked for again."""
@@ -131,6 +143,12 @@ class Blocked:
     account: datetime | None = None
     account_reason: WaitReason = WaitReason.ACCOUNT_LIMIT
     owners: dict[int, datetime] = field(default_factory=dict)
+
+    def by_a_limit(self) -> bool:
+        """Whether a limit has stopped this turn a moment ago, and so will again."""
+        lately = utc_now() - LATELY
+        of_account = self.account if self.account_reason in _LIMITS else None
+        return any(until is not None and until > lately for until in (of_account, *self.owners.values()))
 
 
 class Turn:
@@ -166,17 +184,26 @@ class Turn:
         return again
 
     def _send_while_possible(self) -> Deferral | None:
-        """Keep calls in flight while there is something to send; what stops us is decided anew after each answer."""
+        """Keep calls in flight while there is something to send; what stops us is decided anew after each answer, and
+        when a limit lets the next one through.
+        """
         while True:
-            if self._pipeline is not None and not self._pipeline.has_room:
+            if self._pipeline is not None and not self._has_room(self._pipeline):
                 self._settle(self._pipeline.take())
                 continue
             plan = self._plan()
             stopped = self._feed(plan) if plan is not None else None
             if self._pipeline is not None and self._pipeline.in_hand:
-                self._settle(self._pipeline.take())
+                if plan is not None and stopped is None and self._blocked.by_a_limit() and not _one_by_one(plan):
+                    continue  # More may go before the first answer; the limits say when.
+                if known := self._pipeline.take(within_s=_until_the_limit(stopped)):
+                    self._settle(known)
             elif plan is None or isinstance(stopped, Deferral):
                 return stopped
+
+    def _has_room(self, pipeline: Pipeline) -> bool:
+        """Whether another claim is worth its statements; where a limit decides, any is."""
+        return pipeline.room > 0 if self._blocked.by_a_limit() else pipeline.has_room
 
     def _plan(self) -> Plan | None:
         """Return what can be sent, or None when there is nothing (more) or the lane is somebody else's."""
@@ -217,7 +244,9 @@ class Turn:
             return None
         choice = self._choose(plan, now)
         if isinstance(choice, Deferral):
-            return choice
+            # Who is to stop at closing time is looked at then, whatever else is waited for.
+            closings = [at for candidate in plan.candidates if (at := candidate.stops_at(now)) is not None]
+            return replace(choice, until=min([choice.until, *closings]))
         if self._is_over():
             return Deferral(WaitReason.TURN_OVER, now, [item.campaign_id for item in plan.candidates])
         try:
@@ -379,10 +408,17 @@ class Turn:
         *of_account, of_owner = decision.usage[len(own) :]
         for usage in of_account:
             if usage.next_at is not None:
-                self._block_account(usage.next_at, _REASON_OF_LIMIT[usage.limit.name])
+                self._block_account(self._look_again_at(plan, usage), _REASON_OF_LIMIT[usage.limit.name])
         if of_owner.next_at is not None:
             self._blocked.owners[owner_id] = of_owner.next_at
         return decision
+
+    def _look_again_at(self, plan: Plan, usage: Usage) -> datetime:
+        """Return when a limit lets the next one through, or a slowed one gives way to a quicker one."""
+        assert usage.next_at is not None  # noqa: S101 - it blocks
+        throttled = Throttle(plan.account.throttle_step, plan.account.throttled_at)
+        recovers_at = throttled.recovers_at(utc_now()) if usage.limit.name == limits.SLOWED_LIMIT else None
+        return usage.next_at if recovers_at is None else min(usage.next_at, recovers_at)
 
     def _block_account(self, until: datetime, reason: WaitReason) -> None:
         if self._blocked.account is None or until > self._blocked.account:
@@ -397,7 +433,7 @@ class Turn:
     def _settle(self, sent: list[Sent]) -> None:
         """Write what became of the rows, and do what it means for the account and its campaigns."""
         assert self._pipeline is not None and self._latest is not None  # noqa: S101 - something was in hand
-        if any(stops_the_account(each.outcome) for each in sent):
+        if any(others_would_meet(each.outcome) for each in sent):
             # The next ones would fail like these. Those that have not begun go back, untried.
             sent += self._pipeline.recall()
             self._plan_is_stale = True
@@ -405,6 +441,18 @@ class Turn:
         self._journal.settled({each.row.message_id for each in sent})
         if self._pipeline.fault is not None:
             raise self._pipeline.fault
+
+
+def _one_by_one(plan: Plan) -> bool:
+    """Whether the answer to each message is waited for before the next one is claimed."""
+    return plan.account.on_probation or any(candidate.pacing.account_is_paced for candidate in plan.candidates)
+
+
+def _until_the_limit(stopped: Deferral | None) -> float | None:
+    """Return for how many seconds answers may be waited for; None: as long as it takes."""
+    if stopped is None or stopped.reason not in _LIMITS:
+        return None
+    return max(SHORTEST_WAIT_S, (stopped.until - utc_now()).total_seconds())
 
 
 def _why_paced(plan: Plan, now: datetime) -> WaitReason:

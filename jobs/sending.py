@@ -125,28 +125,32 @@ class Pipeline:
             self._call_count += 1
             self._threads.make(_Call(row, content, leaving, self._provider, self._sender, self._ended))
 
-    def take(self) -> list[Sent]:
-        """Wait until something is known of a row, gather for a moment, and return all that is known.
+    def take(self, *, within_s: float | None = None) -> list[Sent]:
+        """Wait until something is known of a row, gather for a moment, and return all that is known; after `within_s`
+        seconds what is known by then, which may be nothing.
 
         When the process is to end no further call begins: what waits is recalled.
         """
         taken, self._without_call = self._without_call, []
-        gather_until = 0.0
+        ends_at = math.inf if within_s is None else time.monotonic() + within_s
+        if taken:
+            ends_at = 0.0
         while self._call_count:
             if not taken and self._stopping.is_set() and (taken := self.recall()):
                 break
-            wait_s = max(0.0, gather_until - time.monotonic()) if taken else STOP_LOOK_S
+            left_s = ends_at - time.monotonic()
             try:
-                call, outcome = self._ended.get(timeout=wait_s)
+                call, outcome = self._ended.get(timeout=max(0.0, left_s if taken else min(left_s, STOP_LOOK_S)))
             except Empty:
-                if taken:
+                if taken or time.monotonic() >= ends_at:
                     break
                 continue
             if not taken:
-                gather_until = time.monotonic() + GATHER_S
+                ends_at = min(ends_at, time.monotonic() + GATHER_S)
             self._call_count -= 1
             taken.append(self._fate_of(call.row, outcome))
-        self._look_ahead(len(taken))
+        if taken:
+            self._look_ahead(len(taken))
         return taken
 
     def _look_ahead(self, answered: int) -> None:

@@ -163,7 +163,7 @@ class Settler:
         log.warning("account.throttled", code=complaints[0].code, rest_s=rest_s, rate_halved=throttled.step)
         # The bucket is empty when the rest is over: one message, then the plain rate.
         with suppress(LimiterUnavailable, CapabilityMissing):
-            limit = limits.of_account(plan.account, plan.company, self._current.config, now=now)
+            limit = limits.of_account(plan.account, plan.company, self._current.config)
             self._current.limiter(plan.company.id).penalize(limit, until=now + timedelta(seconds=rest_s))
         return rest_s
 
@@ -189,11 +189,14 @@ class Settler:
         return failures
 
 
-def stops_the_account(outcome: Outcome | None) -> bool:
-    """Whether the next message from the same account would meet the same."""
+def others_would_meet(outcome: Outcome | None) -> bool:
+    """Whether the next messages, from the same account or of the same campaign, would meet the same."""
     if isinstance(outcome, NotSent):
         return True
-    return isinstance(outcome, Refused) and outcome.failure.error_class in (ErrorClass.THROTTLED, ErrorClass.ACCOUNT)
+    return isinstance(outcome, Refused) and outcome.failure.error_class in _OF_MORE_THAN_ONE
+
+
+_OF_MORE_THAN_ONE = (ErrorClass.THROTTLED, ErrorClass.ACCOUNT, ErrorClass.CAMPAIGN)
 
 
 def _aliases(sent: Iterable[Sent]) -> dict[int, str]:

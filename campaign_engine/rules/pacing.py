@@ -23,7 +23,8 @@ class Pacing:
     @property
     def account_is_paced(self) -> bool:
         """Whether the account itself waits between messages."""
-        return self.message_interval_s > 0 or (self.longer_interval_after > 0 and self.greater_interval_s > 0)
+        has_long_pauses = self.longer_interval_after > 0 and self.greater_interval_s > 0
+        return self.message_interval_s > 0 or has_long_pauses or self.jitter_s > 0
 
     @property
     def one_at_a_time(self) -> bool:

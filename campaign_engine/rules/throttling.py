@@ -30,6 +30,12 @@ class Throttle:
             return 0
         return max(0, self.step - int((now - self.since) / RECOVERY))
 
+    def recovers_at(self, now: datetime) -> datetime | None:
+        """Return when the rate comes back by a step, or None when it is not slowed."""
+        if self.since is None or self.step_at(now) == 0:
+            return None
+        return self.since + RECOVERY * (self.step - self.step_at(now) + 1)
+
     def after_complaint(self, now: datetime) -> "Throttle":
         """Return the throttle after one more complaint of the provider."""
         return Throttle(step=min(self.step_at(now) + 1, MAX_STEP), since=now)
@@ -42,5 +48,5 @@ class Throttle:
 
 
 def slowed(rate: Rate, step: int) -> Rate:
-    """Return `rate` halved `step` times: as many in a longer period, which keeps the promise of the rate as well."""
-    return Rate(count=rate.count, period_us=rate.period_us << step) if step else rate
+    """Return `rate` halved `step` times."""
+    return Rate(count=rate.count, period_us=rate.period_us << step)

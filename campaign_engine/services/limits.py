@@ -20,6 +20,7 @@ from ratelimit import Limit, Rate
 MARGIN = 0.005
 
 ACCOUNT_LIMIT = "whatsapp account"
+SLOWED_LIMIT = "whatsapp account, slowed"
 OWNER_LIMIT = "campaigns of the user"
 RETRY_LIMIT = "retries of the message"
 WARM_UP_LIMIT = "warm-up of the number"
@@ -60,7 +61,7 @@ def of_send(account: Account, owner_id: int, company: Company, config: Config, *
 
     The owner's comes last; all others bind the account. Changes of any of them take effect at the next call.
     """
-    found = [of_account(account, company, config, now=now)]
+    found = of_call(account, company, config, now=now)
     if account.warm_up is not None:
         found += _of_warm_up(account, account.warm_up, now)
     if account.daily_recipient_limit is not None:
@@ -68,11 +69,26 @@ def of_send(account: Account, owner_id: int, company: Company, config: Config, *
     return [*found, of_owner(owner_id, company, config)]
 
 
-def of_account(account: Account, company: Company, config: Config, *, now: datetime) -> Limit:
-    """Return the limit of a WhatsApp account; slowed down for a while after its provider complained."""
-    rate = account_rate(account, company, config)
+def of_call(account: Account, company: Company, config: Config, *, now: datetime) -> list[Limit]:
+    """Return the limits of whatever leaves from a WhatsApp account: its own, and a slower one for a while after its
+    provider complained.
+
+    The slower one is a limit beside the other, not another rate of the same: of a rate that was lowered all must be
+    taken for used, and of 100 an hour that is a silence of an hour.
+    """
     step = Throttle(account.throttle_step, account.throttled_at).step_at(now)
-    return _by_strategy(ACCOUNT_LIMIT, f"account:{account.id}", slowed(rate, step), account.burst, config)
+    own = of_account(account, company, config)
+    if not step:
+        return [own]
+    rate = slowed(account_rate(account, company, config), step)
+    return [own, _limit(SLOWED_LIMIT, f"slowed:{account.id}:{step}", rate, 1, "token-bucket", MARGIN)]
+
+
+def of_account(account: Account, company: Company, config: Config) -> Limit:
+    """Return the limit of a WhatsApp account."""
+    return _by_strategy(
+        ACCOUNT_LIMIT, f"account:{account.id}", account_rate(account, company, config), account.burst, config
+    )
 
 
 def of_owner(owner_id: int, company: Company, config: Config) -> Limit:
@@ -89,8 +105,8 @@ def _limit(name: str, key: str, rate: Rate, burst: int, kind: str, margin: float
 def _by_strategy(name: str, key: str, rate: Rate, burst: int, config: Config) -> Limit:
     too_long_a_log = config.rate_limit_strategy == "window" and rate.count > LONGEST_WINDOW
     if config.rate_limit_strategy == "token-bucket" or too_long_a_log:
-        # The rate may have been lowered since the burst was chosen, by the company or by a complaint of the provider;
-        # a limit that cannot be made would stop the account.
+        # The rate may have been lowered since the burst was chosen, by the company; a limit that cannot be made would
+        # stop the account.
         return _limit(name, key, rate, min(burst, rate.count), "token-bucket", MARGIN)
     return _limit(name, key, rate, 1, config.rate_limit_strategy, 0.0)
 

@@ -62,14 +62,18 @@ class Candidate:
     def ready(self, now: datetime) -> tuple[datetime, WaitReason | None]:
         """Return the earliest time at which it can use the account, and what it waits for until then.
 
-        `now` and None when it can already. Hours that never open are looked at again in a day.
+        `now` and None when it can already. Hours that never open are looked at again in a day. One that is to stop at
+        closing time waits no longer than until then.
         """
         at, reason = now, None
+        closes_at = self.stops_at(now)
         if not self.fresh and self.first_due is not None and self.first_due.at > now:
             at = self.first_due.at
             reason = waiting.of_row(self.first_due.phone, attempts=self.first_due.attempts, hours=self.hours, now=now)
         if self.delayed_until is not None and self.delayed_until > at:
             at, reason = self.delayed_until, WaitReason.CAMPAIGN_DELAY
+        if closes_at is not None and at >= closes_at:
+            return closes_at, reason
         if self.hours is not None and not self.hours.per_recipient:
             opens_at = self.hours.opens_at(at) or at + timedelta(days=1)
             if opens_at > at:
@@ -81,6 +85,10 @@ class Candidate:
         return (
             self.hours is not None and self.hours.stops_at_close and self.begun and self.hours.open_until(now) is None
         )
+
+    def stops_at(self, now: datetime) -> datetime | None:
+        """Return when its hours close and it is to stop, if it has begun by then; None when they are closed already."""
+        return self.hours.open_until(now) if self.hours is not None and self.hours.stops_at_close else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import redis as redis_package
@@ -19,6 +20,7 @@ from campaign_engine.db import transaction
 from campaign_engine.models import Account, Campaign, Company
 from campaign_engine.providers.base import Outcome, Outgoing, Sender
 from campaign_engine.providers.cloud_api import CloudApi
+from campaign_engine.rules.throttling import RECOVERY
 from campaign_engine.rules.waiting import WaitReason
 from campaign_engine.rules.working_hours import WEEKDAYS
 from campaign_engine.services import campaigns, limits, progress, sending
@@ -206,8 +208,9 @@ def test_a_throttled_account_rests_comes_back_at_half_its_rate_and_burns_no_atte
         assert account.throttle_step == 1
         assert account.paced_until is not None
         assert account.paced_until > utc_now() + timedelta(seconds=8)
-        limit = limits.of_account(account, session.get_one(Company, account.company_id), current.config, now=utc_now())
-        assert limit.rate == Rate.parse("20/2 minutes")
+        company = session.get_one(Company, account.company_id)
+        limit, slowed = limits.of_call(account, company, current.config, now=utc_now())
+        assert (limit.rate, slowed.rate) == (Rate.parse("20/minute"), Rate.parse("20/2 minutes"))
         # The rest is over: the bucket is empty, so one message may go, and the next one at the slow rate.
         session.execute(text("UPDATE accounts SET paced_until = NULL"))
     wait = waking.waits_of(current.redis, [account_id])[account_id]
@@ -220,6 +223,54 @@ def test_a_throttled_account_rests_comes_back_at_half_its_rate_and_burns_no_atte
     at = _next_turn(current, account_id)
     assert at is not None
     assert 5.5 < at - received(ledger)[0]["received_at"] < 6.6, "one each 6 s instead of one each 3 s"
+    assert waking.waits_of(current.redis, [account_id])[account_id].reason == WaitReason.COOL_DOWN
+
+
+def test_a_complaint_is_not_a_silence_of_a_whole_period(current: Runtime, ledger: Simulator) -> None:
+    account_id, _ = lane(ledger, count=6, rate_limit="100/hour", burst=50, max_in_flight=1)
+    ledger.behave(refuse_next=1, refuse_next_code=130429)
+    lanes.run_turn(account_id)
+    with transaction() as session:
+        account = session.get_one(Account, account_id, populate_existing=True)
+        session.execute(text("UPDATE accounts SET paced_until = NULL"))
+        # The rest is over.
+        limit = limits.of_account(account, session.get_one(Company, account.company_id), current.config)
+    current.limiter(account.company_id).clear(limit)
+    before = len(received(ledger))  # the call after the refused one had begun
+    lanes.run_turn(account_id)
+    assert len(received(ledger)) == before + 1
+    wait = waking.waits_of(current.redis, [account_id])[account_id]
+    # 100 in two hours are one each 72 s; a quarter of that fits into the margin of a limit that was not used yet.
+    assert 50 < (wait.until - utc_now()).total_seconds() < 73
+
+
+def test_an_account_that_was_slowed_is_looked_at_when_its_rate_comes_back(current: Runtime, ledger: Simulator) -> None:
+    account_id, _ = lane(ledger, count=6, rate_limit="2/hour", burst=2)
+    back_in_s = 40
+    with transaction() as session:
+        session.execute(
+            text("UPDATE accounts SET throttle_step = 1, throttled_at = :at"),
+            {"at": utc_now() - RECOVERY + timedelta(seconds=back_in_s)},
+        )
+    lanes.run_turn(account_id)
+    assert len(received(ledger)) == 1
+    at = _next_turn(current, account_id)
+    assert at is not None
+    assert back_in_s - 5 < at - utc_now().timestamp() <= back_in_s
+
+
+@pytest.mark.parametrize("answers_in_ms", [400, 1200])
+def test_a_limit_is_used_although_answers_take_longer_than_its_interval(
+    current: Runtime, ledger: Simulator, answers_in_ms: int
+) -> None:
+    account_id, _ = lane(ledger, count=24, rate_limit="600/minute", burst=1, max_in_flight=16)
+    ledger.behave(latency_ms=answers_in_ms)
+    lanes.run_turn(account_id)
+    ledger.behave(latency_ms=5)
+    arrivals = [entry["received_at"] for entry in received(ledger)]
+    assert len(arrivals) == 24
+    assert arrivals[-1] - arrivals[0] < 2.3 * 1.2, "ten a second"
+    assert min(later - first for first, later in zip(arrivals, arrivals[10:], strict=False)) > 0.7
 
 
 def test_many_refusals_of_calls_in_flight_are_one_complaint(current: Runtime, ledger: Simulator) -> None:
@@ -457,6 +508,42 @@ def test_a_campaign_that_is_to_stop_at_closing_time_pauses_with_the_reason(curre
         assert campaign.status == "paused"
         assert campaign.status_reason is not None
         assert "working hours are over" in campaign.status_reason
+
+
+@pytest.mark.parametrize(
+    ("rate", "pacing", "reason"),
+    [
+        ("1/hour", '{"message_delay_s": 0}', WaitReason.ACCOUNT_LIMIT),
+        ("60000/minute", '{"message_delay_s": 86399}', WaitReason.CAMPAIGN_DELAY),
+    ],
+)
+def test_whatever_it_waits_for_a_campaign_that_stops_at_closing_time_is_looked_at_then(
+    current: Runtime, ledger: Simulator, rate: str, pacing: str, reason: WaitReason
+) -> None:
+    account_id, _ = lane(ledger, count=4, rate_limit=rate, burst=1)
+    # By a clock on which it is about noon, so that midnight is far.
+    ahead = 12 - utc_now().hour
+    zone = ZoneInfo(f"Etc/GMT{-ahead:+d}" if ahead else "UTC")
+    local = utc_now().astimezone(zone)
+    closes = (local + timedelta(minutes=10)).replace(second=0, microsecond=0)
+    again = closes + timedelta(minutes=5)
+    hours = {
+        "windows": [
+            {"days": list(WEEKDAYS), "start": "00:00", "end": f"{closes:%H:%M}"},
+            {"days": list(WEEKDAYS), "start": f"{again:%H:%M}", "end": "23:00"},
+        ],
+        "timezone": zone.key,
+        "at_close": "stop",
+    }
+    with transaction() as session:
+        session.execute(
+            text("UPDATE campaigns SET working_hours = CAST(:hours AS jsonb), pacing = CAST(:pacing AS jsonb)"),
+            {"hours": json.dumps(hours), "pacing": pacing},
+        )
+    lanes.run_turn(account_id)
+    assert len(received(ledger)) == 1
+    assert _next_turn(current, account_id) == closes.timestamp()
+    assert waking.waits_of(current.redis, [account_id])[account_id].reason == reason
 
 
 def test_who_switched_our_marketing_off_is_not_written_to_again(current: Runtime, ledger: Simulator) -> None:

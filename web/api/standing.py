@@ -25,14 +25,19 @@ _WORKERS = "_workers"
 @rate_limits.arguments(PageQuery, location="query")
 @rate_limits.response(200, RateLimitPageSchema)
 def list_rate_limits(query: dict[str, Any]) -> Any:
-    """Show the limit of each account and, on the first page, that of the caller's campaigns."""
-    user, config = current_user(), runtime().config
+    """Show the limit of each account and, on the first page, that of the caller's campaigns.
+
+    An account that is slowed down after its provider said "too fast" has a second one.
+    """
+    user, config, now = current_user(), runtime().config, utc_now()
     with transaction() as session:
         (after_id,) = decode_cursor(query["cursor"], int) or (0,)
         found = accounts.of_company(session, user.company_id, after_id=after_id, limit=query["limit"] + 1)
     listed = page(found, limit=query["limit"], position=lambda account: [account.id])
     asked: list[tuple[Account | None, Limit]] = [
-        (account, limits.of_account(account, user.company, config, now=utc_now())) for account in listed["items"]
+        (account, limit)
+        for account in listed["items"]
+        for limit in limits.of_call(account, user.company, config, now=now)
     ]
     if not after_id:
         asked.insert(0, (None, limits.of_owner(user.id, user.company, config)))
