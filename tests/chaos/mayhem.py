@@ -63,7 +63,7 @@ class Mayhem:
     seed: int
     count: int
     pause_s: float
-    victims: tuple[str, ...] = ("worker", "worker", "worker", "pool", "scheduler", "redis", "postgres")
+    victims: tuple[str, ...] = ("worker", "worker", "worker", "pool", "scheduler", "web", "redis", "postgres")
     timeout_s: float = 240.0
     rounds: int = 1_000_000
     kills: dict[str, int] = field(default_factory=dict)
@@ -163,6 +163,9 @@ class Mayhem:
         elif victim == "scheduler":
             plant.kill("scheduler")
             plant.start("scheduler", "cli", "scheduler")
+        elif victim == "web":
+            plant.kill("web")
+            plant.start("web", "cli", "web")
         else:
             server: Any = redis if victim == "redis" else postgres
             server.kill()

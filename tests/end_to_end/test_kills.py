@@ -4,14 +4,14 @@ from pathlib import Path
 
 from tests.chaos.mayhem import Mayhem
 
-VICTIMS = ("worker", "pool", "scheduler", "redis", "postgres")
+VICTIMS = ("worker", "pool", "scheduler", "web", "redis", "postgres")
 
 
 def test_a_campaign_survives_a_kill_of_each_part(tmp_path: Path) -> None:
     verdict = Mayhem(
         folder=tmp_path,
         seed=3,
-        count=1_600,
+        count=2_400,
         pause_s=0.35,
         victims=VICTIMS,
         rounds=1,

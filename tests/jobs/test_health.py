@@ -180,3 +180,16 @@ def test_the_verification_warns_of_accounts_that_nothing_acknowledges(
     assert line["account_id"] == account_id
     assert (account(account_id).warning or "").startswith("Messages are accepted but no status has come since ")
     assert account(account_id).status == "active"
+
+
+def test_the_verification_waits_for_the_first_acknowledgement_before_it_warns(
+    current: Runtime, at_work: Callable[..., int]
+) -> None:
+    account_id = at_work("http://127.0.0.1:9")
+    since = utc_now() - timedelta(seconds=current.config.acknowledgement_s - 30)
+    with transaction() as session:
+        session.execute(
+            text("UPDATE accounts SET unacknowledged_since = :since WHERE id = :id"), {"since": since, "id": account_id}
+        )
+    scheduling.verify_campaigns()
+    assert account(account_id).warning is None

@@ -1,11 +1,14 @@
 """Starting, preparing, verifying: each job may run twice, at any time, in any order."""
 
+import io
 import math
 import uuid
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
 import redis as redis_package
 from rq import Queue
 from rq.job import Job
@@ -16,7 +19,7 @@ from campaign_engine.db import transaction
 from campaign_engine.models import Campaign
 from campaign_engine.rules.waiting import WaitReason
 from campaign_engine.rules.working_hours import WEEKDAYS
-from campaign_engine.services import sending
+from campaign_engine.services import campaigns, deliveries, imports, preparing, sending
 from jobs import enqueueing, lanes, queues, scheduling, start_times, waking
 from jobs.runtime import Runtime
 from jobs.scheduler import ExactScheduler
@@ -139,6 +142,27 @@ def test_starting_twice_prepares_once(current: Runtime) -> None:
         assert session.scalar(text("SELECT count(*) FROM messages")) == 3
 
 
+def test_a_deploy_interrupts_the_preparing_after_a_chunk_and_the_next_worker_goes_on(
+    current: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign_id, _ = _campaign(count=5)
+    monkeypatch.setattr(preparing, "prepare_chunk", partial(preparing.prepare_chunk, chunk=2))
+    with transaction() as session:
+        campaigns.start(session, session.get_one(Campaign, campaign_id), now=utc_now())
+    current.stopping.set()
+    scheduling.prepare_campaign(campaign_id)
+    current.stopping.clear()
+    assert _total(campaign_id) == 2
+    [job] = Queue(queues.CAMPAIGN_SCHEDULER, connection=current.redis).jobs
+    scheduling.prepare_campaign(*job.args)
+    assert _total(campaign_id) == 5
+
+
+def _total(campaign_id: int) -> int:
+    with transaction() as session:
+        return session.get_one(Campaign, campaign_id, populate_existing=True).total_count
+
+
 def test_a_lost_prepare_job_is_made_good(current: Runtime) -> None:
     campaign_id, _ = _campaign(scheduled_at=utc_now() - timedelta(seconds=1))
     scheduling.start_campaign(campaign_id)
@@ -193,6 +217,48 @@ def test_a_fresh_claim_is_never_taken_for_a_dead_one(current: Runtime) -> None:
     scheduling.verify_campaigns()
     with transaction() as session:
         assert session.scalar(text("SELECT count(*) FROM messages WHERE status = 'sending'")) == 1
+
+
+def test_the_verification_pauses_what_has_no_account_left_and_lets_it_go_on_with_one(current: Runtime) -> None:
+    campaign_id, account_id = _campaign(scheduled_at=utc_now() - timedelta(seconds=1))
+    scheduling.verify_campaigns()
+    for account_status, expected in (("deactivated", "paused"), ("active", "running")):
+        # As when a deactivation and a reactivation at the same moment have not seen each other.
+        with transaction() as session:
+            values = {"status": account_status, "id": account_id}
+            session.execute(text("UPDATE accounts SET status = :status WHERE id = :id"), values)
+        scheduling.verify_campaigns()
+        assert _status(campaign_id) == expected
+
+
+def test_the_verification_completes_what_nobody_has_completed(current: Runtime) -> None:
+    campaign_id, _ = _campaign(scheduled_at=utc_now() - timedelta(seconds=1))
+    scheduling.verify_campaigns()
+    with transaction() as session:
+        session.execute(text("UPDATE messages SET status = 'sent', accepted_at = now()"))
+    scheduling.verify_campaigns()
+    assert _status(campaign_id) == "completed"
+
+
+def test_the_verification_takes_up_webhooks_and_imports_whose_jobs_were_lost(current: Runtime) -> None:
+    with transaction() as session:
+        owner = factories.user(session, factories.company(session))
+        number = numbered.account(session, owner.company)
+        deliveries.store(session, provider="cloud_api", account_ids=[number.id], body=b"{}", now=utc_now())
+        imports.create(
+            session,
+            company_id=owner.company_id,
+            user_id=owner.id,
+            filename="people.csv",
+            stream=io.BytesIO(b"phone\n+5511987654321\n"),
+            list_name=None,
+            mapping=None,
+            default_region="BR",
+            max_bytes=1000,
+        )
+    for _ in range(2):
+        scheduling.verify_campaigns()
+    assert [_queued(current.redis, name) for name in (queues.DELIVERY_EVENTS, queues.CONTACT_SYNC)] == [1, 1]
 
 
 def test_one_waiting_job_is_enough_for_any_number_of_webhooks(current: Runtime) -> None:

@@ -65,7 +65,7 @@ def test_a_signed_webhook_is_stored_byte_by_byte_and_its_job_enqueued_once(
     app: Flask, account: Account, database: Callable[[], Any], redis_client: redis.Redis
 ) -> None:
     before = len(stored(database))
-    body = body_for(account, contacts=[{"profile": {"name": "João"}}]).replace(b'"sent"', b'  "sent"')
+    body = body_for(account, contacts=[{"profile": {"name": "João"}}]).replace(b'"sent"', b'  "sent"') + b"\n"
     for _ in range(3):
         answer = post(app, body, signature(body, secret_of(account)))
         assert (answer.status_code, answer.data) == (200, b"")

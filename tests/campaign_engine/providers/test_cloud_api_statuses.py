@@ -1,5 +1,6 @@
 """What Meta's webhooks say of our messages, and the signature that says who wrote them."""
 
+import hmac
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -189,3 +190,12 @@ def test_the_signature_covers_the_raw_bytes() -> None:
 def test_secrets_are_compared_whole() -> None:
     assert cloud_api.secrets_equal("segredo ã", "segredo ã")
     assert not cloud_api.secrets_equal("segredo", "segredo ")
+
+
+def test_secrets_and_signatures_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+    real = hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", lambda one, other: compared.append((one, other)) or real(one, other))
+    assert not cloud_api.signature_matches("secret", b"body", "sha256=00")
+    assert not cloud_api.secrets_equal("segredo", "x")
+    assert [other for _, other in compared] == [b"sha256=00", b"x"]

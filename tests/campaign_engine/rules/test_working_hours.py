@@ -192,3 +192,17 @@ def test_a_recipients_hours_are_those_of_every_zone_the_number_may_be_in(
 ) -> None:
     hours = working_hours.parse({**NINE_TO_SIX, "timezone": "recipient"}, default_zone="America/Manaus")
     assert hours.opens_in(zones, NOON) == opens
+
+
+@pytest.mark.parametrize(
+    ("named", "zone"),
+    [
+        ({}, "Asia/Tokyo"),
+        ({"timezone": "company"}, SAO_PAULO),
+        ({"timezone": "recipient"}, SAO_PAULO),
+        ({"timezone": "Europe/Lisbon"}, "Europe/Lisbon"),
+    ],
+)
+def test_a_campaigns_hours_go_by_its_own_clock_unless_they_say_whose(named: dict[str, str], zone: str) -> None:
+    value = {"windows": [{"days": ["mon"], "start": "08:00", "end": "12:00"}], **named}
+    assert working_hours.of_campaign(value, timezone="Asia/Tokyo", company_timezone=SAO_PAULO).zone.key == zone

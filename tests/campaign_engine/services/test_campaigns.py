@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
+from structlog.testing import capture_logs
 
 from campaign_engine.errors import InvalidInput, NotFound, OutsideHours, TransitionNotAllowed
 from campaign_engine.models import Campaign
@@ -49,6 +50,23 @@ def test_two_starts_at_once_start_once(session: Session, other_session: Callable
     for thread in threads:
         thread.join()
     assert sorted(results) == ["campaign_preparing", "started"]
+
+
+def test_the_log_tells_of_start_pause_and_end(session: Session) -> None:
+    campaign = _draft(session)
+    with capture_logs() as logged:
+        numbered.started(session, campaign)
+        campaigns.pause(session, campaign, reason="because", code="operator")
+        campaigns.resume(session, campaign, now=NOW)
+        session.execute(text("UPDATE messages SET status = 'failed'"))
+        campaigns.complete_finished(session, [campaign.id], now=NOW)
+    told = [line for line in logged if line["event"].startswith("campaign.")]
+    assert {line["campaign_id"] for line in told} == {campaign.id}
+    assert [line["event"] for line in told] == [
+        f"campaign.{verb}" for verb in ("started", "paused", "resumed", "finished")
+    ]
+    assert told[1]["reason"] == "because"
+    assert (told[3]["total"], told[3]["failed"]) == (3, 3)
 
 
 @pytest.mark.parametrize("status", CampaignStatus)

@@ -168,6 +168,14 @@ def test_of_a_business_account_nobody_belongs_to_those_are_meant_of_which_nothin
     assert (unknown.status, other.status) == ("deactivated", "active")
 
 
+def test_where_an_account_is_known_to_belong_to_it_nobody_else_is_meant(
+    session: Session, company: Company, number: Account
+) -> None:
+    unknown = numbered.account(session, company)
+    tell(session, "account_update", {"event": "ACCOUNT_DELETED"}, number, unknown)
+    assert (number.status, unknown.status) == ("deactivated", "active")
+
+
 def test_a_notice_that_names_a_number_is_about_that_number(session: Session, company: Company, number: Account) -> None:
     shown = numbered.account(session, company, health={"display_phone_number": "+1 555-078-3881"})
     value = {"event": "UPGRADE", "display_phone_number": "15550783881", "current_limit": "TIER_10K"}

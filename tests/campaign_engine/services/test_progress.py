@@ -602,3 +602,19 @@ def test_each_campaign_is_shown_with_its_own_numbers(session: Session, owner: Us
         ["N0", "N1", "N2"],
     ]
     assert {each["started_at"].tzinfo for each in shown} == {UTC}
+
+
+def entries_read(session: Session, campaign: Campaign) -> int:
+    """Return how many rows of messages and entries of their indexes the progress of a campaign takes."""
+    looked_at = text(
+        "SELECT sum(pg_stat_get_xact_tuples_returned(c.oid)) FROM pg_class c"
+        " LEFT JOIN pg_index i ON i.indexrelid = c.oid WHERE coalesce(i.indrelid, c.oid) = 'messages'::regclass"
+    )
+    before = session.scalar(looked_at)
+    read(session, campaign)
+    return int(session.scalar(looked_at) - before)
+
+
+def test_a_look_at_a_big_campaign_reads_a_few_of_its_rows(session: Session, owner: User, number: Account) -> None:
+    big = numbered.running(session, owner, accounts=[number], count=3000)
+    assert entries_read(session, big) < 20

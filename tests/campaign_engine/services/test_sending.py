@@ -211,6 +211,16 @@ def test_the_providers_retry_after_is_honoured() -> None:
     assert retry.next_attempt_at(1, now=NOW, retry_after_s=0.5) == NOW + timedelta(seconds=2)
 
 
+def test_a_refused_row_waits_for_what_the_provider_asks_and_for_a_webhook_that_may_come(
+    session: Session, number: Account, campaign: Campaign
+) -> None:
+    token, rows = _claim(session, number, campaign, 3)
+    for row, said in zip(rows, ({}, {"retry_after_s": 90.0}, {"may_have_left": True}), strict=True):
+        _settle(session, token, [row], _refused(ErrorClass.TEMPORARY, **said))
+    due = session.scalars(text("SELECT next_attempt_at FROM messages WHERE attempts = 1 ORDER BY position")).all()
+    assert [(at - LATER).total_seconds() for at in due] == [2, 90, retry.RECONCILE_S]
+
+
 def test_a_settlement_of_a_turn_that_lost_its_claim_changes_nothing(
     session: Session, number: Account, campaign: Campaign
 ) -> None:
