@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import click
 import requests
-from redis.exceptions import RedisError
+from redis.exceptions import BusyLoadingError, RedisError
 
 from campaign_engine import config as configuration
 from campaign_engine import logs, migrations
@@ -29,6 +29,7 @@ from jobs import connections
 
 SIMULATOR_PORT = 8800
 READY_TIMEOUT_S = 60.0
+LOADING_TIMEOUT_S = 60.0
 SHOWN_REFUSED = 12
 PATIENCE_S = 60.0
 """A campaign in which nothing moves for as long is not watched any more."""
@@ -54,7 +55,8 @@ def up(no_simulator: bool, no_demo: bool, port: int | None) -> None:
         installation = stack.enter_context(Installation(config.var_dir))
         supervisor = stack.enter_context(Supervisor(installation))
         config = _start_servers(config, installation, supervisor)
-        _require_redis(config)
+        if not _redis_answers(config, supervisor):
+            return
         _say("Bringing the database schema up to date")
         migrations.upgrade(config.database_url or "")
         simulator_url = None if no_simulator else _start_simulator(config, supervisor)
@@ -98,11 +100,29 @@ def _start_servers(config: Config, installation: Installation, supervisor: Super
     return _with_port(configuration.load(), config.web_port)
 
 
-def _require_redis(config: Config) -> None:
-    try:
-        connections.for_requests(config).ping()
-    except RedisError as error:
-        fail(f"Redis at REDIS_URL does not answer ({type(error).__name__}). Start it, or unset REDIS_URL.")
+def _redis_answers(config: Config, supervisor: Supervisor, *, patience_s: float = LOADING_TIMEOUT_S) -> bool:
+    """Return whether Redis answers: False when a stop was requested while it loaded its data, which is waited for.
+
+    Ends with exit code 1 where it is away, or loads for longer than `patience_s`.
+    """
+    connection = connections.for_requests(config)
+    give_up_at = time.monotonic() + patience_s
+    told = False
+    while not supervisor.stop_requested:
+        try:
+            connection.ping()
+        except BusyLoadingError:
+            if time.monotonic() >= give_up_at:
+                fail(f"Redis at REDIS_URL is still loading its data after {patience_s:.0f} s. Start again later.")
+            if not told:
+                _say("Waiting for Redis, which is loading its data")
+                told = True
+            supervisor.wait(0.1)
+        except RedisError as error:
+            fail(f"Redis at REDIS_URL does not answer ({type(error).__name__}). Start it, or unset REDIS_URL.")
+        else:
+            return True
+    return False
 
 
 def _start_simulator(config: Config, supervisor: Supervisor) -> str:

@@ -59,8 +59,9 @@ class EmbeddedRedis(EmbeddedServer):
         once = Retry(NoBackoff(), 0)
         client = redis.Redis(port=port, password=self._password(), socket_timeout=2, retry=once)
         try:
+            client.ping()  # refused while it loads its data; INFO is answered then too
             pid = client.info("server")["process_id"]
-        except redis.RedisError:  # not listening yet, or still loading its data
+        except redis.RedisError:  # not listening yet, or still loading
             return False
         finally:
             client.close()

@@ -4,7 +4,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -12,10 +12,14 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from cli.embedded import processes
+from cli.commands import up as up_command
+from cli.embedded import ports, processes
 from cli.embedded.errors import DataIncompatible, PortTaken, ServerMissing
 from cli.embedded.installation import Installation
 from cli.embedded.redis import EmbeddedRedis, find_program
+from cli.supervisor import Supervisor
+from jobs import connections
+from tests import factories
 
 Eventually = Callable[..., None]
 
@@ -80,6 +84,72 @@ def test_data_and_address_survive(server: EmbeddedRedis, end: Callable[[Embedded
     assert server.url == url
     with _client(server) as client:
         assert client.get("kept") == "7"
+
+
+def _write_slow_log(folder: Path, *, count: int) -> None:
+    """Leave a file that Redis reads a while, the key `kept` at its end; later versions take it into their folder."""
+    folder.mkdir(exist_ok=True)
+    slow = b"*3\r\n$4\r\nEVAL\r\n$19\r\nfor i=1,3000 do end\r\n$1\r\n0\r\n"
+    kept = b"*3\r\n$3\r\nSET\r\n$4\r\nkept\r\n$1\r\n7\r\n"
+    (folder / "appendonly.aof").write_bytes(slow * count + kept)
+
+
+@contextmanager
+def _loading(folder: Path, *, count: int) -> Iterator[str]:
+    """Yield the address of somebody's own Redis that has been seen loading its data."""
+    _write_slow_log(folder, count=count)
+    port = ports.any_free()
+    program = [find_program(), "--port", str(port), "--dir", folder, "--appendonly", "yes", "--save", ""]
+    with (
+        subprocess.Popen(program, stdout=subprocess.DEVNULL) as process,
+        redis.Redis(port=port, retry=Retry(NoBackoff(), 0)) as client,
+    ):
+        try:
+            while process.poll() is None:
+                with suppress(redis.ConnectionError):  # not listening yet
+                    assert client.info("persistence")["loading"] == 1, "it was too fast"
+                    break
+            yield f"redis://127.0.0.1:{port}/0"
+        finally:
+            process.kill()
+
+
+def test_it_has_started_when_it_has_read_all_its_data(installation: Installation) -> None:
+    server = EmbeddedRedis(installation)
+    _write_slow_log(server.data_dir, count=25_000)
+    server.start()
+    try:
+        with redis.Redis.from_url(server.url, retry=Retry(NoBackoff(), 0)) as client:
+            assert client.get("kept") == b"7"
+    finally:
+        server.kill()
+
+
+def test_a_redis_of_ones_own_that_loads_its_data_is_waited_for_unless_a_stop_is_requested(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (
+        Installation(tmp_path) as held,
+        Supervisor(held) as supervisor,
+        _loading(tmp_path / "data", count=100_000) as url,
+    ):
+        config = factories.config(database_url="postgresql://", redis_url=url)
+        with pytest.raises(SystemExit):
+            up_command._redis_answers(config, supervisor, patience_s=0)
+        assert "still loading its data after 0 s" in capsys.readouterr().err
+        assert up_command._redis_answers(config, supervisor)
+        assert capsys.readouterr().out.count("Waiting for Redis, which is loading its data") == 1
+        assert up_command._redis_answers(config, supervisor)
+        assert capsys.readouterr().out == ""
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert not up_command._redis_answers(config, supervisor)
+
+
+def test_a_worker_waits_for_a_redis_that_loads_its_data(tmp_path: Path) -> None:
+    with _loading(tmp_path / "data", count=50_000) as url:
+        config = factories.config(database_url="postgresql://", redis_url=url)
+        with connections.for_workers(config) as client, client.pipeline() as pipeline:
+            assert pipeline.get("kept").execute() == [b"7"]
 
 
 @pytest.mark.parametrize("tail", [b"*3\r\n$3\r\nSET\r\n$4\r\nlo", b"\0" * 4096, b"garbage\r\n"])
