@@ -12,6 +12,8 @@ from campaign_engine.models.base import Base, Identified, Timestamped
 class Reply(Identified, Timestamped, Base):
     """One inbound message, attributed to the message it answers where that can be known.
 
+    `phone_key` is the person's identity and `sender` the E.164 form of how the provider spelled it; null where it
+    spelled none or an alias of another identity.
     `intent` is what it means for further messages: `certain` (opted out at once), `likely` (held until a person
     decides), `resume` (wants them again), `none`. `decision` is that person's: `opted_out` or `dismissed`; without
     `decided_by` it became clear by itself, by what who wrote it did later or before.
@@ -26,6 +28,7 @@ class Reply(Identified, Timestamped, Base):
         Index("uq_replies_provider_message_id", "account_id", "provider_message_id", unique=True),
         Index("ix_replies_company", "company_id", "id"),
         Index("ix_replies_campaign", "campaign_id", "id"),
+        Index("ix_replies_person", "company_id", "phone_key", "id"),
         Index(
             "ix_replies_undecided",
             "company_id",
@@ -47,6 +50,7 @@ class Reply(Identified, Timestamped, Base):
     contact_id: Mapped[int | None] = mapped_column(ForeignKey("contacts.id", ondelete="SET NULL"), index=True)
     provider_message_id: Mapped[str]
     phone_key: Mapped[str]
+    sender: Mapped[str | None]
     kind: Mapped[str]
     text: Mapped[str | None]
     payload: Mapped[str | None]

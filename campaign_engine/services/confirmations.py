@@ -35,19 +35,23 @@ _OWE = text(
     "UPDATE replies SET confirm_until = received_at + :window WHERE id = ANY(:ids) RETURNING account_id"
 ).bindparams(bindparam("ids", type_=ARRAY(BigInteger)))
 
+_TO = "coalesce(p.phone, r.sender, '+' || r.phone_key)"
+
 # Not to who has changed the mind or hides the number, not from an account that may not send, and not where the company
 # wants none; any of this may change while the window is open.
-_OWED = """
+_OWED = f"""
     FROM replies r
     JOIN accounts a ON a.id = r.account_id AND a.status = 'active'
     JOIN companies c ON c.id = r.company_id AND c.settings ->> 'opt_out_confirmation' IS DISTINCT FROM 'false'
     JOIN opt_outs o ON o.company_id = r.company_id AND o.phone_key = r.phone_key AND o.kind = 'opted_out'
-    LEFT JOIN LATERAL (SELECT phone FROM contacts WHERE id = r.contact_id LIMIT 1) AS p ON true
-    WHERE r.confirm_until > :now AND coalesce(p.phone, '+' || r.phone_key) ~ '^[+][0-9]+$'
-"""
+    LEFT JOIN LATERAL (
+      SELECT phone FROM contacts WHERE company_id = r.company_id AND phone_key = r.phone_key LIMIT 1
+    ) AS p ON true
+    WHERE r.confirm_until > :now AND {_TO} ~ '^[+][0-9]+$'
+"""  # noqa: S608 - our own text
 _NEXT = text(
     f"""
-    SELECT r.id, r.text, r.phone_key, coalesce(p.phone, '+' || r.phone_key) AS phone {_OWED}
+    SELECT r.id, r.text, r.phone_key, {_TO} AS phone {_OWED}
       AND r.account_id = :account_id
     ORDER BY r.confirm_until, r.id LIMIT 1
     """

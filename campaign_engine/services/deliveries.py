@@ -216,16 +216,19 @@ def _is_due(now: datetime) -> tuple[ColumnElement[bool], ...]:
 
 
 def _mark_applied(session: Session, event_ids: Sequence[int], unreadable: Sequence[int], *, now: datetime) -> None:
+    reason = "The body is not a JSON object."
     session.execute(
         text(
             "UPDATE webhook_events SET applied_at = :now,"
-            " failure = CASE WHEN id = ANY(:unreadable) THEN 'The body is not a JSON object.' END WHERE id = ANY(:ids)"
+            " failure = CASE WHEN id = ANY(:unreadable) THEN :reason END WHERE id = ANY(:ids)"
         ).bindparams(
             *(bindparam(name, type_=ARRAY(BigInteger)) for name in ("ids", "unreadable")),
             bindparam("now", type_=DateTime(timezone=True)),
         ),
-        {"now": now, "ids": list(event_ids), "unreadable": list(unreadable)},
+        {"now": now, "ids": list(event_ids), "unreadable": list(unreadable), "reason": reason},
     )
+    for event_id in unreadable:
+        log.error("webhook.set_aside", event_id=event_id, reason=reason)
 
 
 def next_held_back(session: Session, *, now: datetime) -> datetime | None:
@@ -276,7 +279,12 @@ def apply_notices(session: Session, event_id: int, *, providers: Mapping[str, Pr
         return
     event.applied_at = now
     told = providers[event.provider].parse_notices(_json_object(event.body) or {})
-    notices.apply(session, [notice for notice in told if notice.kind not in PREFERENCES], account_ids=event.account_ids)
+    notices.apply(
+        session,
+        [notice for notice in told if notice.kind not in PREFERENCES],
+        account_ids=event.account_ids,
+        at=event.received_at,
+    )
 
 
 def set_aside(session: Session, event_id: int, *, reason: str, now: datetime) -> None:
@@ -383,14 +391,19 @@ def _states(status: MessageStatus) -> str:
 
 _NOT_YET_SENT = _listed(NOT_YET_SENT)
 
+_FAILS = f"""
+    (r.delivered_at IS NULL AND r.read_at IS NULL
+      AND (m.status = 'failed' OR (r.failed_at IS NOT NULL AND m.status IN ({_states(MessageStatus.FAILED)}))))
+"""
+"""The message has failed, as far as is known now: a failure counts until a person is known to have the message."""
+
 _APPLY = text(
     f"""
     UPDATE messages m SET
       status = CASE
         WHEN r.read_at IS NOT NULL AND m.status IN ({_states(MessageStatus.READ)}) THEN 'read'
         WHEN r.delivered_at IS NOT NULL AND m.status IN ({_states(MessageStatus.DELIVERED)}) THEN 'delivered'
-        WHEN r.failed_at IS NOT NULL AND r.delivered_at IS NULL AND r.read_at IS NULL
-          AND m.status IN ({_states(MessageStatus.FAILED)}) THEN 'failed'
+        WHEN {_FAILS} THEN 'failed'
         WHEN r.sent_at IS NOT NULL AND m.status IN ({_states(MessageStatus.SENT)}) THEN 'sent'
         ELSE m.status
       END,
@@ -403,14 +416,11 @@ _APPLY = text(
       sent_at = coalesce(m.sent_at, r.sent_at),
       delivered_at = coalesce(m.delivered_at, r.delivered_at, r.read_at),
       read_at = coalesce(m.read_at, r.read_at),
-      failed_at = coalesce(m.failed_at, r.failed_at),
-      -- What an earlier attempt met is of no interest once the message is on its way.
-      error_class = CASE WHEN r.failed_at IS NULL AND m.status IN ({_NOT_YET_SENT}) THEN NULL
-        ELSE coalesce(r.error_class, m.error_class) END,
-      error_code = CASE WHEN r.failed_at IS NULL AND m.status IN ({_NOT_YET_SENT}) THEN NULL
-        ELSE coalesce(r.error_code, m.error_code) END,
-      error_detail = CASE WHEN r.failed_at IS NULL AND m.status IN ({_NOT_YET_SENT}) THEN NULL
-        ELSE coalesce(r.error_detail, m.error_detail) END
+      -- Neither an earlier attempt's failure nor one that is outvoted is of interest: the message is on its way.
+      failed_at = CASE WHEN {_FAILS} THEN coalesce(m.failed_at, r.failed_at) END,
+      error_class = CASE WHEN {_FAILS} THEN coalesce(r.error_class, m.error_class) END,
+      error_code = CASE WHEN {_FAILS} THEN coalesce(r.error_code, m.error_code) END,
+      error_detail = CASE WHEN {_FAILS} THEN coalesce(r.error_detail, m.error_detail) END
     FROM jsonb_to_recordset(cast(:rows AS jsonb)) AS r(
       id uuid, sent_at timestamptz, delivered_at timestamptz, read_at timestamptz, failed_at timestamptz,
       provider_message_id text, error_class text, error_code text, error_detail text

@@ -18,6 +18,7 @@ from campaign_engine.errors import NotFound
 from campaign_engine.logs import get_logger
 from campaign_engine.models import OptOut
 from campaign_engine.providers.cloud_api_errors import MARKETING_REFUSED
+from campaign_engine.rules.phone import InvalidPhone, key_of
 from campaign_engine.services import audit
 from campaign_engine.services.contacts import understood_phone
 
@@ -305,8 +306,7 @@ def lift(
         InvalidInput: the number is none.
         NotFound: nothing is noted of this person.
     """
-    # Who hides the number has a key that is none; it is taken as it was shown.
-    key = phone.removeprefix("+")
+    key = _key_as_shown(phone)
     noted = session.get(OptOut, (company_id, key)) if key.isprintable() else None
     if noted is None:
         _, key = understood_phone(phone, field="phone", default_region=default_region)
@@ -324,3 +324,11 @@ def lift(
         actor_id=actor_id,
         details={"kind": noted.kind, "source": noted.source},
     )
+
+
+def _key_as_shown(phone: str) -> str:
+    """Return the key of a person as `persons.phones_of` shows it; who hides the number has a key that is none."""
+    try:
+        return key_of(phone)
+    except InvalidPhone:
+        return phone.removeprefix("+")

@@ -82,12 +82,13 @@ class _Wishes:
 _STORE = text(
     """
     INSERT INTO replies (
-      company_id, account_id, campaign_id, message_id, contact_id, provider_message_id, phone_key, kind, text, payload,
-      intent, received_at
+      company_id, account_id, campaign_id, message_id, contact_id, provider_message_id, phone_key, sender, kind, text,
+      payload, intent, received_at
     )
     SELECT i.company_id, i.account_id, coalesce(q.campaign_id, l.campaign_id), coalesce(q.id, l.id),
       coalesce(c.id, q.contact_id), i.provider_message_id,
       coalesce(c.phone_key, CASE WHEN i.is_phone THEN i.phone_key END, q.phone_key, i.phone_key),
+      CASE WHEN i.is_phone AND i.phone_key = coalesce(c.phone_key, i.phone_key) THEN '+' || i.sender END,
       i.kind, i.text, i.payload, i.intent, i.received_at
     FROM unnest(
       :company_ids, :account_ids, :provider_message_ids, :senders, :phone_keys, :are_phones, :kinds, :texts, :payloads,

@@ -93,6 +93,16 @@ def test_an_opt_out_is_confirmed_once_in_its_language(
     assert next_try(current) == []
 
 
+@pytest.mark.parametrize("sender", ["5511987654321", "5511987650001", "5215512345678"])
+def test_who_is_no_contact_gets_it_by_the_spelling_of_the_provider(
+    current: Runtime, provider: Server, sender: str
+) -> None:
+    number = account(provider)
+    opted_out(number, sender=sender)
+    lanes.run_turn(number.id)
+    assert [to for to, _ in received(provider)] == [f"+{sender}"]
+
+
 def test_either_line_of_a_lane_confirms_all_that_is_owed(current: Runtime, provider: Server) -> None:
     number = account(provider, rate_limit="6000/minute", burst=10)
     for at in range(3):
@@ -188,7 +198,7 @@ def test_a_confirmation_waits_for_the_accounts_limit_to_the_exact_time(current: 
 def _limit_of(current: Runtime, number: Account) -> Limit:
     with transaction() as session:
         company = session.get_one(Company, number.company_id)
-        return limits.of_account(session.get_one(Account, number.id), company, current.config, now=utc_now())
+        return limits.of_account(session.get_one(Account, number.id), company, current.config)
 
 
 def test_a_confirmation_keeps_the_accounts_pace_and_is_part_of_it(current: Runtime, provider: Server) -> None:

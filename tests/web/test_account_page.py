@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from campaign_engine.models import Account, Company
 from tests import factories
@@ -29,6 +31,29 @@ def test_accounts_tell_limit_pace_and_health_in_words_and_no_secret(people: Peop
     assert "2 of 5 that switch it off" in html
     assert "Not checked yet." in html
     assert "token-of-the-tests" not in html
+
+
+@pytest.mark.parametrize(
+    ("step", "minutes", "said"),
+    [
+        (1, 1, "Slowed to a half, one every 1 s, after the provider said “too fast”"),
+        (3, 6, "Slowed to a quarter, one every 2 s, after the provider said “too fast”"),
+        (6, 0, "Slowed to 1/64, one every 32 s, after the provider said “too fast”"),
+        (2, 11, None),
+        (0, None, None),
+    ],
+)
+def test_an_account_that_the_provider_slows_says_so(
+    people: People, database: Database, step: int, minutes: int | None, said: str | None
+) -> None:
+    with database() as session:
+        account = session.get_one(Account, people.account_id)
+        account.rate_limit, account.throttle_step = "120/minute", step
+        account.throttled_at = None if minutes is None else datetime.now(UTC) - timedelta(minutes=minutes)
+    html = people.viewer.see("/accounts")
+    assert "At most 120 a minute, one every 0.5 s." in html
+    assert "Slowed" in html if said else "Slowed" not in html
+    assert said is None or f"{said}</strong>; twice as fast again from <time" in html
 
 
 def test_an_administrator_can_ask_the_provider_now(

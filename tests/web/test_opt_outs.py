@@ -30,6 +30,17 @@ def test_lifting_for_a_number_that_is_none_says_so(call: Caller) -> None:
     assert list(problem(call("DELETE", "/opt-outs/%00"), 422)["errors"]) == ["phone"]
 
 
+def test_a_contact_who_opted_out_is_shown_by_the_contacts_phone(call: Caller) -> None:
+    call("POST", "/contacts", json={"phone": "+5511962000001"})
+    first = call("POST", "/opt-outs", json={"phone": "551162000001"})
+    call("POST", "/opt-outs", json={"phone": "+5511962000002"})
+    assert first.json["phone"] == "+5511962000001"
+    listed = [each["phone"] for each in call("GET", "/opt-outs").json["items"]]
+    assert listed == ["+5511962000001", "+551162000002"]
+    for phone in listed:
+        assert call("DELETE", f"/opt-outs/{phone}").status_code == 204
+
+
 def test_opt_outs_are_read_in_pages(call: Caller) -> None:
     for digit in range(3):
         call("POST", "/opt-outs", json={"phone": f"+551191111111{digit}"})

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy import event
 
+from campaign_engine.db import db
 from campaign_engine.models import Account, Campaign, Company, Role, User
 from campaign_engine.providers.base import Inbound, Notice, NoticeKind
 from campaign_engine.services import replies
@@ -56,6 +58,72 @@ def test_replies_are_listed_newest_first_and_in_pages(call: Caller, says: Says) 
     assert (shown["phone"], shown["intent"], shown["kind"]) == ("+551187654321", "certain", "text")
     assert (shown["decision"], shown["campaign_id"], shown["received_at"]) == (None, None, "2026-11-20T12:00:00.000Z")
     assert call("GET", f"/replies/{shown['id']}").json == shown
+
+
+@pytest.mark.parametrize(
+    ("sender", "contact", "shown"),
+    [
+        ("551162000001", "+5511962000001", "+5511962000001"),  # as WhatsApp spells many Brazilians
+        ("5511962000001", None, "+5511962000001"),
+        ("5215512345678", None, "+5215512345678"),
+        ("5511962000001", "+551162000001", "+551162000001"),
+        ("5590960000001", None, "+5590960000001"),  # of no area that we know
+    ],
+)
+def test_who_writes_is_shown_by_a_phone_that_lifts_the_opt_out(
+    call: Caller, database: Callable[[], Any], says: Says, sender: str, contact: str | None, shown: str
+) -> None:
+    with database() as session:
+        for phone in (contact, "+5511900000009"):
+            if phone:
+                factories.contact(session, session.get_one(Company, call.company_id), phone=phone)
+        factories.contact(session, factories.company(session), phone="+5511962000001")
+    says("SAIR", "chega", sender=sender)
+    listed = call("GET", "/replies").json["items"]
+    assert [each["phone"] for each in listed] == [shown, shown]
+    assert call("GET", f"/replies/{listed[0]['id']}").json["phone"] == shown
+    [noted] = call("GET", "/opt-outs").json["items"]
+    assert noted["phone"] == shown
+    assert call("DELETE", f"/opt-outs/{shown}").status_code == 204
+    assert call("GET", "/opt-outs").json["items"] == []
+
+
+def test_an_alias_is_never_shown_for_the_person_it_stands_for(
+    call: Caller, database: Callable[[], Any], says: Says
+) -> None:
+    with database() as session:
+        company = session.get_one(Company, call.company_id)
+        factories.contact(session, company, phone="+5511962000001").wa_id = "5511973000009"
+    says("SAIR", sender="5511973000009")
+    assert [each["phone"] for each in call("GET", "/opt-outs").json["items"]] == ["+5511962000001"]
+    [known] = call("GET", "/contacts").json["items"]
+    call("DELETE", f"/contacts/{known['id']}")
+    [shown] = {each["phone"] for path in ("/replies", "/opt-outs") for each in call("GET", path).json["items"]}
+    assert shown == "+551162000001"
+    assert call("DELETE", f"/opt-outs/{shown}").status_code == 204
+
+
+def test_a_page_costs_the_same_statements_for_one_person_and_for_many(app: Flask, call: Caller, says: Says) -> None:
+    for person_at in range(5):
+        says("SAIR", sender=f"551198765000{person_at}")
+    counted: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        counted.append(statement)
+
+    with app.app_context():
+        engine = db.engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        for path in ("/replies", "/opt-outs"):
+            counts = set()
+            for limit in (1, 5):
+                counted.clear()
+                assert len(call("GET", f"{path}?limit={limit}").json["items"]) == limit
+                counts.add(sum("token" not in each for each in counted))
+            assert len(counts) == 1, path
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
 
 
 def test_replies_are_chosen_by_intent_and_by_need_of_a_decision(call: Caller, says: Says) -> None:
@@ -157,9 +225,11 @@ def test_what_is_to_be_decided_stands_on_a_page_and_in_the_navigation(desk: tupl
     html = operator.see("/replies")
     assert "&lt;script&gt;evil()" in html
     assert "<script>evil" not in html
-    assert "Ana &amp; Bia" in html
+    assert f'<strong class="wrap">Ana &amp; Bia</strong> {PHONE},' in html
     assert "Adorei!" not in html
-    assert "Adorei!" in operator.see("/replies?show=all")
+    everything = operator.see("/replies?show=all")
+    assert "Adorei!" in everything
+    assert '<strong class="wrap">+5511987650001</strong>,' in everything
     for path in ("/", "/accounts", "/imports"):
         assert 'class="waiting">1<span' in operator.get(path, follow_redirects=True).get_data(as_text=True), path
 

@@ -1,11 +1,14 @@
 """People who must not be written to: who asked for it, and the company's own blocklist."""
 
+from collections.abc import Sequence
 from typing import Any
+
+from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.models import OptOut
-from campaign_engine.services import opt_outs
+from campaign_engine.services import opt_outs, persons
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
 from web.api.contacts import default_region
 from web.auth import current_user
@@ -25,7 +28,7 @@ def list_opt_outs(query: dict[str, Any]) -> Any:
             session, company_id(), kind=query["kind"], after_key=after_key, limit=query["limit"] + 1
         )
         listed = page(found, limit=query["limit"], position=lambda opted_out: [opted_out.phone_key])
-        return {**listed, "items": [_shown(opted_out) for opted_out in listed["items"]]}
+        return {**listed, "items": _shown(session, listed["items"])}
 
 
 @blueprint.route("/opt-outs", methods=["POST"])
@@ -44,7 +47,8 @@ def create_opt_out(values: dict[str, Any]) -> Any:
             now=utc_now(),
             actor_id=current_user().id,
         )
-        return _shown(opted_out)
+        [shown] = _shown(session, [opted_out])
+        return shown
 
 
 @blueprint.route("/opt-outs/<phone>", methods=["DELETE"])
@@ -62,8 +66,10 @@ def lift_opt_out(phone: str) -> None:
         )
 
 
-def _shown(opted_out: OptOut) -> dict[str, Any]:
-    return {
-        "phone": f"+{opted_out.phone_key}",
-        **{name: getattr(opted_out, name) for name in ("kind", "source", "note", "campaign_id", "opted_out_at")},
-    }
+def _shown(session: Session, found: Sequence[OptOut]) -> list[dict[str, Any]]:
+    names = ("kind", "source", "note", "campaign_id", "opted_out_at")
+    phones = persons.phones_of(session, company_id(), [opted_out.phone_key for opted_out in found])
+    return [
+        {"phone": phones[opted_out.phone_key], **{name: getattr(opted_out, name) for name in names}}
+        for opted_out in found
+    ]

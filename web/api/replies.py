@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.models import Reply
-from campaign_engine.services import campaigns, replies
+from campaign_engine.services import campaigns, persons, replies
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
 from web.auth import current_user
 from web.schemas.opt_outs import DecisionSchema, ReplyPageSchema, ReplyQuery, ReplySchema
@@ -65,9 +65,10 @@ def _shown(session: Session, found: Sequence[Reply]) -> list[dict[str, Any]]:
         *("received_at", "decision", "decided_at", "decided_by"),
     )
     answered = replies.campaigns_of(session, found)
+    phones = persons.phones_of(session, company_id(), [reply.phone_key for reply in found])
     return [
         {
-            "phone": f"+{reply.phone_key}",
+            "phone": phones[reply.phone_key],
             "campaign_id": answered[reply.campaign_id][0] if reply.campaign_id in answered else None,
             **{name: getattr(reply, name) for name in names},
         }

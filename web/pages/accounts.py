@@ -13,6 +13,7 @@ from campaign_engine.core import engine
 from campaign_engine.db import transaction
 from campaign_engine.models import Account, AccountStatus, Company, Role
 from campaign_engine.rules.pacing import Pacing
+from campaign_engine.rules.throttling import Throttle, slowed
 from campaign_engine.services import accounts as service
 from campaign_engine.services import activation, health, limits
 from campaign_engine.services.sending import pacing_of
@@ -34,6 +35,7 @@ HEALTH_DETAILS = {
     "throughput": "Throughput",
     "tier": "Tier",
 }
+_FRACTIONS = {1: "a half", 2: "a quarter", 3: "an eighth"}
 _PERIODS_S = {1.0: "second", 60.0: "minute", 3600.0: "hour", 86400.0: "day"}
 
 
@@ -87,6 +89,14 @@ def limit_in_words(rate: Rate, *, burst: int) -> str:
     return f"At most {facts.number(rate.count)} {'a' if period_s in _PERIODS_S else 'in'} {period}, {often}."
 
 
+def slowness_in_words(rate: Rate, step: int) -> str | None:
+    """Return `Slowed to a quarter, one every 12 s, ...` of an account with this limit; None when it is not slowed."""
+    if not step:
+        return None
+    often = _seconds(slowed(rate, step).period_us / 1e6 / rate.count)
+    return f"Slowed to {_FRACTIONS.get(step, f'1/{1 << step}')}, one every {often}, after the provider said “too fast”"
+
+
 def pace_in_words(pacing: Pacing) -> str:
     """Return what the account waits between messages."""
     sentences = []
@@ -110,10 +120,14 @@ def recipients_in_words(account: Account) -> str | None:
 
 def _row(account: Account, company: Company, config: Config, now: datetime) -> dict[str, Any]:
     said = account.health or {}
+    rate = limits.account_rate(account, company, config)
+    throttle = Throttle(account.throttle_step, account.throttled_at)
     return {
         "account": account,
         "number": account.phone_number_id or account.instance or "no number",
-        "limit": limit_in_words(limits.account_rate(account, company, config), burst=account.burst),
+        "limit": limit_in_words(rate, burst=account.burst),
+        "slowness": slowness_in_words(rate, throttle.step_at(now)),
+        "recovers_at": throttle.recovers_at(now),
         "pace": pace_in_words(pacing_of(account, company, {}, config)),
         "health_age": _age(account.health_checked_at, now),
         "health_details": [

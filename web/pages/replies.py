@@ -11,6 +11,7 @@ from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.errors import InvalidInput
 from campaign_engine.models import Contact, Reply, Role
+from campaign_engine.services import persons
 from campaign_engine.services import replies as service
 from web import auth
 from web.pages import ledger
@@ -29,20 +30,23 @@ DONE = {
 def replies() -> str:
     """Show the replies that wait for a decision, or all, newest first."""
     before, everything = ledger.cursor(request.args.get("before")), request.args.get("show") == ALL
+    company_id = auth.current_user().company_id
     with transaction() as session:
         found = service.of_company(
             session,
-            auth.current_user().company_id,
+            company_id,
             undecided=not everything,
             before_id=before,
             limit=REPLIES_PER_PAGE + 1,
         )
         shown = list(found[:REPLIES_PER_PAGE])
         names, campaigns = _names(session, shown), service.campaigns_of(session, shown)
+        phones = persons.phones_of(session, company_id, [reply.phone_key for reply in shown])
     return render_template(
         "replies.html",
         replies=shown,
         names=names,
+        phones=phones,
         campaigns=campaigns,
         filters=[(None, "To decide"), (ALL, "All")],
         chosen=ALL if everything else None,

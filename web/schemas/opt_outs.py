@@ -8,12 +8,13 @@ from web.schemas.base import PageQuery, Schema, page_of
 from web.schemas.fields import Id, Instant, Text
 
 KINDS = ("opted_out", "blocked", "held")
+PHONE = "The contact's phone; of who is no contact, as the provider spells it. Every spelling means the same person."
 
 
 class OptOutSchema(Schema):
-    """A person who must not be written to; `phone` is the person's identity, whatever the spelling given."""
+    """A person who must not be written to, whatever the spelling given."""
 
-    phone = Text(max_chars=100, required=True)
+    phone = Text(max_chars=100, required=True, metadata={"description": PHONE})
     kind = fields.String(
         load_default="opted_out",
         validate=validate.OneOf(KINDS[:2], error="Accepted are opted_out and blocked."),
@@ -42,7 +43,7 @@ class ReplySchema(Schema):
     """What a person wrote back, and what it means for further messages."""
 
     id = Id()
-    phone = fields.String(metadata={"description": "The person's identity."})
+    phone = fields.String(metadata={"description": PHONE})
     contact_id = Id(allow_none=True)
     account_id = Id()
     campaign_id = Id(allow_none=True, metadata={"description": "The campaign it answers, where that is known."})

@@ -60,6 +60,7 @@ def upgrade() -> None:
         sa.Column("contact_id", sa.BigInteger(), nullable=True),
         sa.Column("provider_message_id", sa.String(), nullable=False),
         sa.Column("phone_key", sa.String(), nullable=False),
+        sa.Column("sender", sa.String(), nullable=True),
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("text", sa.String(), nullable=True),
         sa.Column("payload", sa.String(), nullable=True),
@@ -88,6 +89,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_replies_campaign", "replies", ["campaign_id", "id"], unique=False)
     op.create_index("ix_replies_company", "replies", ["company_id", "id"], unique=False)
+    op.create_index("ix_replies_person", "replies", ["company_id", "phone_key", "id"], unique=False)
     op.create_index(op.f("ix_replies_contact_id"), "replies", ["contact_id"], unique=False)
     op.create_index(
         "ix_replies_undecided",

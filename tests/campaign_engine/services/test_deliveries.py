@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
+from structlog.testing import capture_logs
 
 from campaign_engine import providers
 from campaign_engine.config import Config
@@ -199,6 +200,40 @@ def test_failed_is_final_but_loses_against_proof_of_delivery(session: Session, c
     assert progress.miscounted(session) == []
 
 
+@pytest.mark.parametrize(
+    ("statuses", "state"),
+    [
+        (("failed", "delivered"), "delivered"),
+        (("failed", "read"), "read"),
+        (("failed", "delivered", "failed", "read"), "read"),
+        (("delivered", "failed"), "delivered"),
+        (("delivered", "failed", "read"), "read"),
+        (("read", "failed", "delivered"), "read"),
+        (("sent", "failed"), "failed"),
+        (("failed", "sent"), "failed"),
+    ],
+)
+@pytest.mark.parametrize("together", [True, False])
+def test_only_a_message_that_failed_says_why_and_when(
+    session: Session, campaign: Campaign, statuses: tuple[str, ...], state: str, together: bool
+) -> None:
+    [message] = _send(session, campaign)
+    error = {"code": 131026, "title": "Undeliverable", "error_data": {"details": "not on WhatsApp"}}
+    told = [
+        _status(message, status, at=SECONDS + at, errors=[error] if status == "failed" else None)
+        for at, status in enumerate(statuses)
+    ]
+    for batch in [told] if together else [[each] for each in told]:
+        _deliver(session, campaign, *batch)
+    row = _row(session, message)
+    failure = (row.error_class, row.error_code, row.error_detail, row.failed_at is not None)
+    assert (row.status, failure) == (
+        state,
+        ("recipient", "131026", "not on WhatsApp", True) if state == "failed" else (None, None, None, False),
+    )
+    assert progress.miscounted(session) == []
+
+
 def test_the_failure_of_an_earlier_attempt_says_nothing_of_the_present_one(
     session: Session, campaign: Campaign
 ) -> None:
@@ -306,6 +341,20 @@ def test_a_body_that_is_no_webhook_is_kept_and_does_not_stop_the_others(
     assert _row(session, message).status == "delivered"
     assert deliveries.waiting_count(session) == 0
     assert session.scalar(text("SELECT count(*) FROM webhook_events")) == 2
+
+
+def test_a_body_that_is_no_json_object_is_logged_by_its_id_alone(session: Session, campaign: Campaign) -> None:
+    for body in (b"{}", b"not json", b"[]"):
+        deliveries.store(session, provider="cloud_api", account_ids=[], body=body, now=NOW)
+    session.flush()
+    with capture_logs() as logged:
+        deliveries.apply_waiting(session, providers=PROVIDERS, now=NOW)
+    found = session.execute(text("SELECT id, failure FROM webhook_events ORDER BY id")).all()
+    assert [(row.failure is None) for row in found] == [True, False, False]
+    assert [line for line in logged if line["event"] == "webhook.set_aside"] == [
+        {"event": "webhook.set_aside", "log_level": "error", "event_id": row.id, "reason": row.failure}
+        for row in found[1:]
+    ]
 
 
 def test_a_webhook_of_one_company_never_moves_anothers_message(session: Session, campaign: Campaign) -> None:
