@@ -1,5 +1,7 @@
 """Starting, preparing and verifying campaigns. Each job may run twice, at any time, in any order."""
 
+import time
+from collections.abc import Callable
 from datetime import timedelta
 
 from campaign_engine.clock import utc_now
@@ -26,6 +28,9 @@ log = get_logger(__name__)
 LOOK_AHEAD = timedelta(hours=1)
 STALE_CLAIM = timedelta(seconds=waking.LEASE_TTL_S + 3)
 """A claim this old whose turn holds no lease belongs to a dead worker: a living one renews every few seconds."""
+
+HANDOVER_S = 0.3
+"""In less time a turn gets from its queue to its lease, being in neither for a moment."""
 
 
 def start_campaign(campaign_id: int) -> None:
@@ -108,17 +113,24 @@ def _follow_accounts() -> None:
         activation.resume_what_can_send(session, now=utc_now())
 
 
-def _rearm_lanes(current: Runtime) -> None:
+def _rearm_lanes(current: Runtime, *, pause: Callable[[float], object] = time.sleep) -> None:
     """Give every lane that has something to send, and no turn anywhere, a turn."""
     for line in Line:
-        with transaction() as session:
-            busy = sending.busy_lanes(session, line)
-            if line is Line.FIRST:
-                busy += confirmations.owing(session, now=utc_now())
-        missing = set(busy) - waking.lanes_with_a_turn(current.redis, busy, line)
+        missing = _idle_lanes(current, line)
+        if missing:
+            pause(HANDOVER_S)
+            missing &= _idle_lanes(current, line)
         if missing:
             log.warning("lanes.rearmed", account_ids=sorted(missing), line=line)
             enqueueing.enqueue_lanes(current.redis, missing, line)
+
+
+def _idle_lanes(current: Runtime, line: Line) -> set[int]:
+    with transaction() as session:
+        busy = sending.busy_lanes(session, line)
+        if line is Line.FIRST:
+            busy += confirmations.owing(session, now=utc_now())
+    return set(busy) - waking.lanes_with_a_turn(current.redis, busy, line)
 
 
 def _resume_side_work(current: Runtime) -> None:

@@ -86,12 +86,7 @@ class Evolution:
         instance = payload.get("instance") if isinstance(payload, dict) else None
         state = text_of(instance.get("state")) if isinstance(instance, dict) else None
         if response.status_code == requests.codes.ok and state is not None:
-            return Health(
-                reachable=True,
-                summary=_SESSION_STATES.get(state, f"the session is “{state}”"),
-                details={"status": state},
-                warnings=(_CLOSED,) if state == "close" else (),
-            )
+            return health_of_session(state)
         failure = failure_of(response.status_code, payload)
         refused_field = None
         if failure is not None and isinstance(payload, dict) and "response" in payload:
@@ -168,6 +163,16 @@ class Evolution:
         return self._http.exchange(
             method, _address(path, sender), base_url=sender.base_url, headers=_authorized(sender), body=body
         )
+
+
+def health_of_session(state: str) -> Health:
+    """Return how an account is whose phone session is in `state`, whether it was asked for or told by a webhook."""
+    return Health(
+        reachable=True,
+        summary=_SESSION_STATES.get(state, f"the session is “{state}”"),
+        details={"status": state},
+        warnings=(_CLOSED,) if state == "close" else (),
+    )
 
 
 def _address(path: str, sender: Sender) -> str:

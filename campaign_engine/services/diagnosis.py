@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
+
+from campaign_engine.rules import working_hours
 
 MOST_NAMED = 20
 
@@ -39,15 +42,16 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Troubles:
-    """What needs a person, by kind; at most `MOST_NAMED` of each."""
+    """What needs a person, or only seems to, by kind; at most `MOST_NAMED` of each."""
 
     deactivated_accounts: Sequence[Trouble]
     warned_accounts: Sequence[Trouble]
     accounts_without_webhook: Sequence[Trouble]
     waiting_campaigns: Sequence[Trouble]  # paused by the engine, not by a person, or with a start that was missed
+    closed_campaigns: Sequence[Trouble]  # paused at closing time, as they were told to: nothing is wrong with them
 
 
-def troubles(session: Session) -> Troubles:
+def troubles(session: Session, *, now: datetime) -> Troubles:
     """Read which accounts and campaigns need a person, and why."""
     return Troubles(
         deactivated_accounts=_named(
@@ -69,9 +73,35 @@ def troubles(session: Session) -> Troubles:
         waiting_campaigns=_named(
             session,
             "SELECT id, name, coalesce(status_reason, status_code) FROM campaigns"
-            " WHERE status = 'paused' AND status_code <> 'operator' OR status = 'draft' AND status_code IS NOT NULL",
+            " WHERE status = 'paused' AND status_code NOT IN ('operator', 'closing_time')"
+            " OR status = 'draft' AND status_code IS NOT NULL",
         ),
+        closed_campaigns=_closed(session, now=now),
     )
+
+
+def _closed(session: Session, *, now: datetime) -> list[Trouble]:
+    rows = session.execute(
+        text(
+            "SELECT c.id, c.name, c.working_hours, c.timezone, o.timezone AS company_timezone"
+            " FROM campaigns c JOIN companies o ON o.id = c.company_id"
+            " WHERE c.status = 'paused' AND c.status_code = 'closing_time' ORDER BY c.id LIMIT :most"
+        ),
+        {"most": MOST_NAMED},
+    )
+    return [Trouble(row.id, row.name, _when_open(row, now)) for row in rows]
+
+
+def _when_open(row: Row[Any], now: datetime) -> str:
+    if row.working_hours is None:
+        return "it has no working hours any more and can be resumed"
+    hours = working_hours.of_campaign(row.working_hours, timezone=row.timezone, company_timezone=row.company_timezone)
+    opens_at = hours.opens_at(now)
+    if opens_at is None:
+        return "its hours do not open within a year"
+    if opens_at == now:
+        return "its hours are open and it can be resumed"
+    return f"its hours open at {opens_at.astimezone(hours.zone):%Y-%m-%d %H:%M} ({hours.zone.key})"
 
 
 def _named(session: Session, query: str) -> list[Trouble]:

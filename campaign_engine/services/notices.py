@@ -7,8 +7,9 @@ account, for the numbers known to belong to it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import bindparam, select, text
+from sqlalchemy import bindparam, or_, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 from sqlalchemy.types import BigInteger
@@ -16,9 +17,10 @@ from sqlalchemy.types import BigInteger
 from campaign_engine.logs import get_logger
 from campaign_engine.models import Account, AccountStatus, Campaign
 from campaign_engine.models.template import UNSENDABLE
+from campaign_engine.providers import evolution
 from campaign_engine.providers.base import UNLIMITED, Notice, NoticeKind
 from campaign_engine.rules.states import CampaignStatus
-from campaign_engine.services import activation, campaigns, notifications
+from campaign_engine.services import accounts, activation, campaigns, notifications
 
 log = get_logger(__name__)
 
@@ -31,6 +33,8 @@ _STATES = {
     **{word: word for word in (*UNSENDABLE, "PENDING", "IN_APPEAL", "PENDING_DELETION", "LIMIT_EXCEEDED")},
     **dict.fromkeys(RESTORING, "APPROVED"),
 }
+# What a check would find after each word of a phone session; one that gave up pairing is closed.
+_SESSION_AFTER = {"open": "open", "connecting": "connecting", "close": "close", "refused": "close"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,8 @@ class _Spoken:
         return sorted({account.company_id for account in self.accounts})
 
 
-def apply(session: Session, notices: Sequence[Notice], *, account_ids: Sequence[int]) -> None:
-    """Do what the notices of one webhook ask for; `account_ids` are those whose secret signed it.
+def apply(session: Session, notices: Sequence[Notice], *, account_ids: Sequence[int], at: datetime) -> None:
+    """Do what the notices of a webhook that came `at` a time ask for; `account_ids` are those whose secret signed it.
 
     Side effects: by kind, and always a notification for each company concerned.
     """
@@ -74,7 +78,7 @@ def apply(session: Session, notices: Sequence[Notice], *, account_ids: Sequence[
         elif notice.kind is NoticeKind.LIMIT_CHANGED:
             _limit_changed(session, spoken)
         elif notice.kind is NoticeKind.CONNECTION:
-            _connection(session, spoken)
+            _connection(session, spoken, at=at)
         else:
             _tell(session, spoken)
 
@@ -202,8 +206,10 @@ def _limit_changed(session: Session, spoken: _Spoken) -> None:
     _notify_each(session, spoken, kind="account_limit", severity="info", text=f"the messaging limit is now {said}")
 
 
-def _connection(session: Session, spoken: _Spoken) -> None:
+def _connection(session: Session, spoken: _Spoken, *, at: datetime) -> None:
     state = spoken.notice.value
+    if state in _SESSION_AFTER:
+        _keep_session(session, spoken, _SESSION_AFTER[state], at=at)
     if state in ("close", "refused"):
         reason = f" ({spoken.notice.detail})" if spoken.notice.detail else ""
         _notify_each(
@@ -225,6 +231,22 @@ def _connection(session: Session, spoken: _Spoken) -> None:
                 severity="info",
                 text=f"the phone's session is open{stays}",
             )
+
+
+def _keep_session(session: Session, spoken: _Spoken, state: str, *, at: datetime) -> None:
+    """Write of the accounts what a check would have found `at` that time, where none has been made since."""
+    outdated = session.scalars(
+        select(Account)
+        .where(
+            Account.id.in_([account.id for account in spoken.accounts]),
+            or_(Account.health_checked_at.is_(None), Account.health_checked_at <= at),
+        )
+        .order_by(Account.id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    ).all()
+    for account in outdated:
+        accounts.keep_health(account, evolution.health_of_session(state), now=at)
 
 
 def _tell(session: Session, spoken: _Spoken) -> None:

@@ -176,7 +176,7 @@ def _work(config: Config, connection: Redis | None) -> Iterator[Finding]:
 
 def _what_needs_a_person() -> Iterator[Finding]:
     with transaction() as session:
-        found = diagnosis.troubles(session)
+        found = diagnosis.troubles(session, now=utc_now())
     looked_for: list[tuple[str, Sequence[diagnosis.Trouble], str]] = [
         (
             "deactivated accounts",
@@ -196,4 +196,9 @@ def _what_needs_a_person() -> Iterator[Finding]:
         ),
     ]
     for name, each, remedy in looked_for:
-        yield Finding(name, ok=not each, detail="; ".join(map(str, each)) or "none", remedy=remedy)
+        yield Finding(name, ok=not each, detail=_listed(each), remedy=remedy)
+    yield Finding("campaigns stopped at closing time", ok=True, detail=_listed(found.closed_campaigns))
+
+
+def _listed(each: Sequence[diagnosis.Trouble]) -> str:
+    return "; ".join(map(str, each)) or "none"

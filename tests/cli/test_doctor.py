@@ -4,6 +4,7 @@ import json
 
 import psycopg
 
+from campaign_engine.rules.working_hours import WEEKDAYS
 from tests.cli.terminal import NOWHERE, Terminal, rows
 
 
@@ -54,3 +55,26 @@ def test_the_doctor_names_what_needs_a_person_and_says_what_to_do(terminal: Term
     }
     assert {"account warnings", "accounts without a webhook", "campaigns waiting for a person"} <= set(shown)
     assert shown["unknown messages"]["detail"] == "0, 0 for longer than UNKNOWN_GRACE_S"
+
+
+def test_a_campaign_that_stopped_at_closing_time_is_well(terminal: Terminal, shared_database_url: str) -> None:
+    made = terminal(
+        *("campaign", "create", "--name", "Natal", "--account", "Main", "--list", "Clientes", "--text", "Olá", "--json")
+    ).json
+    always = {"windows": [{"days": [*WEEKDAYS], "start": "00:00", "end": "24:00"}], "at_close": "stop"}
+    with psycopg.connect(shared_database_url, autocommit=True) as connection:
+        connection.execute(
+            "UPDATE campaigns SET status = 'paused', status_code = 'closing_time', working_hours = %s WHERE id = %s",
+            [json.dumps(always), made["id"]],
+        )
+    shown = {check["name"]: check for check in json.loads(terminal("doctor", "--json").out)["checks"]}
+    assert (shown["campaigns waiting for a person"]["ok"], shown["campaigns waiting for a person"]["detail"]) == (
+        True,
+        "none",
+    )
+    assert shown["campaigns stopped at closing time"] == {
+        "name": "campaigns stopped at closing time",
+        "ok": True,
+        "detail": f"{made['id']} “Natal”: its hours are open and it can be resumed",
+        "remedy": "",
+    }

@@ -13,6 +13,7 @@ import redis as redis_package
 from rq import Queue
 from rq.job import Job
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
@@ -49,6 +50,11 @@ def _starts(current: Runtime) -> list[tuple[int, float]]:
     """Return (campaign id, seconds since the epoch) of the starts that are armed, the earliest first."""
     armed = current.redis.zrange("rq:scheduler:scheduled_jobs", 0, -1, withscores=True)
     return [(Job.fetch(job_id.decode(), connection=current.redis).args[0], score) for job_id, score in armed]
+
+
+def _turns(current: Runtime) -> int:
+    """Return how many turns of lanes wait for their time."""
+    return queues.queue(queues.CAMPAIGN_MESSAGES, current.redis).scheduled_job_registry.count
 
 
 def _queued(connection: redis_package.Redis, name: str) -> int:
@@ -186,6 +192,48 @@ def test_a_lane_that_lost_its_turn_gets_one_and_others_are_left_alone(current: R
     scores = dict(current.redis.zrange(registry.key, 0, -1, withscores=True))
     assert len(scores) == 2
     assert max(scores.values()) == tomorrow.timestamp(), "a turn that waits on purpose is not brought forward"
+
+
+def test_a_turn_on_its_way_from_its_queue_to_its_lease_is_not_taken_for_lost(current: Runtime) -> None:
+    _, account_id = _campaign(scheduled_at=utc_now() - timedelta(seconds=1))
+    scheduling.verify_campaigns()
+    current.redis.flushall()
+
+    def begin(_: float) -> None:
+        waking.Lease.take(current.redis, account_id, uuid.uuid4())
+
+    with capture_logs() as logged:
+        scheduling._rearm_lanes(current, pause=begin)
+    assert [line["event"] for line in logged] == []
+    assert _turns(current) == 0
+
+
+def test_a_lane_that_is_found_done_a_moment_later_is_not_taken_for_one_without_a_turn(current: Runtime) -> None:
+    campaign_id, _ = _campaign(scheduled_at=utc_now() - timedelta(seconds=1))
+    scheduling.verify_campaigns()
+    current.redis.flushall()
+
+    def finish(_: float) -> None:
+        with transaction() as session:
+            session.execute(text("UPDATE campaigns SET status = 'completed' WHERE id = :id"), {"id": campaign_id})
+
+    scheduling._rearm_lanes(current, pause=finish)
+    assert _turns(current) == 0
+
+
+def test_only_a_lane_without_a_turn_costs_the_verification_a_pause(current: Runtime) -> None:
+    _, account_id = _campaign(scheduled_at=utc_now() - timedelta(seconds=1))
+    scheduling.verify_campaigns()
+    pauses: list[float] = []
+    for expected in ([], [scheduling.HANDOVER_S]):
+        with capture_logs() as logged:
+            scheduling._rearm_lanes(current, pause=pauses.append)
+        assert pauses == expected
+        assert [line["account_ids"] for line in logged if line["event"] == "lanes.rearmed"] == [[account_id]] * len(
+            pauses
+        )
+        assert _turns(current) == 1
+        current.redis.flushall()
 
 
 def test_claims_of_a_vanished_turn_become_unknown_and_those_of_a_living_one_stay(current: Runtime) -> None:

@@ -43,7 +43,7 @@ def test_accounts_that_need_a_person_are_named_with_the_reason(session: Session,
     account("deaf", app_secret_encrypted=None)
     account("phone", provider="evolution", app_secret_encrypted=None, webhook_key="key")
     account("deaf phone", provider="evolution")
-    found = diagnosis.troubles(session)
+    found = diagnosis.troubles(session, now=NOW)
     assert named(found.deactivated_accounts) == [("off", "190: expired")]
     assert named(found.warned_accounts) == [
         ("silent", "No status has come."),
@@ -70,10 +70,45 @@ def test_campaigns_that_the_engine_holds_are_named_and_those_of_people_not(sessi
     missed = numbered.draft(session, owner, accounts=[number], lists=[members])
     missed.status_code, missed.status_reason = "missed_start", "its time passed while nothing ran"
     numbered.draft(session, owner, accounts=[number], lists=[members])
-    found = diagnosis.troubles(session).waiting_campaigns
+    found = diagnosis.troubles(session, now=NOW).waiting_campaigns
     assert [str(each) for each in found] == [
         f"{stranded.id} “{stranded.name}”: none of its accounts is active",
         f"{missed.id} “{missed.name}”: its time passed while nothing ran",
+    ]
+
+
+def test_campaigns_that_stopped_at_closing_time_need_nobody_and_say_when_they_open(
+    session: Session, owner: User
+) -> None:
+    number = numbered.account(session, owner.company)
+    window = {"days": ["fri"], "start": "10:00", "end": "18:00"}
+    stopping = {
+        "windows": [window],
+        "at_close": "stop",
+        "timezone": "America/Sao_Paulo",
+    }  # where it is nine on a Friday
+    away = [f"{date:%Y-%m-%d}" for date in (NOW + timedelta(weeks=week) for week in range(60))]
+    for at, hours in enumerate(
+        (
+            stopping,
+            {**stopping, "timezone": "Asia/Tokyo"},
+            {**stopping, "timezone": "UTC"},
+            {**stopping, "holidays": away},
+            None,
+        )
+    ):
+        made = numbered.running(session, owner, accounts=[number], first=10 * at)
+        campaigns.pause_at_close(session, made.id)
+        made.working_hours = hours
+    session.flush()
+    found = diagnosis.troubles(session, now=NOW)
+    assert found.waiting_campaigns == []
+    assert [each.reason for each in found.closed_campaigns] == [
+        "its hours open at 2026-11-20 10:00 (America/Sao_Paulo)",
+        "its hours open at 2026-11-27 10:00 (Asia/Tokyo)",
+        "its hours are open and it can be resumed",
+        "its hours do not open within a year",
+        "it has no working hours any more and can be resumed",
     ]
 
 

@@ -1,6 +1,7 @@
 """What providers tell of accounts and templates: obeyed for those it speaks of, told to people, harmless otherwise."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,11 +12,13 @@ from campaign_engine import providers
 from campaign_engine.config import Config
 from campaign_engine.models import Account, AuditEntry, Campaign, Company, Notification, Template, User, WebhookEvent
 from campaign_engine.models.template import UNSENDABLE
-from campaign_engine.providers.base import Notice, NoticeKind
+from campaign_engine.providers import evolution
+from campaign_engine.providers.base import Notice, NoticeKind, Sender
 from campaign_engine.services import deliveries, notices
 from tests import factories
 from tests.campaign_engine import cloned, numbered
 from tests.campaign_engine.numbered import NOW
+from tests.campaign_engine.providers.wire import answering, response, serving
 
 PROVIDERS = providers.build(Config())
 
@@ -236,7 +239,7 @@ def test_what_is_only_to_be_known_changes_nothing(
     ("state", "expected"),
     [("close", [("connection_lost", "warning")]), ("open", [("connection_open", "info")]), ("connecting", [])],
 )
-def test_a_phones_session_that_closes_is_told(
+def test_a_phones_session_that_closes_is_told_and_shown(
     session: Session, company: Company, state: str, expected: list[tuple[str, str]]
 ) -> None:
     phone = numbered.account(session, company, provider="evolution", instance="shop", phone_number_id=None)
@@ -246,9 +249,50 @@ def test_a_phones_session_that_closes_is_told(
     applied = deliveries.apply_waiting(session, providers=PROVIDERS, now=NOW)
     assert applied is not None
     for event_id in applied.with_notices:
-        deliveries.apply_notices(session, event_id, providers=PROVIDERS, now=NOW)
+        deliveries.apply_notices(session, event_id, providers=PROVIDERS, now=NOW + timedelta(minutes=1))
     assert told(session, company) == expected
-    assert phone.status == "active"
+    assert (phone.status, (phone.health or {})["status"]) == ("active", state)
+    assert phone.health_checked_at == NOW, "when the webhook came"
+
+
+@pytest.mark.parametrize(
+    ("state", "found", "warns"),
+    [
+        ("close", "close", True),
+        ("refused", "close", True),
+        ("open", "open", False),
+        ("connecting", "connecting", False),
+    ],
+)
+def test_what_is_told_of_a_phones_session_is_known_as_a_check_would_find_it(
+    session: Session, company: Company, state: str, found: str, warns: bool
+) -> None:
+    before = evolution.health_of_session("open" if warns else "close").stored()
+    phone = numbered.account(
+        session, company, provider="evolution", instance="shop", health=before, health_checked_at=NOW
+    )
+    with serving(answering(response(200, {"instance": {"instanceName": "shop", "state": found}}))) as server:
+        sender = Sender(account_id=phone.id, base_url=server.url, number="shop", secret="key")
+        checked = PROVIDERS["evolution"].check_health(sender).stored()
+    notice = Notice(NoticeKind.CONNECTION, state, number="shop")
+    for at, expected in (
+        (NOW - timedelta(seconds=1), (before, NOW)),  # a check has said something since
+        (NOW + timedelta(seconds=1), (checked, NOW + timedelta(seconds=1))),
+    ):
+        notices.apply(session, [notice], account_ids=[phone.id], at=at)
+        session.flush()
+        session.expire_all()
+        assert (phone.health, phone.health_checked_at) == expected
+    assert ("warnings" in checked) is warns
+
+
+def test_a_word_that_is_not_known_leaves_what_is_known_of_the_session(session: Session, company: Company) -> None:
+    before = evolution.health_of_session("open").stored()
+    phone = numbered.account(session, company, provider="evolution", instance="shop", health=before)
+    notices.apply(session, [Notice(NoticeKind.CONNECTION, "syncing", number="shop")], account_ids=[phone.id], at=NOW)
+    session.flush()
+    session.expire_all()
+    assert (phone.health, phone.health_checked_at) == (before, None)
 
 
 @pytest.mark.parametrize("status", ["active", "deactivated"])
@@ -258,7 +302,7 @@ def test_a_session_that_opens_says_when_somebody_has_to_reactivate_the_account(
     phone = numbered.account(session, company, provider="evolution", instance="shop", status=status)
     others = numbered.account(session, factories.company(session), instance="shop", status="deactivated")
     notice = Notice(NoticeKind.CONNECTION, "open")
-    notices.apply(session, [notice], account_ids=[phone.id, others.id])
+    notices.apply(session, [notice], account_ids=[phone.id, others.id], at=NOW)
     [said] = session.scalars(select(Notification.text).where(Notification.company_id == company.id))
     assert "the phone's session is open" in said
     assert ("stays so until somebody reactivates it" in said) is (status == "deactivated")
