@@ -34,7 +34,7 @@ Deferrals = Mapping[int, Sequence[tuple[float, float]]]
 def measure(opening: Opening, options: Options) -> Result:
     """Let the paced accounts send for a while; compare each deferral with the turn that followed it."""
     seconds = options.seconds_or(30.0, quick=1.0)
-    accounts_count, interval_s = (3, 0.2) if options.quick else (12, 1.1)
+    accounts_count, interval_s = (3, 0.2) if options.quick else (20, 1.1)
     with opening() as plant:
         plant.start_simulator(*UNOBSTRUCTED, "--latency-ms", "30")
         owner = plant.create_company(campaign_rate_limit=WIDE)

@@ -21,7 +21,7 @@ from tests.jobs.lane import lane, received, states
 from tests.simulator.running import Simulator, wait_for
 
 COUNT = 60
-"""More than can be sent before a change is felt: two in flight at 60 ms are some 33 a second."""
+"""More than can be sent before a change is felt: two in flight at 40 ms are some 50 a second."""
 
 STILL_LEAVES = 20
 """What may leave after a change: 0.1 s by the plan in force, the calls in flight, and the rows ready behind them."""
@@ -61,7 +61,7 @@ def _company(values: dict[str, Any]) -> Change:
 def _change_while_sending(current: Runtime, ledger: Simulator, change: Change) -> tuple[int, int]:
     """Change something in the middle of a turn; return the account, and how many had been sent before."""
     account_id, [campaign_id] = lane(ledger, count=COUNT, max_in_flight=2)
-    ledger.behave(latency_ms=60)
+    ledger.behave(latency_ms=40)
     turn = threading.Thread(target=lanes.run_turn, args=(account_id,))
     turn.start()
     try:
