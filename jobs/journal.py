@@ -46,9 +46,12 @@ class Journal:
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._path = directory / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.journal"
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        # The lock is the sign of life: the kernel drops it with the process.
+        # The lock is the sign of life: the kernel drops it with the process. It is taken before the file has the name
+        # by which the dead are looked for, or a pool that looks in between takes the file of a newborn away.
+        unborn = self._path.with_suffix(".new")
+        self._file = os.open(unborn, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX)
+        unborn.rename(self._path)
         os.posix_fallocate(self._file, 0, _SIZE)
         self._map = mmap.mmap(self._file, _SIZE)
         self._free = list(range(CAPACITY))

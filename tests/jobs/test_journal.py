@@ -1,11 +1,14 @@
 """What a killed worker leaves behind."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import uuid
 from pathlib import Path
+
+import pytest
 
 from jobs import journal
 from jobs.journal import Journal
@@ -85,3 +88,24 @@ def test_slots_are_used_again(tmp_path: Path) -> None:
         notes.settled(ids)
         assert notes.dispatched() == []
     notes.close()
+
+
+def test_a_pool_that_looks_while_a_journal_is_made_leaves_it_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = fcntl.flock
+
+    def looked_at_before(file: int, operation: int) -> None:
+        monkeypatch.undo()
+        for path, _ in journal.testaments(tmp_path):
+            path.unlink()
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", looked_at_before)
+    notes = Journal(tmp_path)
+    token, message_id = uuid.uuid4(), uuid.uuid4()
+    notes.begin(token, 7)
+    notes.reserve(message_id)()
+    notes.leave()
+    [(_, testament)] = journal.testaments(tmp_path)
+    assert testament == journal.Testament(token=token, account_id=7, dispatched=[message_id])
