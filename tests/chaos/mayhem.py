@@ -66,6 +66,7 @@ class Mayhem:
     victims: tuple[str, ...] = ("worker", "worker", "worker", "pool", "scheduler", "web", "redis", "postgres")
     timeout_s: float = 240.0
     rounds: int = 1_000_000
+    rate_limit: str = "600000/minute"  # of each account
     kills: dict[str, int] = field(default_factory=dict)
 
     def run(self, told: Callable[[str], object] = print) -> Verdict:
@@ -105,7 +106,7 @@ class Mayhem:
         plant.start_web()
         owner = plant.create_company(campaign_rate_limit="6000000/minute")
         accounts = [
-            plant.create_account(owner[0], str(100 + at), rate_limit="600000/minute", max_in_flight=IN_FLIGHT)
+            plant.create_account(owner[0], str(100 + at), rate_limit=self.rate_limit, max_in_flight=IN_FLIGHT)
             for at in range(ACCOUNTS)
         ]
         campaign = plant.create_campaign(owner, accounts=accounts, first=0, count=self.count)
