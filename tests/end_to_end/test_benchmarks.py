@@ -49,7 +49,7 @@ def _opened(plant: Works) -> Iterator[Works]:
 EXPECTED = {
     "throughput": "50 ms, 16 in flight, 1 account: messages",
     "lateness": "begin, 99 of 100",
-    "preparing": "200 recipients: growth of Redis",
+    "preparing": "200 recipients: prepared",
 }
 
 
