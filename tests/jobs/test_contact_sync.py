@@ -1,7 +1,5 @@
 """Jobs that ask the phone of an account about people, against the simulator."""
 
-from collections.abc import Iterator
-
 import pytest
 import redis as redis_package
 from rq.job import Job
@@ -15,21 +13,10 @@ from campaign_engine.services import contacts
 from jobs import contact_sync, enqueueing, queues
 from jobs.runtime import Runtime
 from tests import factories
+from tests.campaign_engine import conftest
 from tests.simulator.running import APIKEY, INSTANCE, Simulator
 
-
-@pytest.fixture(scope="module")
-def running_simulator() -> Iterator[Simulator]:
-    running = Simulator()
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def simulator(running_simulator: Simulator) -> Simulator:
-    running_simulator.control("POST", "reset", {"numbers": True, "behaviour": True})
-    running_simulator.register_instance()
-    return running_simulator
+running_simulator, simulator = conftest.running_simulator, conftest.simulator
 
 
 @pytest.fixture

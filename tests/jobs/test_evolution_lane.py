@@ -1,9 +1,6 @@
 """Turns of a lane whose account is the session of a phone."""
 
-from collections.abc import Iterator
 from typing import Any
-
-import pytest
 
 from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
@@ -11,23 +8,11 @@ from campaign_engine.models import Account, Campaign
 from jobs import lanes
 from jobs.runtime import Runtime
 from tests import factories
-from tests.campaign_engine import numbered
+from tests.campaign_engine import conftest, numbered
 from tests.jobs.lane import states
 from tests.simulator.running import APIKEY, INSTANCE, Simulator
 
-
-@pytest.fixture(scope="module")
-def running_simulator() -> Iterator[Simulator]:
-    running = Simulator()
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def simulator(running_simulator: Simulator) -> Simulator:
-    running_simulator.control("POST", "reset", {"numbers": True, "behaviour": True})
-    running_simulator.register_instance()
-    return running_simulator
+running_simulator, simulator = conftest.running_simulator, conftest.simulator
 
 
 def lane_of_phone(simulator: Simulator, *, count: int, **values: Any) -> tuple[int, int]:

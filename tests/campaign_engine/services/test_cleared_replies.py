@@ -11,17 +11,11 @@ from campaign_engine.models import Account, OptOut, Reply, User
 from campaign_engine.providers.base import Inbound, Notice, NoticeKind
 from campaign_engine.services import opt_outs, replies
 from campaign_engine.services.replies import Received
-from tests import factories
 from tests.campaign_engine import numbered
 from tests.campaign_engine.numbered import NOW
 
 SENDER = numbered.phone(0).removeprefix("+")
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def owner(session: Session) -> User:
-    return factories.user(session, factories.company(session))
 
 
 @pytest.fixture

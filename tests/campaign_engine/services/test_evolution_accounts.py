@@ -1,6 +1,5 @@
 """Accounts of Evolution API: a session of a phone behind an address, and a secret address for its webhooks."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,14 +22,6 @@ CONFIG = Config()
 PROVIDERS = providers.build(CONFIG)
 
 database_url = cloned.database_url
-
-
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[Simulator]:
-    simulator = Simulator()
-    simulator.register_instance()
-    yield simulator
-    assert simulator.stop() == 0
 
 
 def create(of: Company, base_url: str | None = NOWHERE, **values: Any) -> Account:

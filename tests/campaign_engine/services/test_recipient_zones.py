@@ -8,15 +8,9 @@ from sqlalchemy.orm import Session
 
 from campaign_engine.models import Campaign, User
 from campaign_engine.services import recipient_zones
-from tests import factories
 from tests.campaign_engine import numbered
 
 SAO_PAULO, MANAUS = ("America/Sao_Paulo",), ("America/Manaus",)
-
-
-@pytest.fixture
-def owner(session: Session) -> User:
-    return factories.user(session, factories.company(session))
 
 
 @pytest.fixture

@@ -29,16 +29,6 @@ database_url = cloned.database_url
 
 
 @pytest.fixture
-def owner(session: Session) -> User:
-    return factories.user(session, factories.company(session))
-
-
-@pytest.fixture
-def company(owner: User) -> Company:
-    return owner.company
-
-
-@pytest.fixture
 def number(session: Session, company: Company) -> Account:
     return numbered.account(session, company)
 
