@@ -11,7 +11,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from redis.exceptions import RedisError
@@ -25,14 +25,15 @@ from campaign_engine.logs import bound, get_logger
 from campaign_engine.rules import fairness, pacing
 from campaign_engine.rules.throttling import Throttle
 from campaign_engine.rules.waiting import WaitReason
-from campaign_engine.services import accounts, campaigns, limits, resting, screening, sending, settling
+from campaign_engine.services import accounts, campaigns, resting, screening, sending, settling
 from campaign_engine.services.sending import Candidate, Line, Plan, Waiting
 from jobs import confirming, waking
+from jobs.charging import OF_LIMITS, Charger
 from jobs.journal import Journal
 from jobs.runtime import Runtime, runtime
 from jobs.sending import Pipeline, Sent
 from jobs.settling import Settler, others_would_meet
-from ratelimit import Decision, Limit, LimiterUnavailable, Usage
+from ratelimit import LimiterUnavailable
 
 log = get_logger(__name__)
 
@@ -56,20 +57,10 @@ CROWDED_PAUSE_S = 0.1
 LIMITER_PAUSE_S = 2.0
 """How long a lane rests while the limiter's Redis is away."""
 
-
 SHORTEST_WAIT_S = 0.03
 """How long a turn with calls in flight waits for a limit at least: at a high rate many rows then go in one statement.
 What is late by this, the limit's margin lets catch up.
 """
-
-LATELY = timedelta(seconds=1)
-
-_REASON_OF_LIMIT = {
-    limits.ACCOUNT_LIMIT: WaitReason.ACCOUNT_LIMIT,
-    limits.SLOWED_LIMIT: WaitReason.COOL_DOWN,
-    limits.WARM_UP_LIMIT: WaitReason.WARM_UP,
-    limits.PORTFOLIO_LIMIT: WaitReason.DAILY_RECIPIENTS,
-}
 
 
 def run_turn(account_id: int) -> None:
@@ -132,25 +123,6 @@ class Deferral:
         )
 
 
-_LIMITS = frozenset({*_REASON_OF_LIMIT.values(), WaitReason.USER_LIMIT})
-"""Waits that are over at their time, whatever the calls in flight are answered."""
-
-
-@dataclass(slots=True)
-class Blocked:
-    """What has been found blocked in this turn, and until when, so that it is not asked for again."""
-
-    account: datetime | None = None
-    account_reason: WaitReason = WaitReason.ACCOUNT_LIMIT
-    owners: dict[int, datetime] = field(default_factory=dict)
-
-    def by_a_limit(self) -> bool:
-        """Whether a limit has stopped this turn a moment ago, and so will again."""
-        lately = utc_now() - LATELY
-        of_account = self.account if self.account_reason in _LIMITS else None
-        return any(until is not None and until > lately for until in (of_account, *self.owners.values()))
-
-
 class Turn:
     """One turn. `run` returns when the lane wants to go on, or None when it has nothing left to do."""
 
@@ -161,7 +133,7 @@ class Turn:
         self._account_id = account_id
         self._token = token
         self._lease = lease
-        self._blocked = Blocked()
+        self._charger = Charger(current)
         self._deadline = time.monotonic() + self._config.turn_budget_s
         self._journal = worker_journal(current)
         self._pipeline: Pipeline | None = None
@@ -194,7 +166,7 @@ class Turn:
             plan = self._plan()
             stopped = self._feed(plan) if plan is not None else None
             if self._pipeline is not None and self._pipeline.in_hand:
-                if plan is not None and stopped is None and self._blocked.by_a_limit() and not _one_by_one(plan):
+                if plan is not None and stopped is None and self._charger.by_a_limit() and not _one_by_one(plan):
                     continue  # More may go before the first answer; the limits say when.
                 if known := self._pipeline.take(within_s=_until_the_limit(stopped)):
                     self._settle(known)
@@ -203,7 +175,7 @@ class Turn:
 
     def _has_room(self, pipeline: Pipeline) -> bool:
         """Whether another claim is worth its statements; where a limit decides, any is."""
-        return pipeline.room > 0 if self._blocked.by_a_limit() else pipeline.has_room
+        return pipeline.room > 0 if self._charger.by_a_limit() else pipeline.has_room
 
     def _plan(self) -> Plan | None:
         """Return what can be sent, or None when there is nothing (more) or the lane is somebody else's."""
@@ -305,13 +277,13 @@ class Turn:
         if plan.account.paced_until is not None and plan.account.paced_until > now:
             reason = WaitReason.PROVIDER_UNREACHABLE if self._settler.provider_is_away else _why_paced(plan, now)
             return Deferral(reason, plan.account.paced_until, everyone)
-        if self._blocked.account is not None and self._blocked.account > now:
-            return Deferral(self._blocked.account_reason, self._blocked.account, everyone)
+        if self._charger.account_until is not None and self._charger.account_until > now:
+            return Deferral(self._charger.account_reason, self._charger.account_until, everyone)
         ready: list[Candidate] = []
         waits: list[tuple[datetime, WaitReason]] = []
         for candidate in plan.candidates:
             ready_at, waits_for = candidate.ready(now)
-            owner_until = self._blocked.owners.get(candidate.owner_id)
+            owner_until = self._charger.owners_until.get(candidate.owner_id)
             if waits_for is not None:
                 waits.append((ready_at, waits_for))
             elif owner_until is not None and owner_until > now:
@@ -353,76 +325,18 @@ class Turn:
             if not found:
                 if not self._plan_is_reused:
                     # Other accounts of the same campaigns have locked what is left; they will have sent it in a moment.
-                    self._block_account(now + timedelta(seconds=CROWDED_PAUSE_S), WaitReason.OTHER_ACCOUNTS)
+                    self._charger.block_account(now + timedelta(seconds=CROWDED_PAUSE_S), WaitReason.OTHER_ACCOUNTS)
                 return []
             sendable = screening.sendable(session, found, candidates=by_id, now=now)
             rows = [sendable[campaign_id].pop(0) for campaign_id in sequence if sendable.get(campaign_id)]
             rows = screening.below_cap(session, rows, candidates=by_id, now=now)
-            granted = self._charge(session, plan, ready[0].owner_id, rows)
+            granted = self._charger.charge(session, plan, ready[0].owner_id, rows)
             if paced and granted and not self._take_pace(session, plan, by_id[granted[0].campaign_id].pacing, now):
                 return []  # Another turn was faster. Its permits are lost to us; the promise is kept all the same.
             sending.claim(session, account=plan.account, token=self._token, rows=granted, now=now)
             self._settler.delay(session, {row.campaign_id for row in granted}, now)
         self._latest = replace(plan, candidates=fairness.after_serving(plan.candidates, granted))
         return granted
-
-    def _charge(self, session: Session, plan: Plan, owner_id: int, rows: Sequence[Waiting]) -> list[Waiting]:
-        """Charge the limits for the rows, in order; return those that may go.
-
-        Rows with a limit of their own (a retry, a recipient met lately) are charged one by one, all others in one call.
-        """
-        granted: list[Waiting] = []
-        plain: list[Waiting] = []
-        for row in rows:
-            own = self._own_limits(plan, row)
-            if not own:
-                plain.append(row)
-                continue
-            decision = self._acquire(plan, owner_id, [row], own)
-            if decision.granted:
-                granted.append(row)
-            elif decision.retry_at is not None and decision.blocked_by in {limit.name for limit in own}:
-                sending.postpone(session, [(row, decision.retry_at)])
-            else:
-                return granted
-        if plain:
-            granted += plain[: self._acquire(plan, owner_id, plain, []).granted]
-        return granted
-
-    def _own_limits(self, plan: Plan, row: Waiting) -> list[Limit]:
-        own = []
-        if row.is_retry:
-            own.append(limits.of_retry(row.message_id, self._config))
-        if row.met_lately and plan.account.provider == "cloud_api":
-            own.append(limits.of_pair(plan.account, row.phone_key))
-        return own
-
-    def _acquire(self, plan: Plan, owner_id: int, rows: Sequence[Waiting], own: Sequence[Limit]) -> Decision:
-        """Charge every limit for the rows, in one call; remember when each shared one lets the next through."""
-        shared = limits.of_send(plan.account, owner_id, plan.company, self._config, now=utc_now())
-        charged = [*own, *shared]
-        needs_members = any(limit.kind == "distinct" for limit in shared)
-        decision = self._current.limiter(plan.company.id).acquire(
-            charged, count=len(rows), member=[row.phone_key for row in rows] if needs_members else None
-        )
-        *of_account, of_owner = decision.usage[len(own) :]
-        for usage in of_account:
-            if usage.next_at is not None:
-                self._block_account(self._look_again_at(plan, usage), _REASON_OF_LIMIT[usage.limit.name])
-        if of_owner.next_at is not None:
-            self._blocked.owners[owner_id] = of_owner.next_at
-        return decision
-
-    def _look_again_at(self, plan: Plan, usage: Usage) -> datetime:
-        """Return when a limit lets the next one through, or a slowed one gives way to a quicker one."""
-        assert usage.next_at is not None  # noqa: S101 - it blocks
-        throttled = Throttle(plan.account.throttle_step, plan.account.throttled_at)
-        recovers_at = throttled.recovers_at(utc_now()) if usage.limit.name == limits.SLOWED_LIMIT else None
-        return usage.next_at if recovers_at is None else min(usage.next_at, recovers_at)
-
-    def _block_account(self, until: datetime, reason: WaitReason) -> None:
-        if self._blocked.account is None or until > self._blocked.account:
-            self._blocked.account, self._blocked.account_reason = until, reason
 
     def _take_pace(self, session: Session, plan: Plan, pace: pacing.Pacing, now: datetime) -> bool:
         until, series = pacing.next_after(
@@ -450,7 +364,7 @@ def _one_by_one(plan: Plan) -> bool:
 
 def _until_the_limit(stopped: Deferral | None) -> float | None:
     """Return for how many seconds answers may be waited for; None: as long as it takes."""
-    if stopped is None or stopped.reason not in _LIMITS:
+    if stopped is None or stopped.reason not in OF_LIMITS:
         return None
     return max(SHORTEST_WAIT_S, (stopped.until - utc_now()).total_seconds())
 
