@@ -9,7 +9,8 @@ from campaign_engine.clock import utc_now
 from campaign_engine.rules.throttling import Throttle
 from campaign_engine.rules.waiting import WaitReason
 from campaign_engine.services import limits, sending
-from campaign_engine.services.sending import Plan, Waiting
+from campaign_engine.services.planning import Plan
+from campaign_engine.services.sending import Waiting
 from jobs.runtime import Runtime
 from ratelimit import Decision, Limit, Usage
 

@@ -14,7 +14,7 @@ from campaign_engine.db import transaction
 from campaign_engine.logs import get_logger
 from campaign_engine.providers.base import Accepted, Outgoing, Refused
 from campaign_engine.rules import pacing
-from campaign_engine.services import accounts, confirmations, limits, resting, sending
+from campaign_engine.services import accounts, confirmations, limits, planning, resting
 from campaign_engine.services.confirmations import Confirmation
 from jobs import waking
 from jobs.runtime import Runtime
@@ -58,7 +58,7 @@ def _take(current: Runtime, confirmation: Confirmation) -> datetime | None:
         return now + LIMITER_PAUSE  # Fail closed, as every send.
     if not decision.granted:
         return decision.retry_at or now + LIMITER_PAUSE
-    pace = sending.pacing_of(account, company, {}, config)
+    pace = planning.pacing_of(account, company, {}, config)
     with transaction() as session:
         if pace.account_is_paced:
             until, series = pacing.next_after(

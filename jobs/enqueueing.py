@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from redis import Redis
 
-from campaign_engine.services.sending import Line
+from campaign_engine.services.planning import Line
 from jobs import queues
 from jobs.waking import arm
 

@@ -25,8 +25,9 @@ from campaign_engine.logs import bound, get_logger
 from campaign_engine.rules import fairness, pacing
 from campaign_engine.rules.throttling import Throttle
 from campaign_engine.rules.waiting import WaitReason
-from campaign_engine.services import accounts, campaigns, resting, screening, sending, settling
-from campaign_engine.services.sending import Candidate, Line, Plan, Waiting
+from campaign_engine.services import accounts, campaigns, planning, resting, screening, sending, settling
+from campaign_engine.services.planning import Candidate, Line, Plan
+from campaign_engine.services.sending import Waiting
 from jobs import confirming, waking
 from jobs.charging import OF_LIMITS, Charger
 from jobs.journal import Journal
@@ -187,7 +188,7 @@ class Turn:
         self._plan_is_reused = False
         self._planned_at = time.monotonic()
         with transaction() as session:
-            plan = sending.plan(session, self._account_id, config=self._config, line=self._line)
+            plan = planning.plan(session, self._account_id, config=self._config, line=self._line)
         if plan is None or not plan.candidates:
             self._plan_is_stale = True
             return None

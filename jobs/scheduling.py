@@ -13,13 +13,13 @@ from campaign_engine.services import (
     confirmations,
     deliveries,
     imports,
+    planning,
     preparing,
     resending,
     schedules,
-    sending,
     settling,
 )
-from campaign_engine.services.sending import Line
+from campaign_engine.services.planning import Line
 from jobs import enqueueing, health, start_times, waking
 from jobs.runtime import Runtime, runtime
 
@@ -127,7 +127,7 @@ def _rearm_lanes(current: Runtime, *, pause: Callable[[float], object] = time.sl
 
 def _idle_lanes(current: Runtime, line: Line) -> set[int]:
     with transaction() as session:
-        busy = sending.busy_lanes(session, line)
+        busy = planning.busy_lanes(session, line)
         if line is Line.FIRST:
             busy += confirmations.owing(session, now=utc_now())
     return set(busy) - waking.lanes_with_a_turn(current.redis, busy, line)

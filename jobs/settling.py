@@ -18,8 +18,8 @@ from campaign_engine.providers.cloud_api_errors import MARKETING_REFUSED
 from campaign_engine.rules.pacing import Pacing
 from campaign_engine.rules.retry import FIRST_LINE_ATTEMPTS
 from campaign_engine.rules.throttling import Throttle
-from campaign_engine.services import activation, campaigns, limits, opt_outs, resting, sending, settling
-from campaign_engine.services.sending import Line, Plan
+from campaign_engine.services import activation, campaigns, limits, opt_outs, planning, resting, settling
+from campaign_engine.services.planning import Line, Plan
 from jobs import waking
 from jobs.runtime import Runtime
 from jobs.sending import Sent
@@ -108,7 +108,7 @@ class Settler:
             campaigns.pause_where_content_fails(session, _campaigns_at_fault(sent))
             if at_end or time.monotonic() >= self._looked_for_ends_at + COMPLETION_S:
                 self._looked_for_ends_at = time.monotonic()
-                campaigns.complete_finished(session, sending.drained_campaigns(session, self._account_id), now=now)
+                campaigns.complete_finished(session, planning.drained_campaigns(session, self._account_id), now=now)
         # Only now: a settlement that is tried again must not count the same failures or complaints twice.
         self._failures = failures
         self._complaint = complaint

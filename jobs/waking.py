@@ -17,8 +17,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 from rq.job import Job
 
+from campaign_engine.services.planning import Line
 from campaign_engine.services.progress import Wait
-from campaign_engine.services.sending import Line
 from jobs import queues
 from jobs.rq_extensions import script, write_scheduled
 

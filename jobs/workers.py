@@ -24,7 +24,7 @@ from campaign_engine.config import Config
 from campaign_engine.db import db, transaction
 from campaign_engine.logs import get_logger
 from campaign_engine.services import settling
-from campaign_engine.services.sending import Line
+from campaign_engine.services.planning import Line
 from jobs import connections, contact_sync, health, journal, lanes, queues, receiving, scheduling, waking
 from jobs.rq_extensions import Worker, die_with_parent
 from jobs.runtime import Runtime, build

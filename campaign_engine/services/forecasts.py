@@ -22,7 +22,7 @@ from campaign_engine.rules.throttling import Throttle
 from campaign_engine.rules.waiting import OF_THE_ACCOUNT
 from campaign_engine.rules.working_hours import WorkingHours
 from campaign_engine.services import audience_sizes, limits, recipient_zones
-from campaign_engine.services.sending import Due, pacing_of
+from campaign_engine.services.planning import Due, pacing_of
 from ratelimit import Limit, Limiter, LimiterUnavailable
 
 DAY = timedelta(days=1)

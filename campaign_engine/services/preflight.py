@@ -28,8 +28,8 @@ from campaign_engine.rules.working_hours import WorkingHours
 from campaign_engine.services import forecasts, limits, recipient_zones
 from campaign_engine.services.audiences import Audience
 from campaign_engine.services.forecasts import LimiterOf, Wait
+from campaign_engine.services.planning import pacing_of
 from campaign_engine.services.screening import REASON_OF_BAR
-from campaign_engine.services.sending import pacing_of
 from ratelimit import Rate
 
 PUNCTUAL = timedelta(minutes=1)
@@ -171,7 +171,7 @@ _COUNT = """
       - (SELECT count(*) FROM inline) AS repeated{counts}
     FROM looked_at GROUP BY reason, left(phone, {telling})
 """
-# What counts is what `sending.contacts_at_cap` counts.
+# What counts is what `screening.below_cap` counts.
 _CAPPED = """SELECT m.contact_id FROM messages m
       WHERE m.contact_id IN (SELECT contact_id FROM people WHERE reason IS NULL) AND m.claimed_at > :since
         AND m.status NOT IN ('pending', 'failed', 'skipped')

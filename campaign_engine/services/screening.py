@@ -2,15 +2,20 @@
 opt-outs, the blocklist, the recipient's own hours, and how much a person has had from all campaigns.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
+from sqlalchemy.types import BigInteger, DateTime, Integer
 
 from campaign_engine.rules.recipient_zone import zones_of
 from campaign_engine.rules.working_hours import WorkingHours
 from campaign_engine.services import campaigns, sending
-from campaign_engine.services.sending import Candidate, Waiting
+from campaign_engine.services.planning import Candidate
+from campaign_engine.services.sending import Waiting
+from ratelimit import Rate
 
 NEVER_OPEN = timedelta(days=1)
 """Hours that open at no time within a year are looked at again after this."""
@@ -57,7 +62,7 @@ def below_cap(
         for row in rows
         if row.contact_id is not None and (cap := candidates[row.campaign_id].frequency_cap) is not None
     }
-    reached = sending.at_cap(session, set(caps.values()), now=now)
+    reached = _at_cap(session, set(caps.values()), now=now)
     written_to: set[int] = set()
     left, capped = [], []
     for row in rows:
@@ -76,6 +81,47 @@ def _opens_at(hours: WorkingHours | None, row: Waiting, now: datetime) -> dateti
     if hours is None or not hours.per_recipient:
         return now
     return hours.opens_in(zones_of(row.phone), now) or now + NEVER_OPEN
+
+
+_RECEIVED = text(
+    """
+    SELECT w.place FROM unnest(:contact_ids, :sinces, :counts) WITH ORDINALITY AS w(contact_id, since, cap, place)
+    WHERE w.cap <= (
+      SELECT count(*) FROM messages m WHERE m.contact_id = w.contact_id AND m.claimed_at > w.since
+        AND m.status NOT IN ('pending', 'failed', 'skipped')
+    )
+    """
+).bindparams(
+    bindparam("contact_ids", type_=ARRAY(BigInteger)),
+    bindparam("sinces", type_=ARRAY(DateTime(timezone=True))),
+    bindparam("counts", type_=ARRAY(Integer)),
+)
+
+
+def _at_cap(session: Session, caps: Collection[tuple[int, Rate]], *, now: datetime) -> set[tuple[int, Rate]]:
+    """Return those of (contact id, cap) whose contact has had as many messages, of all campaigns, as the cap allows.
+
+    Side effects: locks the contacts until the transaction ends, so that two accounts that are about to write to the
+    same person count each other's message.
+    """
+    if not caps:
+        return set()
+    wanted = sorted(caps, key=lambda each: each[0])
+    session.execute(
+        text("SELECT id FROM contacts WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE").bindparams(
+            bindparam("ids", type_=ARRAY(BigInteger))
+        ),
+        {"ids": [contact_id for contact_id, _ in wanted]},
+    )
+    places = session.scalars(
+        _RECEIVED,
+        {
+            "contact_ids": [contact_id for contact_id, _ in wanted],
+            "sinces": [now - timedelta(microseconds=cap.period_us) for _, cap in wanted],
+            "counts": [cap.count for _, cap in wanted],
+        },
+    )
+    return {wanted[place - 1] for place in places}
 
 
 def _leave_out(session: Session, rows: Sequence[Waiting], *, reason: str, now: datetime) -> None:

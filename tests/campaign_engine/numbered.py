@@ -13,9 +13,10 @@ from sqlalchemy.orm import Session
 
 from campaign_engine.config import Config
 from campaign_engine.models import Account, Campaign, Company, ContactList, User
-from campaign_engine.services import campaigns, contacts, preparing, sending
+from campaign_engine.services import campaigns, contacts, planning, preparing, sending
 from campaign_engine.services.contacts import NewContact
-from campaign_engine.services.sending import Line, Waiting
+from campaign_engine.services.planning import Line
+from campaign_engine.services.sending import Waiting
 from tests import factories
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -94,7 +95,7 @@ def claim_next(
     line: Line = Line.FIRST,
 ) -> list[Waiting]:
     """Claim a row for each campaign id of `sequence`, without asking any limit; return the rows."""
-    plan = sending.plan(session, account.id, config=Config(), line=line)
+    plan = planning.plan(session, account.id, config=Config(), line=line)
     assert plan is not None
     found = sending.next_rows(session, plan=plan, counts=Counter(sequence), now=now)
     rows = [found[campaign_id].pop(0) for campaign_id in sequence if found.get(campaign_id)]

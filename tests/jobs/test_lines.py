@@ -11,8 +11,8 @@ from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.models import Account, Campaign, CampaignAccount, Company
 from campaign_engine.rules.waiting import WaitReason
-from campaign_engine.services import activation, campaigns, drafts, sending
-from campaign_engine.services.sending import Line
+from campaign_engine.services import activation, campaigns, drafts, planning
+from campaign_engine.services.planning import Line
 from jobs import lanes, queues, scheduling, waking
 from jobs.runtime import Runtime
 from tests.campaign_engine import numbered
@@ -235,9 +235,9 @@ def test_a_lane_whose_share_is_sent_is_not_busy_with_that_of_others(current: Run
         session.add(CampaignAccount(campaign_id=campaign_id, account_id=second))
         session.execute(text("UPDATE messages SET planned_account_id = :two"), {"two": second})
     with transaction() as session:
-        assert sending.busy_lanes(session, Line.FIRST) == [second]
+        assert planning.busy_lanes(session, Line.FIRST) == [second]
         activation.deactivate(session, second, reason="131031: locked")
-        assert sending.busy_lanes(session, Line.FIRST) == [first]
+        assert planning.busy_lanes(session, Line.FIRST) == [first]
 
 
 def test_a_campaign_that_only_waits_for_its_recipients_mornings_says_so(current: Runtime, ledger: Simulator) -> None:

@@ -20,7 +20,7 @@ from campaign_engine.db import transaction
 from campaign_engine.models import Campaign
 from campaign_engine.rules.waiting import WaitReason
 from campaign_engine.rules.working_hours import WEEKDAYS
-from campaign_engine.services import campaigns, deliveries, imports, preparing, sending
+from campaign_engine.services import campaigns, deliveries, imports, planning, preparing
 from jobs import enqueueing, lanes, queues, scheduling, start_times, waking
 from jobs.runtime import Runtime
 from jobs.scheduler import ExactScheduler
@@ -242,7 +242,7 @@ def test_claims_of_a_vanished_turn_become_unknown_and_those_of_a_living_one_stay
     living, dead = uuid.uuid4(), uuid.uuid4()
     long_ago = utc_now() - timedelta(seconds=60)
     with transaction() as session:
-        plan = sending.plan(session, account_id, config=current.config)
+        plan = planning.plan(session, account_id, config=current.config)
         assert plan is not None
         for token in (living, dead):
             numbered.claim_next(session, account=plan.account, token=token, sequence=[campaign_id], now=long_ago)
@@ -259,7 +259,7 @@ def test_a_fresh_claim_is_never_taken_for_a_dead_one(current: Runtime) -> None:
     campaign_id, account_id = _campaign(scheduled_at=utc_now() - timedelta(seconds=1))
     scheduling.verify_campaigns()
     with transaction() as session:
-        plan = sending.plan(session, account_id, config=current.config)
+        plan = planning.plan(session, account_id, config=current.config)
         assert plan is not None
         numbered.claim_next(session, account=plan.account, token=uuid.uuid4(), sequence=[campaign_id], now=utc_now())
     scheduling.verify_campaigns()

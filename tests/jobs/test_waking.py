@@ -9,7 +9,7 @@ import redis as redis_package
 from rq import Queue
 from rq.job import Job
 
-from campaign_engine.services.sending import Line
+from campaign_engine.services.planning import Line
 from jobs import queues, waking
 from jobs.rq_extensions import Promoter, Promotion
 from jobs.scheduler import SHORTEST_TICK_S, TICK_S, tick_after

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from campaign_engine.services.sending import Line
+from campaign_engine.services.planning import Line
 from jobs import waking, workers
 from jobs.runtime import Runtime
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from campaign_engine.clock import utc_now
 from campaign_engine.models import Account, Role, User
 from campaign_engine.services import campaigns
-from campaign_engine.services.sending import Line
+from campaign_engine.services.planning import Line
 from jobs import waking
 from tests import factories
 from tests.web.conftest import Caller, Database, problem

@@ -11,8 +11,8 @@ from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.models import Campaign
 from campaign_engine.services import campaigns, resending, retrying, test_sends
+from campaign_engine.services.planning import Line
 from campaign_engine.services.resending import Undecided
-from campaign_engine.services.sending import Line
 from campaign_engine.services.test_sends import TestSend
 from jobs.enqueueing import enqueue_lanes
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page

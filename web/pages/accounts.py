@@ -16,7 +16,7 @@ from campaign_engine.rules.pacing import Pacing
 from campaign_engine.rules.throttling import Throttle, slowed
 from campaign_engine.services import accounts as service
 from campaign_engine.services import activation, health, limits
-from campaign_engine.services.sending import pacing_of
+from campaign_engine.services.planning import pacing_of
 from jobs.enqueueing import enqueue_lanes
 from ratelimit import Rate
 from web import auth

@@ -17,7 +17,7 @@ from campaign_engine.rules import content as content_rules
 from campaign_engine.rules.states import CAMPAIGN_IS_OVER, CAMPAIGN_MAY_SEND_AGAIN
 from campaign_engine.services import campaigns as service
 from campaign_engine.services import resending, retrying, test_sends
-from campaign_engine.services.sending import Line
+from campaign_engine.services.planning import Line
 from jobs.enqueueing import enqueue_lanes
 from web import auth
 from web.hints import hint

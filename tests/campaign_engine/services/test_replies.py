@@ -17,7 +17,7 @@ from campaign_engine.db import db
 from campaign_engine.errors import NotFound, TransitionNotAllowed
 from campaign_engine.models import Account, AuditEntry, Campaign, Company, Notification, OptOut, Reply, User
 from campaign_engine.providers.base import Accepted, Inbound
-from campaign_engine.services import campaigns, deliveries, opt_outs, replies, screening, sending, settling
+from campaign_engine.services import campaigns, deliveries, opt_outs, planning, replies, screening, sending, settling
 from tests import factories
 from tests.campaign_engine import cloned, numbered
 from tests.campaign_engine.numbered import NOW
@@ -238,7 +238,7 @@ def test_who_clearly_opts_out_is_left_out_at_the_send(
     assert session.get_one(OptOut, (company.id, numbered.phone_key(2))).campaign_id == campaign.id
     assert applied.owing == [number.id]
     assert [reply.confirm_until for reply in kept(session, company)] == [NOW + timedelta(hours=24)] * 2
-    plan = sending.plan(session, number.id, config=Config())
+    plan = planning.plan(session, number.id, config=Config())
     assert plan is not None
     found = sending.next_rows(session, plan=plan, counts={campaign.id: 10}, now=NOW)
     candidates = {candidate.campaign_id: candidate for candidate in plan.candidates}

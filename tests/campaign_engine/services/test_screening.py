@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 
 from campaign_engine.config import Config
 from campaign_engine.models import Account, Campaign, Company, User
-from campaign_engine.services import screening, sending
-from campaign_engine.services.sending import Plan, Waiting
+from campaign_engine.services import planning, screening, sending
+from campaign_engine.services.planning import Plan
+from campaign_engine.services.sending import Waiting
 from tests.campaign_engine import numbered
 
 NOW = numbered.NOW
@@ -26,7 +27,7 @@ def number(session: Session, company: Company) -> Account:
 
 
 def _plan(session: Session, number: Account) -> Plan:
-    plan = sending.plan(session, number.id, config=Config())
+    plan = planning.plan(session, number.id, config=Config())
     assert plan is not None
     return plan
 

@@ -14,8 +14,9 @@ from campaign_engine.models import Account, Campaign, Company
 from campaign_engine.providers.base import Accepted, ErrorClass, Failure, Lost, NotSent, Refused
 from campaign_engine.rules import retry
 from campaign_engine.rules.states import MessageStatus
-from campaign_engine.services import activation, campaigns, progress, resting, sending, settling
-from campaign_engine.services.sending import Line, Waiting
+from campaign_engine.services import activation, campaigns, planning, progress, resting, sending, settling
+from campaign_engine.services.planning import Line
+from campaign_engine.services.sending import Waiting
 from tests import factories
 from tests.campaign_engine import numbered
 from tests.campaign_engine.numbered import NOW
@@ -102,7 +103,7 @@ def test_two_turns_at_once_never_claim_the_same_row(
 def test_the_rows_of_each_campaign_come_in_its_order(session: Session, number: Account, campaign: Campaign) -> None:
     owner = factories.user(session, _company(session, number))
     other = numbered.running(session, owner, accounts=[number], count=6, first=100)
-    plan = sending.plan(session, number.id, config=Config())
+    plan = planning.plan(session, number.id, config=Config())
     assert plan is not None
     rows = sending.next_rows(session, plan=plan, counts={campaign.id: 3, other.id: 2}, now=NOW)
     assert [row.phone for row in rows[campaign.id]] == [numbered.phone(at) for at in range(3)]
@@ -315,15 +316,15 @@ def test_a_plan_serves_the_least_recently_served_first_and_leaves_out_who_cannot
     paused = numbered.running(session, owner, accounts=[number], count=2, first=200)
     campaigns.pause(session, paused)
     _claim(session, number, campaign, 1)
-    plan = sending.plan(session, number.id, config=Config())
+    plan = planning.plan(session, number.id, config=Config())
     assert plan is not None
     assert [candidate.campaign_id for candidate in plan.candidates] == [second.id, campaign.id]
 
 
 def test_a_deactivated_account_has_no_plan(session: Session, number: Account, campaign: Campaign) -> None:
-    assert sending.plan(session, number.id, config=Config()) is not None
+    assert planning.plan(session, number.id, config=Config()) is not None
     assert activation.deactivate(session, number.id, reason="190: expired")
-    assert sending.plan(session, number.id, config=Config()) is None
+    assert planning.plan(session, number.id, config=Config()) is None
 
 
 def test_a_campaign_whose_content_is_refused_three_times_pauses_with_the_providers_words(
@@ -345,7 +346,7 @@ def test_the_campaign_whose_last_message_is_the_longest_ago_is_next(
     other = numbered.running(session, owner, accounts=[number], count=6, first=100)
     sequence = [campaign.id, other.id, campaign.id]
     numbered.claim_next(session, account=number, token=uuid.uuid4(), sequence=sequence, now=NOW)
-    plan = sending.plan(session, number.id, config=Config())
+    plan = planning.plan(session, number.id, config=Config())
     assert plan is not None
     assert [candidate.campaign_id for candidate in plan.candidates] == [other.id, campaign.id]
 
