@@ -25,7 +25,6 @@ class Standing:
     oldest_webhook_s: float
     overdue_unknown: int  # unknown messages that wait for a person's decision, past the grace time
     deactivated_accounts: int
-    busy_accounts: tuple[int, ...]  # active accounts of running campaigns with messages to send
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +129,6 @@ def standing(session: Session, *, unknown_grace_s: float, now: datetime) -> Stan
         ),
         {"late": now - timedelta(minutes=1), "past_grace": now - timedelta(seconds=unknown_grace_s)},
     ).one()
-    busy = session.scalars(
-        text(
-            "SELECT DISTINCT ca.account_id FROM campaign_accounts ca"
-            " JOIN campaigns c ON c.id = ca.campaign_id AND c.status = 'running' AND c.pending_count > 0"
-            " JOIN accounts a ON a.id = ca.account_id AND a.status = 'active' ORDER BY ca.account_id"
-        )
-    )
     return Standing(
         overdue_campaigns=row.overdue,
         unprepared_campaigns=row.unprepared,
@@ -146,5 +138,4 @@ def standing(session: Session, *, unknown_grace_s: float, now: datetime) -> Stan
         waiting_webhooks=row.webhooks,
         oldest_webhook_s=(now - row.oldest).total_seconds() if row.oldest else 0.0,
         deactivated_accounts=row.deactivated,
-        busy_accounts=tuple(busy),
     )

@@ -15,7 +15,8 @@ from campaign_engine.clock import utc_now
 from campaign_engine.config import Config
 from campaign_engine.core import engine
 from campaign_engine.db import transaction
-from campaign_engine.services import diagnosis, progress
+from campaign_engine.services import diagnosis, planning, progress
+from campaign_engine.services.planning import Line
 from cli.context import json_option, print_json, with_engine
 from jobs import connections, status, waking
 
@@ -135,6 +136,7 @@ def _work(config: Config, connection: Redis | None) -> Iterator[Finding]:
     with transaction() as session:
         found = diagnosis.standing(session, unknown_grace_s=config.unknown_grace_s, now=utc_now())
         miscounted = progress.miscounted(session)
+        busy = {line: planning.busy_lanes(session, line) for line in Line}
     stuck_if: list[tuple[str, int, str]] = [
         (
             "overdue campaigns",
@@ -164,12 +166,11 @@ def _work(config: Config, connection: Redis | None) -> Iterator[Finding]:
         remedy="Are delivery-events workers running?",
     )
     if connection is not None:
-        armed = waking.lanes_with_a_turn(connection, found.busy_accounts)
-        idle = sorted(set(found.busy_accounts) - armed)
+        idle = sum(len(set(lanes) - waking.lanes_with_a_turn(connection, lanes, line)) for line, lanes in busy.items())
         yield Finding(
             "lanes",
-            ok=not idle,
-            detail=f"{len(found.busy_accounts)} busy, {len(idle)} without a turn",
+            ok=idle == 0,
+            detail=f"{sum(map(len, busy.values()))} busy, {idle} without a turn",
             remedy="The verification arms them within VERIFY_INTERVAL_S; is the scheduler running?",
         )
 

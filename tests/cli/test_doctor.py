@@ -1,10 +1,15 @@
 """What the doctor shows, and what it says to do."""
 
 import json
+import uuid
+from datetime import UTC, datetime, timedelta
 
 import psycopg
+import redis
 
 from campaign_engine.rules.working_hours import WEEKDAYS
+from campaign_engine.services.planning import Line
+from jobs import waking
 from tests.cli.terminal import NOWHERE, Terminal, rows
 
 
@@ -78,3 +83,30 @@ def test_a_campaign_that_stopped_at_closing_time_is_well(terminal: Terminal, sha
         "detail": f"{made['id']} “Natal”: its hours are open and it can be resumed",
         "remedy": "",
     }
+
+
+def test_a_lane_with_nothing_but_late_retries_needs_a_turn_of_its_second_line(
+    terminal: Terminal, shared_database_url: str, redis_client: redis.Redis
+) -> None:
+    made = terminal(
+        *("campaign", "create", "--name", "Natal", "--account", "Main", "--list", "Clientes", "--text", "Olá", "--json")
+    ).json
+    ((account_id,),) = rows(shared_database_url, "SELECT id FROM accounts WHERE name = 'Main'")
+    later = datetime.now(UTC) + timedelta(hours=1)
+    with psycopg.connect(shared_database_url, autocommit=True) as connection:
+        connection.execute("UPDATE campaigns SET status = 'running', prepared_at = now() WHERE id = %s", [made["id"]])
+        connection.execute(
+            "INSERT INTO messages (id, campaign_id, position, phone, phone_key, status, attempts, next_attempt_at)"
+            " VALUES (%s, %s, 1, '+5511900000001', '551100000001', 'pending', 4, %s)",
+            [uuid.uuid4(), made["id"], later],
+        )
+
+        def lanes() -> tuple[bool, str]:
+            checks = json.loads(terminal("doctor", "--json").out)["checks"]
+            [check] = [check for check in checks if check["name"] == "lanes"]
+            return check["ok"], check["detail"]
+
+        assert lanes() == (False, "1 busy, 1 without a turn")
+        waking.arm(redis_client, account_id, at=later, line=Line.SECOND)
+        assert lanes() == (True, "1 busy, 0 without a turn")
+        connection.execute("UPDATE campaigns SET status = 'cancelled' WHERE id = %s", [made["id"]])
