@@ -5,6 +5,7 @@ import random
 
 from aiohttp import web
 
+from simulator.ledger import Message
 from simulator.simulation import Simulation
 
 
@@ -24,7 +25,18 @@ class Answering:
         if delay_ms:
             await asyncio.sleep(delay_ms / 1000)
 
-    async def lose(self, request: web.Request, unsent: web.Response) -> web.Response:
+    async def deliver(self, request: web.Request, response: web.Response, message: Message | None) -> web.Response:
+        """Answer a request after the latency; that to an accepted message may be lost instead, or find nobody."""
+        await self.take_time()
+        if message is None:
+            return response
+        if message.fate.answer_lost:
+            return await self._lose(request, response)
+        if request.transport is not None and not request.transport.is_closing():
+            self._simulation.answered(message)
+        return response
+
+    async def _lose(self, request: web.Request, unsent: web.Response) -> web.Response:
         """Cut the connection under an accepted message; the response that is returned can reach nobody."""
         hang_ms = self._simulation.behaviour.lost_answer_hang_ms
         if hang_ms:

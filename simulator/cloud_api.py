@@ -72,14 +72,7 @@ class CloudApi:
             response = self._refusal(refusal)
         except ServerFault as server_fault:
             response = self._server_fault(server_fault)
-        await self._answering.take_time()
-        if message is None:
-            return response
-        if message.fate.answer_lost:
-            return await self._answering.lose(request, response)
-        if request.transport is not None and not request.transport.is_closing():
-            self._simulation.answered(message)
-        return response
+        return await self._answering.deliver(request, response, message)
 
     def _accept(self, number: Number, body: Body, arrived_at: float) -> Message:
         behaviour = self._simulation.behaviour

@@ -94,14 +94,7 @@ class EvolutionApi:
             response = self._refused(instance, sending, refusal)
         except ServerFault as server_fault:
             response = self._server_fault(server_fault)
-        await self._answering.take_time()
-        if message is None:
-            return response
-        if message.fate.answer_lost:
-            return await self._answering.lose(request, response)
-        if request.transport is not None and not request.transport.is_closing():
-            self._simulation.answered(message)
-        return response
+        return await self._answering.deliver(request, response, message)
 
     def _accept(self, instance: Instance, sending: Sending) -> Message:
         """Record a message. Raises _Unsent, Refused, ServerFault."""
