@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from campaign_engine.services import audit
+from campaign_engine.services.company import audit
 
 ACTOR = "command line"
 

@@ -17,7 +17,10 @@ from campaign_engine.core import engine
 from campaign_engine.db import after_commit, db, transaction
 from campaign_engine.models import Account, Campaign, Company, ContactImport, ImportStatus, Role, User
 from campaign_engine.rules.states import CampaignStatus
-from campaign_engine.services import accounts, campaigns, contacts, drafts, imports, users
+from campaign_engine.services.accounts import accounts
+from campaign_engine.services.campaigns import drafts, lifecycle
+from campaign_engine.services.company import users
+from campaign_engine.services.people import contacts, imports
 from jobs import connections, enqueueing
 
 EMAIL = "demo@example.com"
@@ -171,7 +174,7 @@ def start_campaign() -> int:
             default_timezone=company.timezone,
             now=utc_now(),
         )
-        campaigns.start(session, made, now=utc_now())
+        lifecycle.start(session, made, now=utc_now())
         after_commit(session, lambda: enqueueing.enqueue_prepare(connection, made.id))
         return made.id
 

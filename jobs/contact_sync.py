@@ -14,7 +14,9 @@ from campaign_engine.logs import bound, get_logger
 from campaign_engine.models import Account, ContactList
 from campaign_engine.providers.address_book import AddressBook, AddressBookFault
 from campaign_engine.providers.base import Sender
-from campaign_engine.services import accounts, contact_sync, imports, notifications
+from campaign_engine.services.accounts import accounts
+from campaign_engine.services.company import notifications
+from campaign_engine.services.people import contact_sync, imports
 from jobs import enqueueing
 from jobs.runtime import Runtime, runtime
 

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 
 from redis import Redis
 
-from campaign_engine.services.planning import Line
+from campaign_engine.services.messages.planning import Line
 from jobs import queues
-from jobs.waking import arm
+from jobs.lane.waking import arm
 
 
 def enqueue_prepare(connection: Redis, campaign_id: int) -> None:

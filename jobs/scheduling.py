@@ -7,20 +7,14 @@ from datetime import timedelta
 from campaign_engine.clock import utc_now
 from campaign_engine.db import after_commit, transaction
 from campaign_engine.logs import bound, get_logger
-from campaign_engine.services import (
-    activation,
-    campaigns,
-    confirmations,
-    deliveries,
-    imports,
-    planning,
-    preparing,
-    resending,
-    schedules,
-    settling,
-)
-from campaign_engine.services.planning import Line
-from jobs import enqueueing, health, start_times, waking
+from campaign_engine.services.accounts import activation
+from campaign_engine.services.campaigns import lifecycle, preparing, schedules
+from campaign_engine.services.messages import planning, resending, settling
+from campaign_engine.services.messages.planning import Line
+from campaign_engine.services.people import confirmations, imports
+from campaign_engine.services.webhooks import deliveries
+from jobs import enqueueing, health, start_times
+from jobs.lane import waking
 from jobs.runtime import Runtime, runtime
 
 log = get_logger(__name__)
@@ -52,8 +46,8 @@ def prepare_campaign(campaign_id: int) -> None:
                     return
                 if campaign.prepared_at is not None:
                     log.info("campaign.prepared", total=campaign.total_count, skipped=campaign.skipped_count)
-                    campaigns.complete_finished(session, [campaign_id], now=utc_now())
-                account_ids = campaigns.account_ids_of(session, [campaign_id])[campaign_id]
+                    lifecycle.complete_finished(session, [campaign_id], now=utc_now())
+                account_ids = lifecycle.account_ids_of(session, [campaign_id])[campaign_id]
             enqueueing.enqueue_lanes(current.redis, account_ids)
             if current.stopping.is_set():
                 enqueueing.enqueue_prepare(current.redis, campaign_id)
@@ -72,7 +66,7 @@ def verify_campaigns() -> None:
         _start_what_is_due(current)
         _prepare_what_is_unprepared()
         with transaction() as session:
-            campaigns.complete_finished(session, None, now=utc_now())
+            lifecycle.complete_finished(session, None, now=utc_now())
             resending.notify_undecided(session, grace_s=current.config.unknown_grace_s, now=utc_now())
         health.watch_accounts(current)
 

@@ -23,9 +23,10 @@ from campaign_engine.clock import utc_now
 from campaign_engine.config import Config
 from campaign_engine.db import db, transaction
 from campaign_engine.logs import get_logger
-from campaign_engine.services import settling
-from campaign_engine.services.planning import Line
-from jobs import connections, contact_sync, health, journal, lanes, queues, receiving, scheduling, waking
+from campaign_engine.services.messages import settling
+from campaign_engine.services.messages.planning import Line
+from jobs import connections, contact_sync, health, queues, receiving, scheduling
+from jobs.lane import journal, turns, waking
 from jobs.rq_extensions import Worker, die_with_parent
 from jobs.runtime import Runtime, build
 
@@ -47,7 +48,7 @@ wasted.
 """
 
 
-WORK = (contact_sync, health, lanes, receiving, scheduling)
+WORK = (contact_sync, health, turns, receiving, scheduling)
 """The modules of all jobs: imported before the fork, they take time and memory once and not in every worker."""
 
 

@@ -16,7 +16,9 @@ from werkzeug.security import generate_password_hash
 from campaign_engine.config import Config, load
 from campaign_engine.models import Account, Campaign, Company, Contact, ContactList, Role, User
 from campaign_engine.rules.phone import parse_phone
-from campaign_engine.services import contacts, drafts, users
+from campaign_engine.services.campaigns import drafts
+from campaign_engine.services.company import users
+from campaign_engine.services.people import contacts
 from campaign_engine.vault import Vault
 
 ENCRYPTION_KEY = Fernet.generate_key().decode()

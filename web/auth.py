@@ -22,7 +22,7 @@ from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.errors import NotAllowed, NotAuthenticated
 from campaign_engine.models import Role, User
-from campaign_engine.services import users
+from campaign_engine.services.company import users
 from web import throttling
 
 Parameters = ParamSpec("Parameters")

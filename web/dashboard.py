@@ -32,7 +32,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from campaign_engine.db import transaction
 from campaign_engine.models import Role
-from campaign_engine.services import users
+from campaign_engine.services.company import users
 from jobs import queues
 from web import auth, errors
 from web.runtime import runtime

@@ -8,8 +8,9 @@ from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
 from campaign_engine.models import Campaign
-from campaign_engine.services import campaigns, preflight, progress
-from jobs.waking import waits_of
+from campaign_engine.services.campaigns import lifecycle
+from campaign_engine.services.outlook import preflight, progress
+from jobs.lane.waking import waits_of
 from web.runtime import runtime
 
 
@@ -20,7 +21,7 @@ def read_progress(session: Session, selected: Sequence[Campaign]) -> list[dict[s
     it the explanation is missing, and the ETA knows less.
     """
     face = runtime()
-    used = campaigns.account_ids_of(session, [campaign.id for campaign in selected])
+    used = lifecycle.account_ids_of(session, [campaign.id for campaign in selected])
     account_ids = sorted({account_id for ids in used.values() for account_id in ids})
     return progress.read(
         session,
@@ -38,7 +39,7 @@ def read_preflight(session: Session, campaign: Campaign, *, must_end_by: datetim
     Side effects: calls to Redis, as for the progress.
     """
     face = runtime()
-    account_ids = campaigns.account_ids_of(session, [campaign.id])[campaign.id]
+    account_ids = lifecycle.account_ids_of(session, [campaign.id])[campaign.id]
     return preflight.check(
         session,
         campaign,

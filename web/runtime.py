@@ -13,7 +13,7 @@ from campaign_engine.config import Config
 from campaign_engine.core import Engine
 from campaign_engine.providers import build as build_providers
 from campaign_engine.providers.base import Provider
-from campaign_engine.services import limits
+from campaign_engine.services.company import limits
 from campaign_engine.vault import Vault
 from jobs import connections
 from ratelimit import Limiter

@@ -11,7 +11,7 @@ from flask import Response, g
 
 from campaign_engine.errors import TooManyRequests
 from campaign_engine.logs import get_logger
-from campaign_engine.services import limits
+from campaign_engine.services.company import limits
 from ratelimit import Decision, Limit, Rate
 from web.runtime import runtime
 

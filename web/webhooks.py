@@ -13,7 +13,8 @@ from campaign_engine.db import transaction
 from campaign_engine.errors import NotAllowed, NotAuthenticated
 from campaign_engine.logs import get_logger
 from campaign_engine.models import Account
-from campaign_engine.services import accounts, deliveries
+from campaign_engine.services.accounts import accounts
+from campaign_engine.services.webhooks import deliveries
 from jobs.enqueueing import enqueue_delivery_events
 from web.bodies import MEBIBYTE, body_limit, whole_body
 from web.hints import hint

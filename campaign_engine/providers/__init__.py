@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from campaign_engine.config import Config
 from campaign_engine.providers.base import Provider
-from campaign_engine.providers.cloud_api import CloudApi
-from campaign_engine.providers.evolution import Evolution
+from campaign_engine.providers.cloud_api.adapter import CloudApi
+from campaign_engine.providers.evolution.adapter import Evolution
 
 
 def build(config: Config) -> Mapping[str, Provider]:

@@ -12,8 +12,8 @@ from datetime import MAXYEAR, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from campaign_engine.rules.local_time import first_instant
-from campaign_engine.rules.working_hours import WEEKDAYS
+from campaign_engine.rules.hours.local_time import first_instant
+from campaign_engine.rules.hours.working_hours import WEEKDAYS
 
 EVERY = ("day", "week", "month")
 LAST = "last"

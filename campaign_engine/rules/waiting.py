@@ -4,8 +4,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from campaign_engine.rules.recipient_zone import zones_of
-from campaign_engine.rules.working_hours import WorkingHours
+from campaign_engine.rules.hours.recipient_zone import zones_of
+from campaign_engine.rules.hours.working_hours import WorkingHours
 
 
 class WaitReason(StrEnum):

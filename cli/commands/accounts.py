@@ -13,7 +13,7 @@ from campaign_engine.core import engine
 from campaign_engine.db import after_commit, transaction
 from campaign_engine.errors import InvalidInput
 from campaign_engine.models import Account, Company
-from campaign_engine.services import accounts, activation
+from campaign_engine.services.accounts import accounts, activation
 from cli.auditing import ACTOR, audited
 from cli.context import ID, json_option, print_json, print_table, with_engine
 from jobs import connections, enqueueing

@@ -15,17 +15,20 @@ from campaign_engine.core import engine
 from campaign_engine.db import after_commit, db, transaction
 from campaign_engine.errors import InvalidInput, NotFound
 from campaign_engine.models import Account, Campaign, Company, Role, User
-from campaign_engine.rules.local_time import first_instant
+from campaign_engine.rules.hours.local_time import first_instant
 from campaign_engine.rules.states import CAMPAIGN_IS_OVER
-from campaign_engine.services import campaigns, contacts, drafts, progress, schedules
-from campaign_engine.services.audit import CAMPAIGN_ACTIONS
+from campaign_engine.services.campaigns import drafts, lifecycle, schedules
+from campaign_engine.services.company.audit import CAMPAIGN_ACTIONS
+from campaign_engine.services.outlook import progress
+from campaign_engine.services.people import contacts
 from cli.auditing import audited
 from cli.commands.accounts import chosen_company
 from cli.commands.preflight import limiters, preflight
 from cli.commands.test_sends import send_test
 from cli.context import ID, json_option, print_fields, print_json, print_table, with_engine
 from cli.progress_view import View, line_of
-from jobs import connections, enqueueing, start_times, waking
+from jobs import connections, enqueueing, start_times
+from jobs.lane import waking
 
 LONGEST_DELAY_S = 86_400
 
@@ -96,7 +99,7 @@ def create(
         )
         audited(session, company.id, "campaign.created", ("campaign", made.id), name=made.name)
         if start_now:
-            campaigns.start(session, made, now=utc_now())
+            lifecycle.start(session, made, now=utc_now())
             audited(session, company.id, "campaign.started", ("campaign", made.id))
             _hint(session, lambda: enqueueing.enqueue_prepare(connection, made.id))
         else:
@@ -114,7 +117,7 @@ def create(
 def list_campaigns(as_json: bool) -> None:
     """List the campaigns, newest first."""
     with transaction() as session:
-        found = campaigns.of_company(session, chosen_company(session).id)
+        found = lifecycle.of_company(session, chosen_company(session).id)
         shown = progress.read(session, found, config=engine().config, now=utc_now())
     if as_json:
         print_json({"items": [_with_text_ids(row) for row in shown]})
@@ -185,7 +188,7 @@ def _verb(name: str, explanation: str, action: Callable[[Session, Campaign], Non
             found = _campaign(session, campaign_id)
             action(session, found)
             audited(session, found.company_id, CAMPAIGN_ACTIONS[name], ("campaign", campaign_id))
-            account_ids = campaigns.account_ids_of(session, [campaign_id])[campaign_id]
+            account_ids = lifecycle.account_ids_of(session, [campaign_id])[campaign_id]
             if prepares:
                 _hint(session, lambda: enqueueing.enqueue_prepare(connection, campaign_id))
             else:
@@ -194,10 +197,10 @@ def _verb(name: str, explanation: str, action: Callable[[Session, Campaign], Non
         click.echo(f"Campaign {campaign_id} is {status}.")
 
 
-_verb("start", "Start a campaign now.", lambda s, c: campaigns.start(s, c, now=utc_now()), prepares=True)
-_verb("pause", "Stop sending after the messages in flight.", lambda s, c: campaigns.pause(s, c), prepares=False)
-_verb("resume", "Go on where a pause stopped.", lambda s, c: campaigns.resume(s, c, now=utc_now()), prepares=False)
-_verb("cancel", "End a campaign for good.", lambda s, c: campaigns.cancel(s, c, now=utc_now()), prepares=False)
+_verb("start", "Start a campaign now.", lambda s, c: lifecycle.start(s, c, now=utc_now()), prepares=True)
+_verb("pause", "Stop sending after the messages in flight.", lambda s, c: lifecycle.pause(s, c), prepares=False)
+_verb("resume", "Go on where a pause stopped.", lambda s, c: lifecycle.resume(s, c, now=utc_now()), prepares=False)
+_verb("cancel", "End a campaign for good.", lambda s, c: lifecycle.cancel(s, c, now=utc_now()), prepares=False)
 
 
 def read_progress(campaign_id: int) -> tuple[dict[str, Any], ZoneInfo]:
@@ -206,7 +209,7 @@ def read_progress(campaign_id: int) -> tuple[dict[str, Any], ZoneInfo]:
     with transaction() as session:
         found = _campaign(session, campaign_id)
         company = session.get_one(Company, found.company_id)
-        account_ids = campaigns.account_ids_of(session, [campaign_id])[campaign_id]
+        account_ids = lifecycle.account_ids_of(session, [campaign_id])[campaign_id]
         waits = waking.waits_of(connections.for_requests(config), account_ids)
         [shown] = progress.read(
             session, [found], config=config, now=utc_now(), waits=waits, limiter_of=limiters(config)

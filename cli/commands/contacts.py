@@ -8,7 +8,7 @@ import click
 from campaign_engine.core import engine
 from campaign_engine.db import db, transaction
 from campaign_engine.models import ContactImport, ImportStatus
-from campaign_engine.services import imports
+from campaign_engine.services.people import imports
 from cli.commands.accounts import chosen_company
 from cli.context import fail, json_option, print_json, with_engine
 from jobs import contact_sync

@@ -7,7 +7,7 @@ import click
 from campaign_engine.core import engine
 from campaign_engine.db import transaction
 from campaign_engine.errors import NotFound
-from campaign_engine.services import users
+from campaign_engine.services.company import users
 from cli.auditing import audited
 from cli.context import json_option, print_json, with_engine
 

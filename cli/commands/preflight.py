@@ -12,13 +12,15 @@ from campaign_engine.core import engine
 from campaign_engine.db import transaction
 from campaign_engine.errors import NotFound
 from campaign_engine.models import Campaign
-from campaign_engine.rules.local_time import first_instant
+from campaign_engine.rules.hours.local_time import first_instant
 from campaign_engine.rules.waiting import clock
-from campaign_engine.services import campaigns, limits
-from campaign_engine.services import preflight as service
-from campaign_engine.services.forecasts import LimiterOf
+from campaign_engine.services.campaigns import lifecycle
+from campaign_engine.services.company import limits
+from campaign_engine.services.outlook import preflight as service
+from campaign_engine.services.outlook.forecasts import LimiterOf
 from cli.context import ID, json_option, print_fields, print_json, with_engine
-from jobs import connections, waking
+from jobs import connections
+from jobs.lane import waking
 from ratelimit import Limiter
 
 
@@ -46,7 +48,7 @@ def preflight(campaign_id: int, must_end_by: datetime | None, as_json: bool) -> 
             config=config,
             now=utc_now(),
             must_end_by=first_instant(must_end_by, zone) if must_end_by is not None else None,
-            waits=waking.waits_of(connection, campaigns.account_ids_of(session, [campaign_id])[campaign_id]),
+            waits=waking.waits_of(connection, lifecycle.account_ids_of(session, [campaign_id])[campaign_id]),
             limiter_of=limiters(config),
         )
     if as_json:

@@ -8,7 +8,7 @@ from campaign_engine.core import engine
 from campaign_engine.db import after_commit, transaction
 from campaign_engine.errors import NotFound
 from campaign_engine.models import Account, Campaign
-from campaign_engine.services import campaigns, test_sends
+from campaign_engine.services.campaigns import lifecycle, test_sends
 from cli.context import ID, json_option, print_json, with_engine
 from jobs import connections, enqueueing
 
@@ -31,7 +31,7 @@ def send_test(
         found = session.get(Campaign, campaign_id)
         if found is None:
             raise NotFound("campaign", campaign_id)
-        campaign = campaigns.get(session, found.company_id, campaign_id)
+        campaign = lifecycle.get(session, found.company_id, campaign_id)
         accounts = session.execute(select(Account.id, Account.name).where(Account.company_id == campaign.company_id))
         account_ids = {key: row.id for row in accounts for key in (str(row.id), row.name)}
         if account_name is not None and account_name not in account_ids:

@@ -18,8 +18,9 @@ from sqlalchemy import text
 
 from campaign_engine.clock import utc_now
 from campaign_engine.db import after_commit, transaction
-from campaign_engine.rules.working_hours import WEEKDAYS
-from campaign_engine.services import campaigns, drafts, users
+from campaign_engine.rules.hours.working_hours import WEEKDAYS
+from campaign_engine.services.campaigns import drafts, lifecycle
+from campaign_engine.services.company import users
 from jobs import connections, enqueueing
 from tests.bench import statements
 from tests.bench.servers import Servers, private_servers
@@ -174,7 +175,7 @@ class Works(Plant):
                     default_timezone="UTC",
                     now=utc_now(),
                 )
-                campaigns.start(session, campaign, now=utc_now())
+                lifecycle.start(session, campaign, now=utc_now())
                 started.append(campaign.id)
                 after_commit(session, partial(enqueueing.enqueue_prepare, connection, campaign.id))
         return started

@@ -14,8 +14,11 @@ from sqlalchemy.orm import Session
 
 from campaign_engine.models import Account, Campaign, Company, User
 from campaign_engine.providers.base import Inbound
-from campaign_engine.services import campaigns, imports, notifications, replies, series, test_sends
-from campaign_engine.services.replies import Received
+from campaign_engine.services.campaigns import lifecycle, series, test_sends
+from campaign_engine.services.company import notifications
+from campaign_engine.services.people import imports
+from campaign_engine.services.webhooks import replies
+from campaign_engine.services.webhooks.replies import Received
 from jobs import contact_sync, queues
 from tests import factories
 from tests.browser.conftest import DESKTOP, PHONE, Site, Window
@@ -73,14 +76,14 @@ def pages(site: Site, admin: User) -> dict[str, str]:
             now=now,
         )
         paused = running(session, owner, accounts=accounts[:1], size=1)
-        campaigns.pause(session, paused)
+        lifecycle.pause(session, paused)
         factories.campaign(session, owner, accounts=accounts, name="Draft")
         factories.campaign(session, owner, accounts=accounts, scheduled_at=datetime(2099, 9, 20, 12, tzinfo=UTC))
         weekly = {"every": "week", "interval": 2, "days": ["mon", "thu"], "time": "09:00", "until": "2099-12-31"}
         missed = factories.campaign(session, owner, accounts=accounts, name="Missed", recurrence=weekly)
         session.flush()
         series.write_next(session, missed, after=now, now=now)
-        campaigns.miss(session, missed, reason="its start at 2026-11-20 11:00 (America/Sao_Paulo) was missed")
+        lifecycle.miss(session, missed, reason="its start at 2026-11-20 11:00 (America/Sao_Paulo) was missed")
         [next_id] = session.scalars(select(Campaign.id).where(Campaign.parent_id == missed.id))
         rows = "".join(f"{'9' * 40}{at},{'z' * 60}\n" for at in range(5))
         record = imports.create(

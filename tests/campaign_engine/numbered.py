@@ -13,10 +13,12 @@ from sqlalchemy.orm import Session
 
 from campaign_engine.config import Config
 from campaign_engine.models import Account, Campaign, Company, ContactList, User
-from campaign_engine.services import campaigns, contacts, planning, preparing, sending
-from campaign_engine.services.contacts import NewContact
-from campaign_engine.services.planning import Line
-from campaign_engine.services.sending import Waiting
+from campaign_engine.services.campaigns import lifecycle, preparing
+from campaign_engine.services.messages import claiming, planning
+from campaign_engine.services.messages.claiming import Waiting
+from campaign_engine.services.messages.planning import Line
+from campaign_engine.services.people import contacts
+from campaign_engine.services.people.contacts import NewContact
 from tests import factories
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -79,7 +81,7 @@ def running(
 
 def started(session: Session, made: Campaign, *, now: datetime = NOW) -> Campaign:
     """Return the campaign, started and prepared."""
-    campaigns.start(session, made, now=now)
+    lifecycle.start(session, made, now=now)
     preparing.prepare_chunk(session, made.id, now=now)
     session.refresh(made)
     return made
@@ -97,7 +99,7 @@ def claim_next(
     """Claim a row for each campaign id of `sequence`, without asking any limit; return the rows."""
     plan = planning.plan(session, account.id, config=Config(), line=line)
     assert plan is not None
-    found = sending.next_rows(session, plan=plan, counts=Counter(sequence), now=now)
+    found = claiming.next_rows(session, plan=plan, counts=Counter(sequence), now=now)
     rows = [found[campaign_id].pop(0) for campaign_id in sequence if found.get(campaign_id)]
-    sending.claim(session, account=account, token=token, rows=rows, now=now)
+    claiming.claim(session, account=account, token=token, rows=rows, now=now)
     return rows

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from campaign_engine.clock import utc_now
-from campaign_engine.rules.working_hours import WEEKDAYS
+from campaign_engine.rules.hours.working_hours import WEEKDAYS
 from tests.cli.terminal import NOWHERE, Done, Terminal, rows
 
 

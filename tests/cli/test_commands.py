@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
 from campaign_engine.db import database_url_for_sqlalchemy
-from campaign_engine.services import users
+from campaign_engine.services.company import users
 from cli.embedded.postgres import EmbeddedPostgres
 from tests.campaign_engine.cloned import cloned
 from tests.cli.terminal import EMAIL, EXAMPLE, NOWHERE, PASSWORD, Done, Terminal, rows

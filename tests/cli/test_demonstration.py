@@ -7,7 +7,7 @@ import pytest
 from campaign_engine.clock import utc_now
 from campaign_engine.core import create_core
 from campaign_engine.db import db, transaction
-from campaign_engine.services import users
+from campaign_engine.services.company import users
 from cli import demo
 from cli.commands import up as up_command
 from cli.embedded.installation import Installation

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import redis
 
-from campaign_engine.rules.working_hours import WEEKDAYS
-from campaign_engine.services.planning import Line
-from jobs import waking
+from campaign_engine.rules.hours.working_hours import WEEKDAYS
+from campaign_engine.services.messages.planning import Line
+from jobs.lane import waking
 from tests.cli.terminal import NOWHERE, Terminal, rows
 
 

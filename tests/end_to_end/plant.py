@@ -26,8 +26,12 @@ from campaign_engine.clock import utc_now
 from campaign_engine.config import Config, load
 from campaign_engine.core import create_core, engine
 from campaign_engine.db import after_commit, db, transaction
-from campaign_engine.services import accounts, campaigns, contacts, drafts, progress, users
-from campaign_engine.services.contacts import NewContact
+from campaign_engine.services.accounts import accounts
+from campaign_engine.services.campaigns import drafts, lifecycle
+from campaign_engine.services.company import users
+from campaign_engine.services.outlook import progress
+from campaign_engine.services.people import contacts
+from campaign_engine.services.people.contacts import NewContact
 from jobs import connections, enqueueing
 
 
@@ -275,13 +279,13 @@ class Plant:
         connection = connections.for_requests(self.config)
         with self.inside(), transaction() as session:
             for campaign_id in campaign_ids:
-                campaigns.start(session, campaigns.get(session, owner[0], campaign_id), now=utc_now())
+                lifecycle.start(session, lifecycle.get(session, owner[0], campaign_id), now=utc_now())
                 after_commit(session, partial(enqueueing.enqueue_prepare, connection, campaign_id))
 
     def progress(self, owner: tuple[int, int], campaign_id: int) -> dict[str, Any]:
         """Return a campaign's progress."""
         with self.inside(), transaction() as session:
-            campaign = campaigns.get(session, owner[0], campaign_id)
+            campaign = lifecycle.get(session, owner[0], campaign_id)
             return progress.read(session, [campaign], config=self.config, now=utc_now())[0]
 
     def miscounted(self) -> list[int]:

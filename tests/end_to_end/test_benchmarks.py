@@ -16,7 +16,7 @@ from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.models import Campaign
 from campaign_engine.rules.states import CampaignStatus
-from campaign_engine.services import campaigns
+from campaign_engine.services.campaigns import lifecycle
 from cli.embedded.postgres import UNSAFE_AND_FAST
 from tests.bench import peer, report
 from tests.bench.__main__ import BENCHMARKS
@@ -43,7 +43,7 @@ def _opened(plant: Works) -> Iterator[Works]:
     yield plant
     with plant.inside(), transaction() as session:
         for campaign in session.query(Campaign).filter_by(status=CampaignStatus.RUNNING):
-            campaigns.cancel(session, campaign, now=utc_now())
+            lifecycle.cancel(session, campaign, now=utc_now())
 
 
 EXPECTED = {

@@ -11,7 +11,7 @@ from campaign_engine import providers
 from campaign_engine.clock import utc_now
 from campaign_engine.core import engine
 from campaign_engine.db import transaction
-from campaign_engine.services import accounts
+from campaign_engine.services.accounts import accounts
 from tests.end_to_end.plant import Plant
 
 RATE = "1200/minute"  # 20 a second: a short test, and still a limit that is felt

@@ -9,7 +9,7 @@ import redis as redis_package
 from campaign_engine.clock import utc_now
 from campaign_engine.db import after_commit, transaction
 from campaign_engine.models import Campaign
-from campaign_engine.services import campaigns, schedules
+from campaign_engine.services.campaigns import lifecycle, schedules
 from jobs import connections, start_times
 from tests.end_to_end.plant import Plant
 
@@ -34,7 +34,7 @@ def test_a_start_a_moment_ahead_comes_with_the_second_after_its_time(
     connection = connections.for_requests(plant.config)
     with plant.inside(), transaction() as session:
         campaign = session.get_one(Campaign, campaign_id)
-        campaigns.schedule(session, campaign, at=utc_now() + timedelta(seconds=AHEAD_S), now=utc_now())
+        lifecycle.schedule(session, campaign, at=utc_now() + timedelta(seconds=AHEAD_S), now=utc_now())
         after_commit(session, lambda: start_times.ensure(connection, schedules.start_of(campaign)))
 
     plant.until(lambda: plant.progress(owner, campaign_id)["started_at"] is not None, "it has started", timeout_s=10)

@@ -8,8 +8,8 @@ from sqlalchemy import select
 from campaign_engine.db import transaction
 from campaign_engine.models import Account, Company, Contact, Notification
 from campaign_engine.providers.address_book import AddressBookFault
-from campaign_engine.services import contact_sync as service
-from campaign_engine.services import contacts
+from campaign_engine.services.people import contact_sync as service
+from campaign_engine.services.people import contacts
 from jobs import contact_sync, enqueueing, queues
 from jobs.runtime import Runtime
 from tests import factories

@@ -17,9 +17,10 @@ from structlog.testing import capture_logs
 from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.models import Account
-from campaign_engine.services import health
-from jobs import enqueueing, lanes, queues, scheduling
+from campaign_engine.services.accounts import health
+from jobs import enqueueing, queues, scheduling
 from jobs import health as jobs_health
+from jobs.lane import turns
 from jobs.runtime import Runtime
 from tests import factories
 from tests.campaign_engine import numbered
@@ -155,7 +156,7 @@ def test_a_campaign_goes_on_while_the_health_check_fails_or_hangs(
             assert time.monotonic() < deadline
             time.sleep(0.005)
         assert checking.is_alive() or not hangs
-        lanes.run_turn(account_id)
+        turns.run_turn(account_id)
         assert sent_count(account_id) == 12
         assert checking.is_alive() or not hangs
         over.set()

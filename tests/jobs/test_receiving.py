@@ -15,9 +15,10 @@ from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.models import Account, OptOut, Reply, WebhookEvent
 from campaign_engine.providers.base import Inbound, Notice, StatusUpdate
-from campaign_engine.providers.cloud_api import CloudApi
-from campaign_engine.services import deliveries
-from jobs import queues, receiving, waking
+from campaign_engine.providers.cloud_api.adapter import CloudApi
+from campaign_engine.services.webhooks import deliveries
+from jobs import queues, receiving
+from jobs.lane import waking
 from jobs.runtime import Runtime
 from tests import factories
 from tests.campaign_engine import numbered

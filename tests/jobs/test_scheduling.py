@@ -18,10 +18,14 @@ from structlog.testing import capture_logs
 from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.models import Campaign
+from campaign_engine.rules.hours.working_hours import WEEKDAYS
 from campaign_engine.rules.waiting import WaitReason
-from campaign_engine.rules.working_hours import WEEKDAYS
-from campaign_engine.services import campaigns, deliveries, imports, planning, preparing
-from jobs import enqueueing, lanes, queues, scheduling, start_times, waking
+from campaign_engine.services.campaigns import lifecycle, preparing
+from campaign_engine.services.messages import planning
+from campaign_engine.services.people import imports
+from campaign_engine.services.webhooks import deliveries
+from jobs import enqueueing, queues, scheduling, start_times
+from jobs.lane import turns, waking
 from jobs.runtime import Runtime
 from jobs.scheduler import ExactScheduler
 from tests import factories
@@ -130,7 +134,7 @@ def test_a_start_outside_the_hours_waits_for_them_also_where_they_stop_the_campa
     over = {"windows": [{"days": [yesterday], "start": "00:00", "end": "00:01"}], "timezone": "UTC", "at_close": "stop"}
     campaign_id, account_id = _campaign(scheduled_at=utc_now() - timedelta(seconds=1), working_hours=over)
     scheduling.verify_campaigns()
-    lanes.run_turn(account_id)
+    turns.run_turn(account_id)
     assert _status(campaign_id) == "running"
     wait = waking.waits_of(current.redis, [account_id])[account_id]
     assert wait.reason == WaitReason.OUTSIDE_HOURS
@@ -154,7 +158,7 @@ def test_a_deploy_interrupts_the_preparing_after_a_chunk_and_the_next_worker_goe
     campaign_id, _ = _campaign(count=5)
     monkeypatch.setattr(preparing, "prepare_chunk", partial(preparing.prepare_chunk, chunk=2))
     with transaction() as session:
-        campaigns.start(session, session.get_one(Campaign, campaign_id), now=utc_now())
+        lifecycle.start(session, session.get_one(Campaign, campaign_id), now=utc_now())
     current.stopping.set()
     scheduling.prepare_campaign(campaign_id)
     current.stopping.clear()

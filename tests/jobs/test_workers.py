@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from campaign_engine.services.planning import Line
-from jobs import waking, workers
+from campaign_engine.services.messages.planning import Line
+from jobs import workers
+from jobs.lane import waking
 from jobs.runtime import Runtime
 
 
 def test_whatever_a_job_is_called_by_is_imported_before_the_fork() -> None:
-    sources = "".join(path.read_text() for path in Path(workers.__file__).parent.glob("*.py"))
-    called = set(re.findall(r'"(jobs\.\w+)\.\w+"', sources))
+    sources = "".join(path.read_text() for path in Path(workers.__file__).parent.rglob("*.py"))
+    called = set(re.findall(r'"(jobs\.[\w.]+)\.\w+"', sources))
     assert called == {module.__name__ for module in workers.WORK}
 
 

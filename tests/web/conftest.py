@@ -25,7 +25,7 @@ from werkzeug.test import TestResponse
 from campaign_engine.config import Config
 from campaign_engine.db import db, transaction
 from campaign_engine.models import Account, Role, User
-from campaign_engine.services import campaigns
+from campaign_engine.services.campaigns import lifecycle
 from cli.embedded.postgres import EmbeddedPostgres
 from tests import factories
 from tests.web import visitor
@@ -188,7 +188,7 @@ def new_campaign(database: Database, people: People) -> Callable[..., int]:
                 return factories.campaign(session, owner, accounts=[account], **when, **values).id
             made = visitor.running(session, owner, accounts=[account], size=size, **values)
             if status in ("paused", "cancelled"):
-                verb = {"paused": campaigns.pause, "cancelled": campaigns.cancel}[status]
+                verb = {"paused": lifecycle.pause, "cancelled": lifecycle.cancel}[status]
                 verb(session, made, **({"now": made.created_at} if status == "cancelled" else {}))
             elif status != "running":
                 session.execute(

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from campaign_engine.db import transaction
 from campaign_engine.models import Role, User
-from campaign_engine.services import users
+from campaign_engine.services.company import users
 from tests import factories
 from tests.web.conftest import Caller, problem
 from web import auth

@@ -8,7 +8,8 @@ import redis
 from flask import Flask
 
 from campaign_engine.models import Campaign, Role, User
-from campaign_engine.services import audit, campaigns, series
+from campaign_engine.services.campaigns import lifecycle, series
+from campaign_engine.services.company import audit
 from tests import factories
 from tests.web.conftest import Database
 from tests.web.visitor import Visitor, flashes, person, shown, signed_in
@@ -29,7 +30,7 @@ def _made(database: Database, owner: User, *, missed: bool = False, **values: An
         if missed:
             now = datetime.now(UTC)
             series.write_next(session, campaign, after=now, now=now)
-            campaigns.miss(session, campaign, reason=REASON)
+            lifecycle.miss(session, campaign, reason=REASON)
         return campaign.id
 
 

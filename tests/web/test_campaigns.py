@@ -17,7 +17,7 @@ from werkzeug.test import TestResponse
 
 from campaign_engine.clock import utc_now
 from campaign_engine.models import Company
-from campaign_engine.services import preparing
+from campaign_engine.services.campaigns import preparing
 from tests import factories
 from tests.web.conftest import Caller, problem
 

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
 from campaign_engine.models import Campaign, Role, User
-from campaign_engine.rules.working_hours import WEEKDAYS
-from campaign_engine.services import campaigns
+from campaign_engine.rules.hours.working_hours import WEEKDAYS
+from campaign_engine.services.campaigns import lifecycle
 from tests import factories
 from tests.web.conftest import Caller, problem
 from tests.web.visitor import flashes, move, person, running, signed_in
@@ -45,7 +45,7 @@ def made(call: Caller, database: Database) -> int:
         campaign = running(session, owner, accounts=[account], size=3, working_hours=_over())
         move(session, campaign.id, 1, "pending", "sent", accepted_at=utc_now())
         move(session, campaign.id, 1, "pending", "failed", error_class="recipient", failed_at=utc_now())
-        campaigns.pause_at_close(session, campaign.id)
+        lifecycle.pause_at_close(session, campaign.id)
         return campaign.id
 
 

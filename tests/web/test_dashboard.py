@@ -10,7 +10,7 @@ from rq.job import Job
 from rq.registry import FailedJobRegistry
 
 from campaign_engine.models import Company, Role
-from campaign_engine.services import users
+from campaign_engine.services.company import users
 from jobs import queues
 from tests import factories
 from tests.web.conftest import Database

@@ -11,7 +11,7 @@ import redis
 from werkzeug.test import TestResponse
 
 from campaign_engine.clock import utc_now
-from campaign_engine.services import imports
+from campaign_engine.services.people import imports
 from tests.web.conftest import Caller, problem
 
 GOOD = "telefone;nome;cidade\n+55 11 98765-4321;João;São Paulo\n(21) 99876-5432;Ana;Rio\n"

@@ -11,7 +11,8 @@ from sqlalchemy import text
 
 from campaign_engine.clock import utc_now
 from campaign_engine.models import Account, Role, User
-from campaign_engine.services import audit, notifications, preparing
+from campaign_engine.services.campaigns import preparing
+from campaign_engine.services.company import audit, notifications
 from tests import factories
 from tests.web.conftest import Caller, Database, problem
 from tests.web.visitor import Visitor, flashes, person, signed_in

@@ -11,7 +11,8 @@ import pytest
 from flask import Flask
 
 from campaign_engine.models import ContactImport, Reply, Template, User
-from campaign_engine.services import imports, notifications, users
+from campaign_engine.services.company import notifications, users
+from campaign_engine.services.people import imports
 from tests import factories
 from tests.web.conftest import Caller
 

@@ -9,7 +9,7 @@ from flask import Flask
 from sqlalchemy import text
 
 from campaign_engine.models import Account, AccountStatus, Company, User
-from campaign_engine.services import imports
+from campaign_engine.services.people import imports
 from jobs import contact_sync
 from tests import factories
 from tests.web.conftest import Database, People

@@ -9,8 +9,8 @@ import redis
 
 from campaign_engine.clock import utc_now
 from campaign_engine.models import User
-from campaign_engine.services import campaigns, preparing
-from jobs.waking import note_wait
+from campaign_engine.services.campaigns import lifecycle, preparing
+from jobs.lane.waking import note_wait
 from tests import factories
 from tests.web.conftest import Caller, problem
 
@@ -21,9 +21,9 @@ def running(call: Caller, database: Callable[[], Any]) -> tuple[int, int]:
         owner = session.get_one(User, call.user_id)
         recipients = [{"phone": factories.phone_number()} for _ in range(2)]
         made = factories.campaign(session, owner, audience={"recipients": recipients})
-        campaigns.start(session, made, now=utc_now())
+        lifecycle.start(session, made, now=utc_now())
         preparing.prepare_chunk(session, made.id, now=utc_now())
-        return made.id, campaigns.account_ids_of(session, [made.id])[made.id][0]
+        return made.id, lifecycle.account_ids_of(session, [made.id])[made.id][0]
 
 
 def test_progress_has_the_shape_of_the_contract(call: Caller, database: Callable[[], Any]) -> None:

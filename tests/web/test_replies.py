@@ -12,8 +12,8 @@ from sqlalchemy import event
 from campaign_engine.db import db
 from campaign_engine.models import Account, Campaign, Company, Role, User
 from campaign_engine.providers.base import Inbound, Notice, NoticeKind
-from campaign_engine.services import replies
-from campaign_engine.services.replies import Received
+from campaign_engine.services.webhooks import replies
+from campaign_engine.services.webhooks.replies import Received
 from tests import factories
 from tests.web.conftest import Caller, problem
 from tests.web.visitor import Visitor, flashes, person, signed_in

@@ -142,13 +142,13 @@ def test_an_export_is_streamed_complete(
     http: Callable[..., requests.Response], call: Caller, database: Callable[[], Any]
 ) -> None:
     from campaign_engine.clock import utc_now
-    from campaign_engine.services import campaigns, preparing
+    from campaign_engine.services.campaigns import lifecycle, preparing
 
     with database() as session:
         owner = session.get_one(User, call.user_id)
         listed = factories.contact_list(session, owner.company, size=3000)
         made = factories.campaign(session, owner, audience={"list_ids": [listed.id]})
-        campaigns.start(session, made, now=utc_now())
+        lifecycle.start(session, made, now=utc_now())
         preparing.prepare_chunk(session, made.id, now=utc_now())
     answer = http("GET", f"/campaigns/{made.id}/export.csv")
     assert answer.headers["Transfer-Encoding"] == "chunked"

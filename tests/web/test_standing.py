@@ -8,7 +8,7 @@ from flask import Flask
 
 from campaign_engine.config import Config
 from campaign_engine.models import Company, User
-from campaign_engine.services import limits
+from campaign_engine.services.company import limits
 from jobs import queues
 from jobs.enqueueing import enqueue_prepare
 from ratelimit import Limiter

@@ -14,7 +14,7 @@ from werkzeug.security import generate_password_hash
 from werkzeug.test import TestResponse
 
 from campaign_engine.models import Account, Campaign, Company, Role, User
-from campaign_engine.services import campaigns, preparing
+from campaign_engine.services.campaigns import lifecycle, preparing
 from tests import factories
 
 _TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
@@ -89,7 +89,7 @@ def running(session: Session, owner: User, *, accounts: Iterable[Account], size:
     """Return a running campaign to `size` new people."""
     members = factories.contact_list(session, owner.company, size=size)
     made = factories.campaign(session, owner, accounts=list(accounts), audience={"list_ids": [members.id]}, **values)
-    campaigns.start(session, made, now=made.created_at)
+    lifecycle.start(session, made, now=made.created_at)
     preparing.prepare_chunk(session, made.id, now=made.created_at)
     session.refresh(made)
     return made

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.models import Account, Role
-from campaign_engine.services import accounts, activation, health
+from campaign_engine.services.accounts import accounts, activation, health
 from jobs.enqueueing import enqueue_lanes
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
 from web.auditing import audited

@@ -4,7 +4,7 @@ from typing import Any
 
 from campaign_engine.db import transaction
 from campaign_engine.models import Role
-from campaign_engine.services import audit
+from campaign_engine.services.company import audit
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
 from web.schemas.notices import AuditEntryPageSchema, AuditQuery
 

@@ -10,10 +10,11 @@ from sqlalchemy.orm import Session
 from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.models import Campaign
-from campaign_engine.services import campaigns, resending, retrying, test_sends
-from campaign_engine.services.planning import Line
-from campaign_engine.services.resending import Undecided
-from campaign_engine.services.test_sends import TestSend
+from campaign_engine.services.campaigns import lifecycle, test_sends
+from campaign_engine.services.campaigns.test_sends import TestSend
+from campaign_engine.services.messages import resending, retrying
+from campaign_engine.services.messages.planning import Line
+from campaign_engine.services.messages.resending import Undecided
 from jobs.enqueueing import enqueue_lanes
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
 from web.auth import current_user
@@ -47,7 +48,7 @@ def list_unknown_messages(query: dict[str, Any]) -> Any:
     position = decode_cursor(query["cursor"], int, int)
     with transaction() as session:
         if query["campaign_id"] is not None:
-            campaigns.get(session, company_id(), query["campaign_id"])
+            lifecycle.get(session, company_id(), query["campaign_id"])
         found = resending.undecided(
             session,
             company_id(),
@@ -66,7 +67,7 @@ def list_unknown_messages(query: dict[str, Any]) -> Any:
 def resend_message(campaign_id: int, message_id: uuid.UUID) -> Any:
     """Send an unknown message again; the person may get it twice. Only after the grace time, once."""
     with transaction() as session:
-        campaign = campaigns.get(session, company_id(), campaign_id)
+        campaign = lifecycle.get(session, company_id(), campaign_id)
         message = resending.resend(
             session, campaign, message_id, actor_id=current_user().id, grace_s=_grace_s(), now=utc_now()
         )
@@ -79,7 +80,7 @@ def resend_message(campaign_id: int, message_id: uuid.UUID) -> Any:
 def dismiss_message(campaign_id: int, message_id: uuid.UUID) -> Any:
     """Let an unknown message be: it is listed no more, and a late status still settles it."""
     with transaction() as session:
-        campaign = campaigns.get(session, company_id(), campaign_id)
+        campaign = lifecycle.get(session, company_id(), campaign_id)
         return resending.dismiss(
             session, campaign, message_id, actor_id=current_user().id, grace_s=_grace_s(), now=utc_now()
         )
@@ -90,7 +91,7 @@ def dismiss_message(campaign_id: int, message_id: uuid.UUID) -> Any:
 def resend_messages(campaign_id: int) -> Any:
     """Send all unknown messages that are past their grace time again; these people may get them twice."""
     with transaction() as session:
-        campaign = campaigns.get(session, company_id(), campaign_id)
+        campaign = lifecycle.get(session, company_id(), campaign_id)
         done = resending.resend_all(session, campaign, actor_id=current_user().id, grace_s=_grace_s(), now=utc_now())
         _wake_lanes(session, campaign)
         excluded = {retrying.Exclusion.OPTED_OUT: done.barred_count} if done.barred_count else {}
@@ -102,7 +103,7 @@ def resend_messages(campaign_id: int) -> Any:
 def dismiss_messages(campaign_id: int) -> Any:
     """Let all unknown messages be that are past their grace time."""
     with transaction() as session:
-        campaign = campaigns.get(session, company_id(), campaign_id)
+        campaign = lifecycle.get(session, company_id(), campaign_id)
         count = resending.dismiss_all(session, campaign, actor_id=current_user().id, grace_s=_grace_s(), now=utc_now())
         return {"count": count}
 
@@ -114,7 +115,7 @@ def retry_messages(values: dict[str, Any], campaign_id: int) -> Any:
     """Send failed messages of some classes again; with `dry_run` count them only (200)."""
     classes, codes, now = values["classes"], values.get("codes"), utc_now()
     with transaction() as session:
-        campaign = campaigns.get(session, company_id(), campaign_id)
+        campaign = lifecycle.get(session, company_id(), campaign_id)
         if values["dry_run"]:
             groups = retrying.failures(session, campaign, classes=classes, codes=codes, now=now)
         else:
@@ -146,7 +147,7 @@ def retry_messages(values: dict[str, Any], campaign_id: int) -> Any:
 def test_campaign(values: dict[str, Any], campaign_id: int) -> Any:
     """Send the campaign's message to one number, before or while it runs."""
     with transaction() as session:
-        campaign = campaigns.get(session, company_id(), campaign_id)
+        campaign = lifecycle.get(session, company_id(), campaign_id)
         sent = test_sends.send(
             session,
             campaign,
@@ -166,7 +167,7 @@ def list_tests(query: dict[str, Any], campaign_id: int) -> Any:
     """List the tests of a campaign, newest first, with what became of each."""
     (before_id,) = decode_cursor(query["cursor"], int) or (None,)
     with transaction() as session:
-        campaign = campaigns.get(session, company_id(), campaign_id)
+        campaign = lifecycle.get(session, company_id(), campaign_id)
         found = test_sends.of_campaign(session, campaign, before_id=before_id, limit=query["limit"] + 1)
         listed = page(found, limit=query["limit"], position=lambda each: [each.campaign.id])
         return {**listed, "items": [_test(each) for each in listed["items"]]}
@@ -177,7 +178,7 @@ def _grace_s() -> int:
 
 
 def _wake_lanes(session: Session, campaign: Campaign) -> None:
-    account_ids = campaigns.account_ids_of(session, [campaign.id])[campaign.id]
+    account_ids = lifecycle.account_ids_of(session, [campaign.id])[campaign.id]
     for line in Line:
         hint(session, enqueue_lanes, account_ids, line)
 

@@ -11,9 +11,9 @@ from campaign_engine.db import transaction
 from campaign_engine.errors import InvalidInput
 from campaign_engine.models import Campaign
 from campaign_engine.rules.states import CampaignStatus
-from campaign_engine.services import campaigns, drafts, schedules, series
-from campaign_engine.services.audit import CAMPAIGN_ACTIONS
-from campaign_engine.services.progress import STATES
+from campaign_engine.services.campaigns import drafts, lifecycle, schedules, series
+from campaign_engine.services.company.audit import CAMPAIGN_ACTIONS
+from campaign_engine.services.outlook.progress import STATES
 from jobs import start_times
 from jobs.enqueueing import enqueue_lanes, enqueue_prepare
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
@@ -90,7 +90,7 @@ def list_campaigns(query: dict[str, Any]) -> Any:
     """List the campaigns, newest first."""
     with transaction() as session:
         (before_id,) = decode_cursor(query["cursor"], int) or (None,)
-        found = campaigns.of_company(session, company_id(), before_id=before_id, limit=query["limit"] + 1)
+        found = lifecycle.of_company(session, company_id(), before_id=before_id, limit=query["limit"] + 1)
         listed = page(found, limit=query["limit"], position=lambda campaign: [campaign.id])
         return {**listed, "items": _shown(session, listed["items"])}
 
@@ -122,7 +122,7 @@ def create_campaign(values: dict[str, Any]) -> Any:
 def show_campaign(campaign_id: int) -> Any:
     """Show a campaign."""
     with transaction() as session:
-        return _shown(session, [campaigns.get(session, company_id(), campaign_id)])[0]
+        return _shown(session, [lifecycle.get(session, company_id(), campaign_id)])[0]
 
 
 @blueprint.route("/campaigns/<id:campaign_id>", methods=["PATCH"])
@@ -131,7 +131,7 @@ def show_campaign(campaign_id: int) -> Any:
 def change_campaign(values: dict[str, Any], campaign_id: int) -> Any:
     """Change a campaign; what is given replaces what was there, and takes effect at the next message."""
     with transaction() as session:
-        campaign = campaigns.get(session, company_id(), campaign_id)
+        campaign = lifecycle.get(session, company_id(), campaign_id)
         drafts.update(session, campaign, values=values, default_region=runtime().config.default_region, now=utc_now())
         session.refresh(campaign)
         audited(session, "campaign.changed", ("campaign", campaign.id), fields=sorted(values))
@@ -147,7 +147,7 @@ def change_campaign(values: dict[str, Any], campaign_id: int) -> Any:
 def delete_campaign(campaign_id: int) -> None:
     """Delete a campaign that never started."""
     with transaction() as session:
-        campaign = campaigns.get(session, company_id(), campaign_id)
+        campaign = lifecycle.get(session, company_id(), campaign_id)
         drafts.delete_draft(session, campaign, now=utc_now())
         audited(session, "campaign.deleted", ("campaign", campaign_id), name=campaign.name)
 
@@ -157,8 +157,8 @@ def delete_campaign(campaign_id: int) -> None:
 def start_campaign(campaign_id: int) -> Any:
     """Start a campaign now; of two starts at once one is refused."""
     with transaction() as session:
-        campaign = campaigns.get(session, company_id(), campaign_id)
-        campaigns.start(session, campaign, now=utc_now())
+        campaign = lifecycle.get(session, company_id(), campaign_id)
+        lifecycle.start(session, campaign, now=utc_now())
         audited(session, CAMPAIGN_ACTIONS["start"], ("campaign", campaign.id))
         hint(session, enqueue_prepare, campaign.id)
         return _shown(session, [campaign])[0]
@@ -169,8 +169,8 @@ def start_campaign(campaign_id: int) -> Any:
 def pause_campaign(campaign_id: int) -> Any:
     """Stop sending after the messages in flight."""
     with transaction() as session:
-        campaign = campaigns.get(session, company_id(), campaign_id)
-        campaigns.pause(session, campaign)
+        campaign = lifecycle.get(session, company_id(), campaign_id)
+        lifecycle.pause(session, campaign)
         audited(session, CAMPAIGN_ACTIONS["pause"], ("campaign", campaign.id))
         return _shown(session, [campaign])[0]
 
@@ -180,8 +180,8 @@ def pause_campaign(campaign_id: int) -> Any:
 def resume_campaign(campaign_id: int) -> Any:
     """Go on where a pause stopped."""
     with transaction() as session:
-        campaign = campaigns.get(session, company_id(), campaign_id)
-        campaigns.resume(session, campaign, now=utc_now())
+        campaign = lifecycle.get(session, company_id(), campaign_id)
+        lifecycle.resume(session, campaign, now=utc_now())
         audited(session, CAMPAIGN_ACTIONS["resume"], ("campaign", campaign.id))
         _wake_lanes(session, campaign)
         return _shown(session, [campaign])[0]
@@ -192,8 +192,8 @@ def resume_campaign(campaign_id: int) -> Any:
 def cancel_campaign(campaign_id: int) -> Any:
     """End a campaign for good; what was not sent is never sent."""
     with transaction() as session:
-        campaign = campaigns.get(session, company_id(), campaign_id)
-        campaigns.cancel(session, campaign, now=utc_now())
+        campaign = lifecycle.get(session, company_id(), campaign_id)
+        lifecycle.cancel(session, campaign, now=utc_now())
         audited(session, CAMPAIGN_ACTIONS["cancel"], ("campaign", campaign.id))
         return _shown(session, [campaign])[0]
 
@@ -204,7 +204,7 @@ def cancel_campaign(campaign_id: int) -> Any:
 def show_progress(query: dict[str, Any], campaign_id: int) -> Any:
     """Show how far a campaign is; with `since`, 304 while the version is still that one."""
     with transaction() as session:
-        campaign = campaigns.get(session, company_id(), campaign_id)
+        campaign = lifecycle.get(session, company_id(), campaign_id)
         if query["since"] is not None and query["since"] == campaign.version:
             return Response(status=304)
         return read_progress(session, [campaign])[0]
@@ -217,7 +217,7 @@ def show_progresses(query: dict[str, Any]) -> Any:
     """Show how far several campaigns are, in the order asked for."""
     wanted = _ids(query["ids"])
     with transaction() as session:
-        return {"items": read_progress(session, campaigns.some_of_company(session, company_id(), wanted))}
+        return {"items": read_progress(session, lifecycle.some_of_company(session, company_id(), wanted))}
 
 
 @blueprint.route("/campaigns/<id:campaign_id>/messages", methods=["GET"])
@@ -227,13 +227,13 @@ def list_messages(query: dict[str, Any], campaign_id: int) -> Any:
     """List what became of each recipient, all or those in one state (in the order of sending)."""
     limit, status = query["limit"], query["status"]
     with transaction() as session:
-        campaign = campaigns.get(session, company_id(), campaign_id)
+        campaign = lifecycle.get(session, company_id(), campaign_id)
         if status is None:
             (after_key,) = decode_cursor(query["cursor"], str) or ("",)
-            found = campaigns.messages_of(session, campaign, after_key=after_key, limit=limit + 1)
+            found = lifecycle.messages_of(session, campaign, after_key=after_key, limit=limit + 1)
             return page(found, limit=limit, position=lambda message: [message.phone_key])
         (after,) = decode_cursor(query["cursor"], int) or (-1,)
-        found = campaigns.messages_with_status(session, campaign, status, after_position=after, limit=limit + 1)
+        found = lifecycle.messages_with_status(session, campaign, status, after_position=after, limit=limit + 1)
         return page(found, limit=limit, position=lambda message: [message.position])
 
 
@@ -242,13 +242,13 @@ def list_messages(query: dict[str, Any], campaign_id: int) -> Any:
 def export_campaign(campaign_id: int) -> Response:
     """Download what became of each recipient."""
     with transaction() as session:
-        campaigns.get(session, company_id(), campaign_id)
+        lifecycle.get(session, company_id(), campaign_id)
     return csv_download(
         f"campaign-{campaign_id}.csv",
         ["message_id", "name", *EXPORT_FIELDS],
         lambda session: (
             (message.id, name, *(getattr(message, field) for field in EXPORT_FIELDS))
-            for message, name in campaigns.export_of(session, campaign_id)
+            for message, name in lifecycle.export_of(session, campaign_id)
         ),
     )
 
@@ -260,12 +260,12 @@ def _audit_schedule(session: Session, campaign: Campaign) -> None:
 
 
 def _wake_lanes(session: Session, campaign: Campaign) -> None:
-    hint(session, enqueue_lanes, campaigns.account_ids_of(session, [campaign.id])[campaign.id])
+    hint(session, enqueue_lanes, lifecycle.account_ids_of(session, [campaign.id])[campaign.id])
 
 
 def _shown(session: Session, selected: Sequence[Campaign]) -> list[dict[str, Any]]:
     ids = [campaign.id for campaign in selected]
-    weights, recipients = campaigns.weights_of(session, ids), campaigns.recipient_counts_of(session, ids)
+    weights, recipients = lifecycle.weights_of(session, ids), lifecycle.recipient_counts_of(session, ids)
     next_starts = series.next_starts_of(session, selected)
     return [
         {

@@ -4,7 +4,8 @@ from typing import Any
 
 from campaign_engine.db import transaction
 from campaign_engine.models import Company, Role
-from campaign_engine.services import accounts, users
+from campaign_engine.services.accounts import accounts
+from campaign_engine.services.company import users
 from jobs.enqueueing import enqueue_lanes
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
 from web.auditing import audited

@@ -3,7 +3,8 @@
 from typing import Any
 
 from campaign_engine.db import transaction
-from campaign_engine.services import accounts, contact_sync, contacts
+from campaign_engine.services.accounts import accounts
+from campaign_engine.services.people import contact_sync, contacts
 from jobs.enqueueing import enqueue_contact_sync, enqueue_number_check
 from web.api.blueprint import Blueprint, company_id
 from web.hints import hint

@@ -3,7 +3,7 @@
 from typing import Any
 
 from campaign_engine.db import transaction
-from campaign_engine.services import contacts
+from campaign_engine.services.people import contacts
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
 from web.runtime import runtime
 from web.schemas.contacts import ContactPageSchema, ContactQuery, ContactSchema

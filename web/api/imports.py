@@ -8,7 +8,7 @@ from werkzeug.datastructures import FileStorage
 from campaign_engine.db import transaction
 from campaign_engine.errors import InvalidInput
 from campaign_engine.models import ContactImport, ImportStatus
-from campaign_engine.services import imports
+from campaign_engine.services.people import imports
 from jobs.enqueueing import enqueue_import
 from web.api.blueprint import Blueprint, company_id, unstorable
 from web.auth import current_user

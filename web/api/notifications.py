@@ -4,7 +4,7 @@ from typing import Any
 
 from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
-from campaign_engine.services import notifications
+from campaign_engine.services.company import notifications
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
 from web.schemas.notices import (
     MarkedSchema,

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.models import OptOut
-from campaign_engine.services import opt_outs, persons
+from campaign_engine.services.people import opt_outs, persons
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
 from web.api.contacts import default_region
 from web.auth import current_user

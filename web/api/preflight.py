@@ -3,7 +3,7 @@
 from typing import Any
 
 from campaign_engine.db import transaction
-from campaign_engine.services import campaigns
+from campaign_engine.services.campaigns import lifecycle
 from web.api.blueprint import Blueprint, company_id
 from web.progress import read_preflight
 from web.schemas.preflight import PreflightQuery, PreflightSchema
@@ -17,5 +17,5 @@ blueprint = Blueprint("preflight", __name__, description="What would become of a
 def show_preflight(query: dict[str, Any], campaign_id: int) -> Any:
     """Tell how many would get a draft or scheduled campaign, who is left out and why, and when it would end."""
     with transaction() as session:
-        campaign = campaigns.get(session, company_id(), campaign_id)
+        campaign = lifecycle.get(session, company_id(), campaign_id)
         return read_preflight(session, campaign, must_end_by=query["must_end_by"])

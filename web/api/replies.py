@@ -8,7 +8,9 @@ from sqlalchemy.orm import Session
 from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.models import Reply
-from campaign_engine.services import campaigns, persons, replies
+from campaign_engine.services.campaigns import lifecycle
+from campaign_engine.services.people import persons
+from campaign_engine.services.webhooks import replies
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
 from web.auth import current_user
 from web.schemas.opt_outs import DecisionSchema, ReplyPageSchema, ReplyQuery, ReplySchema
@@ -23,7 +25,7 @@ def list_replies(query: dict[str, Any]) -> Any:
     """List the replies, all or those to a campaign and its test sends, of an intent, or that wait for a decision."""
     with transaction() as session:
         if query["campaign_id"] is not None:
-            campaigns.get(session, company_id(), query["campaign_id"])
+            lifecycle.get(session, company_id(), query["campaign_id"])
         (before_id,) = decode_cursor(query["cursor"], int) or (None,)
         found = replies.of_company(
             session,

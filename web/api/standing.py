@@ -7,7 +7,8 @@ from campaign_engine.clock import utc_now
 from campaign_engine.config import Config
 from campaign_engine.db import transaction
 from campaign_engine.models import Account
-from campaign_engine.services import accounts, limits
+from campaign_engine.services.accounts import accounts
+from campaign_engine.services.company import limits
 from ratelimit import Limit
 from web.api.blueprint import Blueprint, decode_cursor, page
 from web.auth import current_user

@@ -3,7 +3,7 @@
 from typing import Any
 
 from campaign_engine.db import transaction
-from campaign_engine.services import templates
+from campaign_engine.services.campaigns import templates
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
 from web.schemas.base import PageQuery
 from web.schemas.templates import TemplatePageSchema, TemplateSchema

@@ -14,9 +14,10 @@ from campaign_engine.db import transaction
 from campaign_engine.models import Account, AccountStatus, Company, Role
 from campaign_engine.rules.pacing import Pacing
 from campaign_engine.rules.throttling import Throttle, slowed
-from campaign_engine.services import accounts as service
-from campaign_engine.services import activation, health, limits
-from campaign_engine.services.planning import pacing_of
+from campaign_engine.services.accounts import accounts as service
+from campaign_engine.services.accounts import activation, health
+from campaign_engine.services.company import limits
+from campaign_engine.services.messages.planning import pacing_of
 from jobs.enqueueing import enqueue_lanes
 from ratelimit import Rate
 from web import auth

@@ -13,11 +13,12 @@ from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.errors import InvalidInput, TransitionNotAllowed
 from campaign_engine.models import Campaign, Role
-from campaign_engine.rules import content as content_rules
 from campaign_engine.rules.states import CAMPAIGN_IS_OVER, CAMPAIGN_MAY_SEND_AGAIN
-from campaign_engine.services import campaigns as service
-from campaign_engine.services import resending, retrying, test_sends
-from campaign_engine.services.planning import Line
+from campaign_engine.rules.texts import content as content_rules
+from campaign_engine.services.campaigns import lifecycle as service
+from campaign_engine.services.campaigns import test_sends
+from campaign_engine.services.messages import resending, retrying
+from campaign_engine.services.messages.planning import Line
 from jobs.enqueueing import enqueue_lanes
 from web import auth
 from web.hints import hint

@@ -8,9 +8,9 @@ from flask import request
 from sqlalchemy.orm import Session
 
 from campaign_engine.models import Campaign
-from campaign_engine.rules.local_time import first_instant
+from campaign_engine.rules.hours.local_time import first_instant
 from campaign_engine.rules.states import CampaignStatus
-from campaign_engine.services import audience_sizes
+from campaign_engine.services.campaigns import audience_sizes
 from web.pages import words
 from web.pages.rendering import zone
 from web.progress import read_preflight

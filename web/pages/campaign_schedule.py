@@ -13,11 +13,11 @@ from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.errors import InvalidInput, TransitionNotAllowed
 from campaign_engine.models import Campaign, Role
-from campaign_engine.rules.local_time import first_instant
+from campaign_engine.rules.hours.local_time import first_instant
 from campaign_engine.rules.recurrence import LAST
 from campaign_engine.rules.states import CAMPAIGN_TRANSITIONS, CampaignStatus
-from campaign_engine.services import campaigns as service
-from campaign_engine.services import schedules, series
+from campaign_engine.services.campaigns import lifecycle as service
+from campaign_engine.services.campaigns import schedules, series
 from jobs import start_times
 from web import auth
 from web.auditing import audited

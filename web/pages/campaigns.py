@@ -12,9 +12,9 @@ from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.errors import InvalidInput, TransitionNotAllowed
 from campaign_engine.models import Campaign, Role, User
-from campaign_engine.services import campaigns as service
-from campaign_engine.services.audit import CAMPAIGN_ACTIONS
-from campaign_engine.services.progress import STATES
+from campaign_engine.services.campaigns import lifecycle as service
+from campaign_engine.services.company.audit import CAMPAIGN_ACTIONS
+from campaign_engine.services.outlook.progress import STATES
 from jobs import enqueueing
 from web import auth
 from web.auditing import audited

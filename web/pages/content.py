@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from campaign_engine.rules import rendering
+from campaign_engine.rules.texts import rendering
 
 _PLACEHOLDER = re.compile(r"(\{\{(?!\{).*?\}\})", re.DOTALL)
 

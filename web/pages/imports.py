@@ -10,7 +10,7 @@ from campaign_engine.core import engine
 from campaign_engine.db import transaction
 from campaign_engine.errors import InvalidInput
 from campaign_engine.models import ImportStatus, Role
-from campaign_engine.services import imports as service
+from campaign_engine.services.people import imports as service
 from jobs import enqueueing
 from web import auth
 from web.api.blueprint import unstorable

@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response
 from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.models import Notification, Role
-from campaign_engine.services import notifications as service
+from campaign_engine.services.company import notifications as service
 from web import auth
 from web.pages import facts, ledger
 from web.pages.blueprint import blueprint

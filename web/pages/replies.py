@@ -11,8 +11,8 @@ from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.errors import InvalidInput
 from campaign_engine.models import Contact, Reply, Role
-from campaign_engine.services import persons
-from campaign_engine.services import replies as service
+from campaign_engine.services.people import persons
+from campaign_engine.services.webhooks import replies as service
 from web import auth
 from web.pages import ledger
 from web.pages.blueprint import blueprint

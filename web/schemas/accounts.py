@@ -5,7 +5,7 @@ from typing import Any
 from marshmallow import fields, validate
 
 from campaign_engine.models import Role
-from campaign_engine.services.health import warnings_of
+from campaign_engine.services.accounts.health import warnings_of
 from web import auth
 from web.schemas.base import Schema, page_of
 from web.schemas.fields import SECONDS, Id, Instant, Name, Number, Text, Whole

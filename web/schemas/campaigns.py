@@ -9,11 +9,11 @@ import marshmallow as ma
 from marshmallow import fields, validate
 
 from campaign_engine.rules import recurrence
-from campaign_engine.rules.local_time import first_instant
+from campaign_engine.rules.hours.local_time import first_instant
+from campaign_engine.rules.hours.working_hours import COMPANY, RECIPIENT
 from campaign_engine.rules.states import MessageStatus
-from campaign_engine.rules.working_hours import COMPANY, RECIPIENT
-from campaign_engine.services.audiences import MAX_INLINE_RECIPIENTS
-from campaign_engine.services.progress import STATES
+from campaign_engine.services.campaigns.audiences import MAX_INLINE_RECIPIENTS
+from campaign_engine.services.outlook.progress import STATES
 from web.schemas.base import PageQuery, Schema, page_of
 from web.schemas.fields import SECONDS, START_LATE, Id, Instant, Name, Number, Text, TimeZone, Variables, Whole
 

@@ -2,7 +2,7 @@
 
 from marshmallow import fields
 
-from campaign_engine.services.contacts import MAX_LIST_NAME_CHARS
+from campaign_engine.services.people.contacts import MAX_LIST_NAME_CHARS
 from web.schemas.base import Schema
 from web.schemas.fields import Id, Name
 

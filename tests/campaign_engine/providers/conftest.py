@@ -2,7 +2,7 @@
 
 import pytest
 
-from campaign_engine.providers.cloud_api import CloudApi
+from campaign_engine.providers.cloud_api.adapter import CloudApi
 from campaign_engine.providers.direct import DirectHttp
 from tests.campaign_engine.providers.authority import Authority, private_authority
 

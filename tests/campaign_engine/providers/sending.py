@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from campaign_engine.providers.base import ErrorClass, Outcome, Outgoing, Refused, Sender
-from campaign_engine.providers.cloud_api import CloudApi
+from campaign_engine.providers.cloud_api.adapter import CloudApi
 from tests.campaign_engine.providers.wire import Behaviour, serving
 from tests.simulator import running
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from campaign_engine.rules import eta, pacing
+from campaign_engine.rules import pacing
+from campaign_engine.rules.eta import ends
 from campaign_engine.rules.pacing import PACING_FIELDS, Pacing
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -82,7 +83,7 @@ def test_the_period_for_an_eta_is_the_mean_of_a_long_run(pace: Pacing) -> None:
     # The jitter is half of itself on average.
     rounds = max(1, pace.longer_interval_after)
     mean_s = sum(series(pace, rounds, chance=0.5)) / rounds
-    assert eta.period_s(pace, per_s=math.inf)[0] == pytest.approx(mean_s, rel=1e-3, abs=1e-6)
+    assert ends.period_s(pace, per_s=math.inf)[0] == pytest.approx(mean_s, rel=1e-3, abs=1e-6)
 
 
 @given(pace=_PACINGS)
@@ -94,7 +95,7 @@ def test_a_pace_of_zeros_is_no_pace(pace: Pacing) -> None:
 
 def test_everything_off_is_as_fast_as_the_limits_allow() -> None:
     assert (OFF.account_is_paced, OFF.one_at_a_time) == (False, False)
-    assert eta.period_s(OFF, per_s=20.0)[0] == 1 / 20.0
+    assert ends.period_s(OFF, per_s=20.0)[0] == 1 / 20.0
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from campaign_engine.rules import recurrence
+from campaign_engine.rules.hours.working_hours import WEEKDAYS
 from campaign_engine.rules.recurrence import Recurrence, RecurrenceError, begin, next_after, parse
-from campaign_engine.rules.working_hours import WEEKDAYS
 
 SAO_PAULO = "America/Sao_Paulo"
 NEW_YORK = "America/New_York"

@@ -1,0 +1,1 @@
+"""Files of contacts: their encoding, their records, and what each column means."""

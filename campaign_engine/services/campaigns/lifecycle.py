@@ -1,0 +1,468 @@
+"""Campaigns: read, scheduled, started, paused, resumed, cancelled, completed. Every transition is a compare-and-set."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, bindparam, func, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.orm import Session
+from sqlalchemy.types import BigInteger, DateTime, Text
+
+from campaign_engine.clock import require_aware
+from campaign_engine.errors import InvalidInput, NotFound, OutsideHours, TransitionNotAllowed
+from campaign_engine.logs import get_logger
+from campaign_engine.models import (
+    Account,
+    AccountStatus,
+    Campaign,
+    CampaignAccount,
+    CampaignRecipient,
+    Company,
+    Contact,
+    Message,
+    Template,
+)
+from campaign_engine.models.template import UNSENDABLE
+from campaign_engine.rules.hours import working_hours
+from campaign_engine.rules.states import CAMPAIGN_MAY_SEND_AGAIN, CAMPAIGN_TRANSITIONS, CampaignStatus
+from campaign_engine.rules.texts import content as content_rules
+from campaign_engine.services.campaigns import series
+from campaign_engine.services.campaigns.audiences import Audience, has_anybody
+from campaign_engine.services.company import notifications
+
+log = get_logger(__name__)
+
+START_TOLERANCE = timedelta(minutes=1)
+"""A start time may be this far in the past: the clock of whoever gives it, and the way here."""
+
+
+_COMPLETED = "campaign_completed"
+"""The `kind` of the notification of a completion."""
+
+
+def get(session: Session, company_id: int, campaign_id: int) -> Campaign:
+    """Return a campaign of the company, as it is now; NotFound otherwise, and for a test send of one."""
+    campaign = session.get(Campaign, campaign_id, populate_existing=True)
+    if campaign is None or campaign.company_id != company_id or campaign.kind != "campaign":
+        raise NotFound("campaign", campaign_id)
+    return campaign
+
+
+def of_company(
+    session: Session, company_id: int, *, before_id: int | None = None, limit: int = 50
+) -> Sequence[Campaign]:
+    """Return the company's campaigns, newest first, from before `before_id`; test sends are none."""
+    query = select(Campaign).where(Campaign.company_id == company_id, Campaign.kind == "campaign")
+    if before_id is not None:
+        query = query.where(Campaign.id < before_id)
+    return session.scalars(query.order_by(Campaign.id.desc()).limit(limit)).all()
+
+
+def some_of_company(session: Session, company_id: int, campaign_ids: Sequence[int]) -> Sequence[Campaign]:
+    """Return those of the given campaigns that are the company's, as they are now, in the order given."""
+    found = {
+        campaign.id: campaign
+        for campaign in session.scalars(
+            select(Campaign)
+            .where(Campaign.company_id == company_id, Campaign.kind == "campaign", Campaign.id.in_(campaign_ids))
+            .execution_options(populate_existing=True)
+        )
+    }
+    return [found[campaign_id] for campaign_id in campaign_ids if campaign_id in found]
+
+
+def account_ids_of(session: Session, campaign_ids: Collection[int]) -> dict[int, list[int]]:
+    """Return the accounts of each campaign, in one statement."""
+    found: dict[int, list[int]] = {campaign_id: [] for campaign_id in campaign_ids}
+    rows = session.execute(
+        select(CampaignAccount.campaign_id, CampaignAccount.account_id)
+        .where(CampaignAccount.campaign_id.in_(campaign_ids))
+        .order_by(CampaignAccount.account_id)
+    )
+    for row in rows:
+        found[row.campaign_id].append(row.account_id)
+    return found
+
+
+def weights_of(session: Session, campaign_ids: Collection[int]) -> dict[int, dict[int, int | None]]:
+    """Return the weight of each account of each campaign, in one statement; all null where none was chosen."""
+    found: dict[int, dict[int, int | None]] = {campaign_id: {} for campaign_id in campaign_ids}
+    rows = session.execute(
+        select(CampaignAccount.campaign_id, CampaignAccount.account_id, CampaignAccount.weight)
+        .where(CampaignAccount.campaign_id.in_(campaign_ids))
+        .order_by(CampaignAccount.account_id)
+    )
+    for row in rows:
+        found[row.campaign_id][row.account_id] = row.weight
+    return found
+
+
+def recipient_counts_of(session: Session, campaign_ids: Collection[int]) -> dict[int, int]:
+    """Return how many recipients each campaign names itself, in one statement; those with none are left out."""
+    rows = session.execute(
+        select(CampaignRecipient.campaign_id, func.count().label("recipients"))
+        .where(CampaignRecipient.campaign_id.in_(campaign_ids))
+        .group_by(CampaignRecipient.campaign_id)
+    )
+    return {row.campaign_id: row.recipients for row in rows}
+
+
+def messages_of(session: Session, campaign: Campaign, *, after_key: str = "", limit: int = 100) -> Sequence[Message]:
+    """Return a campaign's messages in the order of their equivalence keys, which no send changes."""
+    return session.scalars(
+        select(Message)
+        .where(Message.campaign_id == campaign.id, Message.phone_key > after_key)
+        .order_by(Message.phone_key)
+        .limit(limit)
+    ).all()
+
+
+def messages_with_status(
+    session: Session, campaign: Campaign, status: str, *, after_position: int = -1, limit: int = 100
+) -> Sequence[Message]:
+    """Return a campaign's messages that are in `status` now, in the order of sending."""
+    return session.scalars(
+        select(Message)
+        .where(
+            Message.campaign_id == campaign.id,
+            Message.status == status,
+            Message.position > after_position,
+        )
+        .order_by(Message.position)
+        .limit(limit)
+    ).all()
+
+
+def export_of(session: Session, campaign_id: int) -> Iterator[Row[Message, str | None]]:
+    """Yield every message of a campaign with the name of its contact, in the order of sending, a few at a time."""
+    query = (
+        select(Message, Contact.name)
+        .outerjoin(Contact, Contact.id == Message.contact_id)
+        .where(Message.campaign_id == campaign_id)
+        .order_by(Message.position)
+        .execution_options(yield_per=1000)
+    )
+    yield from session.execute(query)
+
+
+def schedule(session: Session, campaign: Campaign, *, at: datetime, now: datetime) -> None:
+    """Let the campaign start by itself at `at`.
+
+    Raises:
+        InvalidInput: the time is over. A wrong year would send to everybody at once.
+        TransitionNotAllowed: it has started already.
+    """
+    if require_aware(at) < now - START_TOLERANCE:
+        raise InvalidInput.field("scheduled_at", "This time is in the past; leave it out and start the campaign.")
+    _move(session, campaign, "schedule", scheduled_at=require_aware(at), status_reason=None, status_code=None)
+    log.info("campaign.scheduled", campaign_id=campaign.id, at=at.isoformat())
+
+
+def start(session: Session, campaign: Campaign, *, now: datetime) -> None:
+    """Start a campaign: from now on its audience is frozen and messages are written.
+
+    Two starts at once start once; the other is refused. The next occurrence of a recurring campaign is written with
+    the start of this one. Outside its hours it waits for them to open, also where it is to stop when they close.
+
+    Raises:
+        TransitionNotAllowed: it is not a draft or scheduled.
+        InvalidInput: nobody would get it, none of its accounts is active or can send its content, or Meta has stopped
+            its template.
+    """
+    verb_starts_from, _ = CAMPAIGN_TRANSITIONS["start"]
+    if campaign.status in verb_starts_from:
+        _require_recipients(session, campaign)
+        _require_active_account(session, campaign)
+        _require_sendable_content(session, campaign)
+    last_contact = session.scalar(text("SELECT max(id) FROM contacts")) or 0
+    _move(
+        session,
+        campaign,
+        "start",
+        started_at=now,
+        frozen_through=int(last_contact),
+        status_reason=None,
+        status_code=None,
+    )
+    series.write_next(session, campaign, after=now, now=now)
+    log.info("campaign.started", campaign_id=campaign.id, company_id=campaign.company_id)
+
+
+def miss(session: Session, campaign: Campaign, *, reason: str) -> None:
+    """Turn a scheduled campaign whose time passed unused into a draft, for a person to start or to schedule anew.
+
+    It gives its recurrence up: the series goes on in the next occurrence, or is over.
+    """
+    _move(session, campaign, "miss", status_reason=reason, status_code="missed_start", recurrence=None)
+    log.warning("campaign.start_missed", campaign_id=campaign.id, reason=reason)
+
+
+def pause(
+    session: Session, campaign: Campaign, *, reason: str = "paused by an operator", code: str = "operator"
+) -> None:
+    """Stop sending after the messages in flight; `reason` is the sentence for people, `code` the word for programs."""
+    _move(session, campaign, "pause", status_reason=reason, status_code=code)
+    log.info("campaign.paused", campaign_id=campaign.id, code=code, reason=reason)
+
+
+def resume(session: Session, campaign: Campaign, *, now: datetime) -> None:
+    """Go on where a pause stopped, because a person wants it.
+
+    Raises:
+        InvalidInput: none of its accounts is active; it goes on by itself when one is.
+        OutsideHours: it stops at closing time, and its hours are over.
+        TransitionNotAllowed: it is not paused.
+    """
+    if campaign.status == CampaignStatus.PAUSED:
+        _require_active_account(session, campaign)
+        _require_open_hours(session, campaign, now=now)
+    go_on(session, campaign, now=now)
+
+
+def go_on(session: Session, campaign: Campaign, *, now: datetime) -> None:
+    """Let a paused campaign run because what held it is over; its next turn stops one whose hours are over meanwhile.
+
+    Raises:
+        TransitionNotAllowed: it is not paused.
+    """
+    _move(session, campaign, "resume", status_reason=None, status_code=None, resumed_at=now)
+    log.info("campaign.resumed", campaign_id=campaign.id)
+
+
+def cancel(session: Session, campaign: Campaign, *, now: datetime) -> None:
+    """End a campaign for good, and its tests with it; what was not sent is never sent."""
+    _move(session, campaign, "cancel", finished_at=now, status_reason=None, status_code=None)
+    cancel_tests(session, campaign, now=now)
+    log.info("campaign.cancelled", campaign_id=campaign.id)
+
+
+def cancel_tests(session: Session, campaign: Campaign, *, now: datetime) -> None:
+    """End those tests of a campaign that still wait; a message whose call has begun is settled all the same."""
+    # In the order of their ids, as the counters of message rows move, so that neither waits for the other in a ring.
+    test_ids = session.scalars(
+        text(
+            "WITH waiting AS (SELECT id FROM campaigns WHERE parent_id = :id AND kind = 'test'"
+            "   AND status = ANY(:from_statuses) ORDER BY id FOR UPDATE)"
+            " UPDATE campaigns c SET status = 'cancelled', finished_at = :now, status_reason = NULL, status_code = NULL"
+            " FROM waiting WHERE c.id = waiting.id RETURNING c.id"
+        ).bindparams(bindparam("from_statuses", type_=ARRAY(Text))),
+        {"id": campaign.id, "now": now, "from_statuses": list(CAMPAIGN_TRANSITIONS["cancel"][0])},
+    ).all()
+    if test_ids:
+        log.info("campaign.tests_cancelled", campaign_id=campaign.id, test_ids=sorted(test_ids))
+
+
+def reopen(session: Session, campaign: Campaign, *, verb: str, now: datetime) -> None:
+    """Let a campaign send messages that a person has just put back; a completed one runs again.
+
+    Call it with those rows pending again: their counters hold the campaign in the state that is looked at here.
+
+    Raises:
+        OutsideHours: it is completed and stops at closing time, and its hours are over.
+        TransitionNotAllowed: it was cancelled or could not be prepared; `verb` is what cannot be done now.
+    """
+    session.refresh(campaign)
+    if campaign.status not in CAMPAIGN_MAY_SEND_AGAIN:
+        raise TransitionNotAllowed(
+            kind="campaign", verb=verb, status=campaign.status, code=f"campaign_{campaign.status}"
+        )
+    if campaign.status == CampaignStatus.COMPLETED:
+        _require_open_hours(session, campaign, now=now)
+        _move(session, campaign, "reopen", finished_at=None)
+        log.info("campaign.reopened", campaign_id=campaign.id)
+
+
+def mark_running(session: Session, campaign: Campaign) -> None:
+    """Let a prepared campaign send; its first rows are written."""
+    _move(session, campaign, "run")
+
+
+def fail(session: Session, campaign: Campaign, *, reason: str, now: datetime) -> None:
+    """End a campaign that could not be prepared."""
+    _move(session, campaign, "fail", status_reason=reason, finished_at=now)
+    log.error("campaign.failed", campaign_id=campaign.id, reason=reason)
+
+
+def complete_finished(session: Session, campaign_ids: Collection[int] | None, *, now: datetime) -> list[int]:
+    """Complete those campaigns (or all) that have no row pending or sending left; return which.
+
+    Side effects: logs each completion; the compare-and-set makes one caller the one who completed it. The first
+    completion of a campaign is also notified, and no later one: what runs again are messages that a person has put
+    back, and that person is looking.
+    """
+    if campaign_ids is not None and not campaign_ids:
+        return []
+    narrowed = "" if campaign_ids is None else "AND id = ANY(:ids)"
+    rows = session.execute(
+        text(
+            f"""
+            UPDATE campaigns SET status = 'completed', finished_at = :now, status_reason = NULL,
+              status_code = NULL
+            WHERE status = 'running' AND prepared_at IS NOT NULL AND pending_count = 0 AND sending_count = 0 {narrowed}
+            RETURNING id, company_id, kind, name, total_count, funnel_sent_count, failed_count, unknown_count,
+              skipped_count, sent_count + delivered_count + read_count AS accepted_count,
+              EXISTS (
+                SELECT 1 FROM notifications n WHERE n.company_id = campaigns.company_id
+                  AND n.kind = '{_COMPLETED}' AND n.subject_id = CAST(campaigns.id AS text)
+              ) AS told
+            """  # noqa: S608 - the only inserted texts are our own
+        ).bindparams(*([bindparam("ids", type_=ARRAY(BigInteger))] if campaign_ids is not None else [])),
+        {"now": now, **({"ids": list(campaign_ids)} if campaign_ids is not None else {})},
+    ).all()
+    for row in rows:
+        log.info(
+            "campaign.finished",
+            campaign_id=row.id,
+            total=row.total_count,
+            sent=row.funnel_sent_count,
+            failed=row.failed_count,
+            unknown=row.unknown_count,
+            skipped=row.skipped_count,
+        )
+        if row.kind == "campaign" and not row.told:
+            _notify_completed(session, row)
+    return [row.id for row in rows]
+
+
+def _notify_completed(session: Session, row: Row[Any]) -> None:
+    parts = [f"{row.accepted_count} of {row.total_count} sent", f"{row.failed_count} failed"]
+    if row.skipped_count:
+        parts.append(f"{row.skipped_count} skipped")
+    if row.unknown_count:
+        parts.append(f"{row.unknown_count} unknown: look at them")
+    notifications.notify(
+        session,
+        company_id=row.company_id,
+        kind=_COMPLETED,
+        severity="warning" if row.unknown_count else "info",
+        text=f"The campaign {row.name} is completed: {', '.join(parts)}.",
+        subject=("campaign", row.id),
+    )
+
+
+CONTENT_FAILURES = 3
+"""Refusals of the content itself before a campaign stops: one may be an odd recipient, three are the text."""
+
+
+def pause_where_content_fails(session: Session, campaign_ids: Collection[int]) -> None:
+    """Pause those campaigns whose content the provider has refused a few times, with the provider's words."""
+    for campaign_id in campaign_ids:
+        campaign = session.get_one(Campaign, campaign_id, populate_existing=True, with_for_update=True)
+        # Since somebody last let it go on: what failed before was known to that person.
+        details = session.scalars(
+            text(
+                "SELECT coalesce(error_code || ': ' || error_detail, error_code) FROM messages"
+                " WHERE campaign_id = :id AND status = 'failed' AND error_class = 'campaign'"
+                " AND failed_at > coalesce(:since, '-infinity') ORDER BY failed_at DESC LIMIT :few"
+            ).bindparams(bindparam("since", type_=DateTime(timezone=True))),
+            {"id": campaign_id, "few": CONTENT_FAILURES, "since": campaign.resumed_at},
+        ).all()
+        if len(details) >= CONTENT_FAILURES and campaign.status == CampaignStatus.RUNNING:
+            pause(
+                session,
+                campaign,
+                reason=f"the provider refuses its content ({details[0]})",
+                code="content_refused",
+            )
+
+
+def pause_at_close(session: Session, campaign_id: int) -> None:
+    """Pause a campaign whose hours are over and which is to stop then; harmless when it was paused meanwhile."""
+    campaign = session.get_one(Campaign, campaign_id, populate_existing=True, with_for_update=True)
+    if campaign.status == CampaignStatus.RUNNING:
+        pause(
+            session,
+            campaign,
+            reason="its working hours are over, and it stops at closing time",
+            code="closing_time",
+        )
+
+
+def why_unsuited(session: Session, account_ids: Collection[int], content: Mapping[str, Any]) -> str | None:
+    """Return in a sentence why none of the accounts can ever send a content; None when one of them can."""
+    providers = session.scalars(select(Account.provider).where(Account.id.in_(account_ids)).distinct()).all()
+    said = [content_rules.unsuited_to(provider, content) for provider in providers]
+    return next(iter(said), None) if all(said) else None
+
+
+def reread(session: Session, campaign: Campaign, *, locked: bool = False) -> None:
+    """Take a campaign's row as it is now, locked if wanted; NotFound when somebody has deleted it meanwhile."""
+    campaign_id = campaign.id
+    try:
+        session.refresh(campaign, with_for_update=locked)
+    except InvalidRequestError as error:
+        raise NotFound("campaign", campaign_id) from error
+
+
+def _move(session: Session, campaign: Campaign, verb: str, **values: Any) -> None:
+    """Make a transition by guarded UPDATE; whoever comes second is refused."""
+    starts_from, leads_to = CAMPAIGN_TRANSITIONS[verb]
+    session.flush()
+    assignments = ", ".join(f"{name} = :{name}" for name in values)
+    result = session.execute(
+        text(
+            f"UPDATE campaigns SET status = :to_status{', ' + assignments if assignments else ''}"  # noqa: S608
+            " WHERE id = :id AND status = ANY(:from_statuses)"
+        ).bindparams(bindparam("from_statuses", type_=ARRAY(Text))),
+        {"id": campaign.id, "to_status": leads_to, "from_statuses": list(starts_from), **values},
+    )
+    reread(session, campaign)
+    if not result.rowcount:  # type: ignore[attr-defined]
+        raise TransitionNotAllowed(
+            kind="campaign", verb=verb, status=campaign.status, code=f"campaign_{campaign.status}"
+        )
+
+
+def _require_recipients(session: Session, campaign: Campaign) -> None:
+    audience = Audience.of(campaign.audience)
+    if not has_anybody(session, campaign.company_id, audience, campaign_id=campaign.id):
+        raise InvalidInput.field(
+            "audience",
+            "Nobody would get this campaign: its lists, tags and recipients are empty.",
+            code="no_recipients",
+        )
+
+
+def _require_active_account(session: Session, campaign: Campaign) -> None:
+    rows = session.execute(
+        select(Account.name, Account.status, Account.status_reason)
+        .join(CampaignAccount, CampaignAccount.account_id == Account.id)
+        .where(CampaignAccount.campaign_id == campaign.id)
+    ).all()
+    if not any(row.status == AccountStatus.ACTIVE for row in rows):
+        names = "; ".join(f"{row.name}: {row.status_reason or row.status}" for row in rows)
+        raise InvalidInput.field("account_ids", f"None of its accounts is active ({names}).", code="no_active_account")
+
+
+def _require_open_hours(session: Session, campaign: Campaign, *, now: datetime) -> None:
+    """Refuse to let a campaign run that its next turn would stop at once: see `Candidate.stops_now`."""
+    if campaign.working_hours is None or not campaign.funnel_sent_count:
+        return
+    company = session.get_one(Company, campaign.company_id)
+    hours = working_hours.of_campaign(
+        campaign.working_hours, timezone=campaign.timezone, company_timezone=company.timezone
+    )
+    if hours.stops_at_close and hours.open_until(now) is None:
+        raise OutsideHours(status=campaign.status, opens_at=hours.opens_at(now), zone=hours.zone)
+
+
+def _require_sendable_content(session: Session, campaign: Campaign) -> None:
+    unsuited = why_unsuited(session, account_ids_of(session, [campaign.id])[campaign.id], campaign.content)
+    if unsuited is not None:
+        raise InvalidInput.field("content", unsuited, code="content_not_supported")
+    if campaign.content["type"] != "template":
+        return
+    name, language = campaign.content["name"], campaign.content["language"]
+    status = session.scalar(
+        select(Template.status).where(
+            Template.company_id == campaign.company_id, Template.name == name, Template.language == language
+        )
+    )
+    if status is not None and status.upper() in UNSENDABLE:
+        raise InvalidInput.field(
+            "content",
+            f"Its template {name} ({language}) is {status.lower()}: the provider refuses it.",
+            code="template_paused",
+        )

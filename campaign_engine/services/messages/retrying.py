@@ -1,0 +1,215 @@
+"""Failed messages sent again because a person asks for it, by class and code of their failure.
+
+Whoever asked for no more, switched this business's marketing off (131050) or was shielded from marketing by WhatsApp
+less than a day ago (131049) is not written to again: these stay as they are and are counted with the reason.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Row, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Session
+from sqlalchemy.types import DateTime, Text
+
+from campaign_engine.errors import InvalidInput, TransitionNotAllowed
+from campaign_engine.logs import get_logger
+from campaign_engine.models import Campaign
+from campaign_engine.providers.base import ErrorClass
+from campaign_engine.rules.states import CAMPAIGN_MAY_SEND_AGAIN
+from campaign_engine.services.campaigns import lifecycle
+from campaign_engine.services.company import audit
+
+log = get_logger(__name__)
+
+SHIELDED_FOR = timedelta(hours=24)
+"""Another try within a day of 131049 can bar a person for a day more (Meta's help page on per-user limits)."""
+
+
+NO_CODE = "none"
+"""What stands for the code of a failure that has none, where codes are named."""
+
+
+class Exclusion(StrEnum):
+    """Why a failed message is not tried again."""
+
+    OPTED_OUT = "opted_out"
+    MARKETING_SWITCHED_OFF = "marketing_switched_off"
+    SHIELDED = "shielded"
+
+    @property
+    def sentence(self) -> str:
+        """The reason for people."""
+        return _SENTENCES[self]
+
+
+_SENTENCES: Mapping[Exclusion, str] = {
+    Exclusion.OPTED_OUT: "They may not be written to: opted out, blocked or held for a decision.",
+    Exclusion.MARKETING_SWITCHED_OFF: "They switched marketing of this business off in WhatsApp (131050).",
+    Exclusion.SHIELDED: "WhatsApp kept these back less than 24 hours ago (131049); try again tomorrow.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Failed messages of one class and code, and the provider's words for one of them.
+
+    `retryable_count` of them may be tried again; `excluded` counts the others by reason.
+    """
+
+    error_class: str
+    code: str | None
+    detail: str | None
+    message_count: int
+    retryable_count: int
+    excluded: Mapping[Exclusion, int]
+
+
+# A failure without a class is one that nobody explained.
+_FAILED = f"""
+    SELECT m.id, coalesce(m.error_class, 'unknown') AS error_class, m.error_code, m.error_detail,
+      CASE
+        WHEN o.phone_key IS NOT NULL THEN '{Exclusion.OPTED_OUT}'
+        WHEN m.error_code = '131050' THEN '{Exclusion.MARKETING_SWITCHED_OFF}'
+        WHEN m.error_code = '131049' AND m.failed_at > :shielded_since THEN '{Exclusion.SHIELDED}'
+      END AS exclusion
+    FROM messages m LEFT JOIN opt_outs o ON o.company_id = :company_id AND o.phone_key = m.phone_key
+    WHERE m.campaign_id = :campaign_id AND m.status = 'failed'
+      AND (CAST(:classes AS text[]) IS NULL OR coalesce(m.error_class, 'unknown') = ANY(:classes))
+      AND (CAST(:codes AS text[]) IS NULL OR coalesce(m.error_code, '{NO_CODE}') = ANY(:codes))
+"""  # noqa: S608 - our own constants
+_COUNTED = """
+    SELECT error_class, error_code, exclusion, min(error_detail) AS detail, count(*) AS messages
+    FROM failed GROUP BY error_class, error_code, exclusion
+"""
+_PARAMETERS = (
+    bindparam("classes", type_=ARRAY(Text)),
+    bindparam("codes", type_=ARRAY(Text)),
+    bindparam("shielded_since", type_=DateTime(timezone=True)),
+)
+_COUNT = text(f"WITH failed AS ({_FAILED}) {_COUNTED}").bindparams(*_PARAMETERS)
+
+# Locked in the order of their ids, as the webhooks' batches do, so that neither waits for the other in a ring. A row
+# is as new but for the provider's id: by that what still comes in of the failed try is known, and says nothing about
+# the next (`deliveries`).
+_RETRY = text(
+    f"""
+    WITH failed AS ({_FAILED} ORDER BY m.id FOR UPDATE OF m), retried AS (
+      UPDATE messages m SET
+        status = 'pending', status_reason = NULL, attempts = 0, next_attempt_at = :now, claim_token = NULL,
+        claimed_at = NULL, account_id = NULL, accepted_at = NULL, sent_at = NULL, failed_at = NULL,
+        error_class = NULL, error_code = NULL, error_detail = NULL
+      FROM failed WHERE m.id = failed.id AND failed.exclusion IS NULL
+    )
+    {_COUNTED}
+    """  # noqa: S608 - our own constants
+).bindparams(*_PARAMETERS, bindparam("now", type_=DateTime(timezone=True)))
+
+
+def failures(
+    session: Session,
+    campaign: Campaign,
+    *,
+    now: datetime,
+    classes: Collection[str] | None = None,
+    codes: Collection[str] | None = None,
+    limit: int | None = None,
+) -> list[FailureGroup]:
+    """Return why messages of a campaign failed and what could be tried again, the most frequent reason first.
+
+    `classes` and `codes` (`NO_CODE` for none) narrow; None is all. What `retry` with the same would do.
+    """
+    if campaign.failed_count == 0:
+        return []
+    values = _values(campaign, classes=classes, codes=codes, now=now)
+    return _groups(session.execute(_COUNT, values))[:limit]
+
+
+def retry(
+    session: Session,
+    campaign: Campaign,
+    *,
+    classes: Collection[str],
+    codes: Collection[str] | None = None,
+    actor_id: int | None,
+    now: datetime,
+) -> list[FailureGroup]:
+    """Let failed messages of some classes (and codes) go out again, each with all its attempts; return what it did.
+
+    Side effects: a completed campaign runs again; wake its lanes after the commit. An entry in the audit log.
+
+    Raises:
+        InvalidInput: a class that does not exist.
+        OutsideHours: the campaign is completed and stops at closing time, and its hours are over.
+        TransitionNotAllowed: the campaign was ended, or has not started.
+    """
+    check_classes(classes)
+    if campaign.status not in CAMPAIGN_MAY_SEND_AGAIN:
+        raise TransitionNotAllowed(
+            kind="campaign", verb="retry", status=campaign.status, code=f"campaign_{campaign.status}"
+        )
+    values = _values(campaign, classes=classes, codes=codes, now=now)
+    groups = _groups(session.execute(_RETRY, {**values, "now": now}))
+    count = sum(group.retryable_count for group in groups)
+    if count:
+        lifecycle.reopen(session, campaign, verb="retry", now=now)
+        audit.record(
+            session,
+            company_id=campaign.company_id,
+            actor_id=actor_id,
+            action="campaign.retried",
+            subject=("campaign", campaign.id),
+            details={"messages": count, "classes": sorted(classes), "codes": sorted(codes) if codes else None},
+        )
+        log.info("campaign.retried", campaign_id=campaign.id, messages=count)
+    return groups
+
+
+def check_classes(classes: Collection[str]) -> None:
+    """Refuse a class of failures that does not exist.
+
+    Raises:
+        InvalidInput: names `classes`.
+    """
+    if not classes or not set(classes) <= set(ErrorClass):
+        raise InvalidInput.field("classes", "Name at least one of " + ", ".join(ErrorClass) + ".")
+
+
+def excluded_in(groups: Sequence[FailureGroup]) -> dict[Exclusion, int]:
+    """Return how many messages were left as they are, by reason; reasons without any are left out."""
+    counts = {reason: sum(group.excluded.get(reason, 0) for group in groups) for reason in Exclusion}
+    return {reason: count for reason, count in counts.items() if count}
+
+
+def _values(
+    campaign: Campaign, *, classes: Collection[str] | None, codes: Collection[str] | None, now: datetime
+) -> dict[str, Any]:
+    return {
+        "campaign_id": campaign.id,
+        "company_id": campaign.company_id,
+        "classes": list(classes) if classes is not None else None,
+        "codes": list(codes) if codes is not None else None,
+        "shielded_since": now - SHIELDED_FOR,
+    }
+
+
+def _groups(rows: Iterable[Row[Any]]) -> list[FailureGroup]:
+    """Put the counts by exclusion of each class and code together, the most frequent first."""
+    found: dict[tuple[str, str | None], list[Row[Any]]] = {}
+    for row in rows:
+        found.setdefault((row.error_class, row.error_code), []).append(row)
+    groups = [
+        FailureGroup(
+            error_class=error_class,
+            code=code,
+            detail=next((row.detail for row in parts if row.detail), None),
+            message_count=sum(row.messages for row in parts),
+            retryable_count=sum(row.messages for row in parts if row.exclusion is None),
+            excluded={Exclusion(row.exclusion): row.messages for row in parts if row.exclusion is not None},
+        )
+        for (error_class, code), parts in found.items()
+    ]
+    return sorted(groups, key=lambda group: (-group.message_count, group.code or "", group.error_class))

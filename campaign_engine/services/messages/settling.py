@@ -1,0 +1,235 @@
+"""Settle: what became of claimed rows, written in one statement for many.
+
+Every statement is a compare-and-set on the row's state and claim, so that two turns at once are harmless and a webhook
+that was faster than us is not overwritten.
+"""
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Session
+from sqlalchemy.types import Uuid
+
+from campaign_engine.providers.base import Accepted, ErrorClass, Lost, NotSent, Outcome
+from campaign_engine.rules import retry
+from campaign_engine.rules.states import MessageStatus
+from campaign_engine.services.messages.claiming import Waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What a claimed row becomes."""
+
+    message_id: uuid.UUID
+    status: MessageStatus
+    at: datetime
+    provider_message_id: str | None = None
+    reason: str | None = None
+    error_class: ErrorClass | None = None
+    error_code: str | None = None
+    error_detail: str | None = None
+    next_attempt_at: datetime | None = None
+    attempt_counts: bool = True
+
+
+def settlement_of(claimed: Waiting, outcome: Outcome, *, now: datetime) -> Settlement:
+    """Decide what a row becomes: a pure function of the outcome and the attempts made."""
+    if isinstance(outcome, Accepted):
+        return Settlement(claimed.message_id, MessageStatus.SENT, now, provider_message_id=outcome.provider_message_id)
+    if isinstance(outcome, Lost):
+        return Settlement(
+            claimed.message_id,
+            MessageStatus.UNKNOWN,
+            now,
+            reason="answer_lost",
+            error_class=ErrorClass.UNKNOWN,
+            error_detail=outcome.reason,
+        )
+    if isinstance(outcome, NotSent):
+        # The provider cannot be reached: the lane rests, and the message waits as if it had not been tried.
+        return Settlement(
+            claimed.message_id,
+            MessageStatus.PENDING,
+            now,
+            error_class=ErrorClass.TEMPORARY,
+            error_code="not_sent",
+            error_detail=outcome.reason,
+            next_attempt_at=now,
+            attempt_counts=False,
+        )
+    failure = outcome.failure
+    if failure.error_class is ErrorClass.THROTTLED or failure.error_class is ErrorClass.ACCOUNT:
+        # Nothing is wrong with the message. The account cools down, or is deactivated after a few of these; the
+        # message waits for it or goes out from another one.
+        return Settlement(
+            claimed.message_id,
+            MessageStatus.PENDING,
+            now,
+            error_class=failure.error_class,
+            error_code=failure.code,
+            error_detail=failure.detail,
+            next_attempt_at=now,
+            attempt_counts=False,
+        )
+    if failure.error_class is ErrorClass.TEMPORARY:
+        return _again_or_failed(
+            claimed,
+            failure.error_class,
+            failure.code,
+            failure.detail,
+            now=now,
+            retry_after_s=failure.retry_after_s,
+            may_have_left=failure.may_have_left,
+        )
+    return Settlement(
+        claimed.message_id,
+        MessageStatus.FAILED,
+        now,
+        error_class=failure.error_class,
+        error_code=failure.code,
+        error_detail=failure.detail,
+    )
+
+
+def _again_or_failed(
+    claimed: Waiting,
+    error_class: ErrorClass,
+    code: str,
+    detail: str,
+    *,
+    now: datetime,
+    retry_after_s: float | None = None,
+    may_have_left: bool = False,
+) -> Settlement:
+    again_at = retry.next_attempt_at(
+        claimed.attempts + 1, now=now, retry_after_s=retry_after_s, may_have_left=may_have_left
+    )
+    return Settlement(
+        claimed.message_id,
+        MessageStatus.FAILED if again_at is None else MessageStatus.PENDING,
+        now,
+        error_class=error_class,
+        error_code=code,
+        error_detail=detail,
+        next_attempt_at=again_at,
+    )
+
+
+# Our own claim may have been declared unknown meanwhile: then what we know heals it. A webhook may have settled the row
+# before us: then its state stands and only what we alone know is added; but a failure under another id than the one
+# our message was accepted with was that of an earlier try, whose id nobody knew.
+_OURS_TO_SETTLE = """(
+        m.status IN ('sending', 'unknown')
+        OR (m.status = 'failed' AND s.status = 'sent' AND m.provider_message_id <> s.provider_message_id)
+      )"""
+_IS_SENT = f"s.status = 'sent' AND (m.status <> 'failed' OR {_OURS_TO_SETTLE})"
+_SETTLE = text(
+    f"""
+    UPDATE messages m SET
+      status = CASE WHEN {_OURS_TO_SETTLE} THEN s.status ELSE m.status END,
+      status_reason = CASE WHEN {_OURS_TO_SETTLE} THEN s.reason ELSE m.status_reason END,
+      claim_token = NULL,
+      attempts = m.attempts - CASE WHEN s.attempt_counts THEN 0 ELSE 1 END,
+      account_id = CASE
+        WHEN s.status = 'pending' AND m.status IN ('sending', 'unknown') THEN NULL ELSE m.account_id
+      END,
+      next_attempt_at = s.next_attempt_at,
+      -- That of an earlier try may still be there.
+      provider_message_id = coalesce(s.provider_message_id, m.provider_message_id),
+      accepted_at = CASE WHEN s.status = 'sent' THEN coalesce(m.accepted_at, s.at) ELSE m.accepted_at END,
+      failed_at = CASE WHEN {_OURS_TO_SETTLE} THEN CASE WHEN s.status = 'failed' THEN s.at END ELSE m.failed_at END,
+      error_class = CASE WHEN {_IS_SENT} THEN NULL ELSE coalesce(s.error_class, m.error_class) END,
+      error_code = CASE
+        WHEN {_IS_SENT} THEN NULL WHEN s.error_class IS NULL THEN m.error_code ELSE s.error_code
+      END,
+      error_detail = CASE
+        WHEN {_IS_SENT} THEN NULL WHEN s.error_class IS NULL THEN m.error_detail ELSE s.error_detail
+      END
+    FROM jsonb_to_recordset(cast(:rows AS jsonb)) AS s(
+      id uuid, status text, at timestamptz, provider_message_id text, reason text, error_class text, error_code text,
+      error_detail text, next_attempt_at timestamptz, attempt_counts boolean
+    )
+    WHERE m.id = s.id AND m.claim_token = :token
+    """  # noqa: S608 - the inserted texts are our own
+).bindparams(bindparam("token", type_=Uuid))
+
+
+def settle(session: Session, *, token: uuid.UUID, settlements: Sequence[Settlement]) -> int:
+    """Write what became of claimed rows, in one statement; return how many of them were still this turn's."""
+    if not settlements:
+        return 0
+    # One text instead of ten arrays: writing arrays out is what settling would cost most.
+    rows = json.dumps([_as_json(item) for item in settlements])
+    result = session.execute(_SETTLE, {"token": token, "rows": rows})
+    return result.rowcount  # type: ignore[attr-defined, no-any-return]
+
+
+def _as_json(item: Settlement) -> dict[str, Any]:
+    return {
+        "id": str(item.message_id),
+        "status": item.status,
+        "at": item.at.isoformat(),
+        "provider_message_id": item.provider_message_id,
+        "reason": item.reason,
+        "error_class": item.error_class,
+        "error_code": item.error_code,
+        "error_detail": item.error_detail,
+        "next_attempt_at": item.next_attempt_at.isoformat() if item.next_attempt_at is not None else None,
+        "attempt_counts": item.attempt_counts,
+    }
+
+
+_ABANDON = text(
+    """
+    UPDATE messages SET
+      status = CASE WHEN id = ANY(:dispatched) THEN 'unknown' ELSE 'pending' END,
+      status_reason = CASE WHEN id = ANY(:dispatched) THEN 'worker_died' END,
+      attempts = attempts - CASE WHEN id = ANY(:dispatched) THEN 0 ELSE 1 END,
+      account_id = CASE WHEN id = ANY(:dispatched) THEN account_id END,
+      -- What was tried before stays a retry of its line.
+      next_attempt_at = CASE WHEN attempts > 1 AND id <> ALL(:dispatched) THEN now() END
+    WHERE claim_token = :token AND status IN ('sending', 'unknown')
+    """
+).bindparams(bindparam("dispatched", type_=ARRAY(Uuid)), bindparam("token", type_=Uuid))
+
+
+def abandon(session: Session, *, token: uuid.UUID, dispatched: Sequence[uuid.UUID]) -> int:
+    """Take over the claims of a turn whose worker died, knowing which of its calls had begun.
+
+    Those become `unknown`; the others certainly never left and wait again. Returns how many rows it moved.
+    """
+    result = session.execute(_ABANDON, {"token": token, "dispatched": list(dispatched)})
+    return result.rowcount  # type: ignore[attr-defined, no-any-return]
+
+
+def claims_older_than(session: Session, moment: datetime) -> list[tuple[int, uuid.UUID]]:
+    """Return (account id, claim token) of every turn with a claim older than `moment`."""
+    rows = session.execute(
+        text(
+            "SELECT DISTINCT account_id, claim_token FROM messages"
+            " WHERE status = 'sending' AND claimed_at < :moment AND claim_token IS NOT NULL"
+        ),
+        {"moment": moment},
+    )
+    return [(row.account_id, row.claim_token) for row in rows]
+
+
+def expire_claims(session: Session, token: uuid.UUID) -> int:
+    """Declare the claims of a vanished turn `unknown`; return how many there were.
+
+    The claim token stays on the rows: should the turn be alive after all, its settlement heals them.
+    """
+    result = session.execute(
+        text(
+            "UPDATE messages SET status = 'unknown', status_reason = 'worker_died'"
+            " WHERE claim_token = :token AND status = 'sending'"
+        ).bindparams(bindparam("token", type_=Uuid)),
+        {"token": token},
+    )
+    return result.rowcount  # type: ignore[attr-defined, no-any-return]

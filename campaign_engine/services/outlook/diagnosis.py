@@ -1,0 +1,141 @@
+"""What is stuck, read from the rows: for `campaign-engine doctor` and the readiness check."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, text
+from sqlalchemy.orm import Session
+
+from campaign_engine.rules.hours import working_hours
+
+MOST_NAMED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Counts that should be small or zero."""
+
+    overdue_campaigns: int  # scheduled in the past and not started
+    unprepared_campaigns: int  # started, and not all messages written
+    stale_claims: int  # claimed long ago and not settled
+    unknown_messages: int
+    waiting_webhooks: int
+    oldest_webhook_s: float
+    overdue_unknown: int  # unknown messages that wait for a person's decision, past the grace time
+    deactivated_accounts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One account or campaign that is not as it should be: its id, its name, and why in words."""
+
+    id: int
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.id} “{self.name}”: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Troubles:
+    """What needs a person, or only seems to, by kind; at most `MOST_NAMED` of each."""
+
+    deactivated_accounts: Sequence[Trouble]
+    warned_accounts: Sequence[Trouble]
+    accounts_without_webhook: Sequence[Trouble]
+    waiting_campaigns: Sequence[Trouble]  # paused by the engine, not by a person, or with a start that was missed
+    closed_campaigns: Sequence[Trouble]  # paused at closing time, as they were told to: nothing is wrong with them
+
+
+def troubles(session: Session, *, now: datetime) -> Troubles:
+    """Read which accounts and campaigns need a person, and why."""
+    return Troubles(
+        deactivated_accounts=_named(
+            session,
+            "SELECT id, name, coalesce(status_reason, 'deactivated') FROM accounts WHERE status = 'deactivated'",
+        ),
+        warned_accounts=_named(
+            session,
+            "SELECT id, name, concat_ws(' ', warning,"
+            " (SELECT string_agg(each, ' ') FROM jsonb_array_elements_text(health -> 'warnings') AS each))"
+            " FROM accounts WHERE status = 'active' AND (warning IS NOT NULL OR health ? 'warnings')",
+        ),
+        accounts_without_webhook=_named(
+            session,
+            "SELECT id, name, CASE provider WHEN 'cloud_api' THEN 'it has no app_secret to know webhooks by'"
+            " ELSE 'it has no webhook_key' END FROM accounts WHERE status = 'active'"
+            " AND CASE provider WHEN 'cloud_api' THEN app_secret_encrypted IS NULL ELSE webhook_key IS NULL END",
+        ),
+        waiting_campaigns=_named(
+            session,
+            "SELECT id, name, coalesce(status_reason, status_code) FROM campaigns"
+            " WHERE status = 'paused' AND status_code NOT IN ('operator', 'closing_time')"
+            " OR status = 'draft' AND status_code IS NOT NULL",
+        ),
+        closed_campaigns=_closed(session, now=now),
+    )
+
+
+def _closed(session: Session, *, now: datetime) -> list[Trouble]:
+    rows = session.execute(
+        text(
+            "SELECT c.id, c.name, c.working_hours, c.timezone, o.timezone AS company_timezone"
+            " FROM campaigns c JOIN companies o ON o.id = c.company_id"
+            " WHERE c.status = 'paused' AND c.status_code = 'closing_time' ORDER BY c.id LIMIT :most"
+        ),
+        {"most": MOST_NAMED},
+    )
+    return [Trouble(row.id, row.name, _when_open(row, now)) for row in rows]
+
+
+def _when_open(row: Row[Any], now: datetime) -> str:
+    if row.working_hours is None:
+        return "it has no working hours any more and can be resumed"
+    hours = working_hours.of_campaign(row.working_hours, timezone=row.timezone, company_timezone=row.company_timezone)
+    opens_at = hours.opens_at(now)
+    if opens_at is None:
+        return "its hours do not open within a year"
+    if opens_at == now:
+        return "its hours are open and it can be resumed"
+    return f"its hours open at {opens_at.astimezone(hours.zone):%Y-%m-%d %H:%M} ({hours.zone.key})"
+
+
+def _named(session: Session, query: str) -> list[Trouble]:
+    rows = session.execute(text(f"{query} ORDER BY id LIMIT :most"), {"most": MOST_NAMED})  # our own constants
+    return [Trouble(*row) for row in rows]
+
+
+def standing(session: Session, *, unknown_grace_s: float, now: datetime) -> Standing:
+    """Read what may be stuck."""
+    row = session.execute(
+        text(
+            """
+            SELECT
+              (SELECT count(*) FROM campaigns WHERE status = 'scheduled' AND scheduled_at < :late) AS overdue,
+              (SELECT count(*) FROM campaigns WHERE status IN ('preparing', 'running') AND prepared_at IS NULL
+                AND started_at < :late) AS unprepared,
+              (SELECT count(*) FROM messages WHERE status = 'sending' AND claimed_at < :late) AS stale,
+              (SELECT coalesce(sum(unknown_count), 0) FROM campaigns) AS unknown,
+              (SELECT count(*) FROM campaigns c JOIN messages m ON m.campaign_id = c.id
+                WHERE c.unknown_count > 0 AND m.status = 'unknown' AND m.status_reason IS DISTINCT FROM 'dismissed'
+                AND m.claimed_at < :past_grace) AS overdue_unknown,
+              (SELECT count(*) FROM webhook_events WHERE applied_at IS NULL) AS webhooks,
+              (SELECT min(received_at) FROM webhook_events WHERE applied_at IS NULL) AS oldest,
+              (SELECT count(*) FROM accounts WHERE status = 'deactivated') AS deactivated
+            """
+        ),
+        {"late": now - timedelta(minutes=1), "past_grace": now - timedelta(seconds=unknown_grace_s)},
+    ).one()
+    return Standing(
+        overdue_campaigns=row.overdue,
+        unprepared_campaigns=row.unprepared,
+        stale_claims=row.stale,
+        unknown_messages=int(row.unknown),
+        overdue_unknown=row.overdue_unknown,
+        waiting_webhooks=row.webhooks,
+        oldest_webhook_s=(now - row.oldest).total_seconds() if row.oldest else 0.0,
+        deactivated_accounts=row.deactivated,
+    )

@@ -1,0 +1,321 @@
+"""When campaigns will be through: gathers what `rules.eta` has to know, in a constant number of statements."""
+
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Row, bindparam, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Session
+from sqlalchemy.types import BigInteger
+
+from campaign_engine.config import Config
+from campaign_engine.models import Account, AccountStatus, Company
+from campaign_engine.rules.eta import ends
+from campaign_engine.rules.eta.terms import End, Load, Quota, Sender
+from campaign_engine.rules.hours import working_hours
+from campaign_engine.rules.hours.recipient_zone import Zones
+from campaign_engine.rules.hours.working_hours import WorkingHours
+from campaign_engine.rules.pacing import Pacing
+from campaign_engine.rules.throttling import Throttle
+from campaign_engine.rules.waiting import OF_THE_ACCOUNT
+from campaign_engine.services.campaigns import audience_sizes
+from campaign_engine.services.company import limits
+from campaign_engine.services.messages.planning import Due, pacing_of
+from campaign_engine.services.people import recipient_zones
+from ratelimit import Limit, Limiter, LimiterUnavailable
+
+DAY = timedelta(days=1)
+
+LimiterOf = Callable[[int], Limiter]
+"""Gives the limiter of a company's sends, to look at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Why an account is not sending just now, and until when at the earliest (None: nobody knows)."""
+
+    reason: str
+    until: datetime | None
+
+
+@dataclass(slots=True)
+class Outlook:
+    """What sends and what is to be sent, of some companies; `companies` and `accounts` are by id."""
+
+    companies: Mapping[int, Company]
+    accounts: dict[int, Account] = field(default_factory=dict)
+    senders: dict[int, Sender] = field(default_factory=dict)
+    loads: dict[int, Load] = field(default_factory=dict)  # by campaign
+    owners: dict[int, float] = field(default_factory=dict)
+    quotas: dict[str, Quota] = field(default_factory=dict)
+
+    def ends(self, *, now: datetime) -> dict[int, End]:
+        """Return the end of each campaign."""
+        return ends.ends_of(self.loads.values(), self.senders, owners=self.owners, quotas=self.quotas, now=now)
+
+
+# What has left the queue but is not settled yet (`sending`) needs no turn any more.
+_LIVE = text(
+    """
+    SELECT c.id, c.company_id, c.owner_id, c.status, c.kind, c.pending_count, c.total_count, c.pacing,
+      c.working_hours, c.timezone, c.scheduled_at, c.prepared_at IS NOT NULL AS prepared,
+      (SELECT jsonb_object_agg(ca.account_id, ca.weight) FROM campaign_accounts ca WHERE ca.campaign_id = c.id) AS uses
+    FROM campaigns c
+    WHERE c.company_id = ANY(:company_ids) AND (
+      c.id = ANY(:also)
+      OR c.status IN ('scheduled', 'preparing')
+      OR c.status = 'running' AND (c.pending_count > 0 OR c.prepared_at IS NULL)
+    )
+    """
+).bindparams(bindparam("company_ids", type_=ARRAY(BigInteger)), bindparam("also", type_=ARRAY(BigInteger)))
+
+
+def outlook(
+    session: Session,
+    companies: Mapping[int, Company],
+    *,
+    config: Config,
+    now: datetime,
+    waits: Mapping[int, Wait] | None = None,
+    limiter_of: LimiterOf | None = None,
+    drafts: Mapping[int, Mapping[Zones, int]] | None = None,
+) -> Outlook:
+    """Gather all live campaigns of companies and what they send from.
+
+    Args:
+        session: reads, and nothing else.
+        companies: by id; campaigns of different companies share nothing.
+        config: the defaults of limits and pacing.
+        now: the present.
+        waits: what the lanes of accounts wait for, by account id.
+        limiter_of: looks at the limits of 24 hours; without it nothing is known of what they let through before.
+        drafts: campaigns to count in that have not started, with how many messages go where, known exactly.
+    """
+    drafts = drafts or {}
+    found = Outlook(companies)
+    rows = session.execute(_LIVE, {"company_ids": list(companies), "also": list(drafts)}).all()
+    accounts = session.scalars(
+        select(Account).where(Account.company_id.in_(list(companies)), Account.status != AccountStatus.DELETED)
+    )
+    found.accounts.update((account.id, account) for account in accounts)
+    for account in found.accounts.values():
+        if account.status == AccountStatus.ACTIVE:
+            company = companies[account.company_id]
+            wait = (waits or {}).get(account.id)
+            found.senders[account.id] = _sender(account, company, wait, config=config, now=now)
+    found.quotas.update(_quotas(found, config=config, limiter_of=limiter_of, now=now))
+    estimates = audience_sizes.estimated(session, [row.id for row in rows if not row.prepared and row.id not in drafts])
+    paces = _Paces(found, config)
+    zones = recipient_zones.remaining(session, [row.id for row in rows if _is_by_recipient(row) and row.pending_count])
+    for row in rows:
+        company = companies[row.company_id]
+        spread: Mapping[Zones, int] = zones.get(row.id, {})
+        if row.id in drafts:
+            spread = drafts[row.id]
+            left = sum(spread.values())
+        else:
+            unwritten = 0 if row.prepared else max(0, estimates.get(row.id, 0) - row.total_count)
+            left = row.pending_count + unwritten
+        found.loads[row.id] = _load(
+            row, company, paces, message_count=left, zones=spread if _is_by_recipient(row) else {}, now=now
+        )
+        owner = limits.owner_rate(company, config)
+        found.owners[row.owner_id] = owner.count * 1e6 / owner.period_us
+    return found
+
+
+def _is_by_recipient(row: Row[Any]) -> bool:
+    hours = row.working_hours
+    return hours is not None and row.kind != "test" and hours.get("timezone") == working_hours.RECIPIENT
+
+
+def hours_of(value: Mapping[str, Any], *, timezone: str, company: Company) -> WorkingHours:
+    """Return a campaign's hours from its row; for those of each recipient with the company's zone as the stand-in."""
+    return _hours(json.dumps(value, sort_keys=True), timezone, company.timezone)
+
+
+@lru_cache(maxsize=4096)
+def _hours(written: str, timezone: str, company_timezone: str) -> WorkingHours:
+    return working_hours.of_campaign(json.loads(written), timezone=timezone, company_timezone=company_timezone)
+
+
+class _Paces:
+    """The pacing in force on accounts; campaigns with the same overrides share it."""
+
+    def __init__(self, outlook: Outlook, config: Config) -> None:
+        self._outlook = outlook
+        self._config = config
+        self._known: dict[tuple[str, int], Pacing] = {}
+
+    def of(self, overrides: Mapping[str, Any], account_ids: Iterable[int]) -> dict[int, Pacing]:
+        """Return the pacing of a campaign on each of its accounts; deleted ones are left out."""
+        written = json.dumps(overrides, sort_keys=True)
+        return {each: self._on(each, written, overrides) for each in account_ids if each in self._outlook.accounts}
+
+    def _on(self, account_id: int, written: str, overrides: Mapping[str, Any]) -> Pacing:
+        key = (written, account_id)
+        if key not in self._known:
+            account = self._outlook.accounts[account_id]
+            company = self._outlook.companies[account.company_id]
+            self._known[key] = pacing_of(account, company, overrides, self._config)
+        return self._known[key]
+
+
+def _load(
+    row: Row[Any],
+    company: Company,
+    paces: _Paces,
+    *,
+    message_count: int,
+    zones: Mapping[Zones, int],
+    now: datetime,
+) -> Load:
+    has_hours = row.working_hours is not None and row.kind != "test"
+    uses = {int(account_id): weight for account_id, weight in (row.uses or {}).items()}
+    starts_later = row.status in ("draft", "scheduled") and row.scheduled_at is not None and row.scheduled_at > now
+    return Load(
+        campaign_id=row.id,
+        owner_id=row.owner_id,
+        message_count=message_count,
+        paces=paces.of(row.pacing, uses),
+        hours=hours_of(row.working_hours, timezone=row.timezone, company=company) if has_hours else None,
+        starts_at=row.scheduled_at if starts_later else None,
+        weights={account_id: weight for account_id, weight in uses.items() if weight},
+        zones=zones,
+    )
+
+
+def per_s_of(account: Account, company: Company, config: Config) -> float:
+    """Return how many messages a second the account's limit lets through for long; what goes in a burst is missing."""
+    rate = limits.account_rate(account, company, config)
+    burst = min(account.burst, rate.count) if config.rate_limit_strategy == "token-bucket" else 1
+    return (rate.count - burst + 1) * 1e6 / rate.period_us
+
+
+def _sender(account: Account, company: Company, wait: Wait | None, *, config: Config, now: datetime) -> Sender:
+    ends = [account.paced_until]
+    if wait is not None and wait.reason in OF_THE_ACCOUNT:
+        ends.append(wait.until)
+    later = [each for each in ends if each is not None and each > now]
+    return Sender(
+        per_s=per_s_of(account, company, config),
+        free_at=max(later, default=None),
+        series_count=account.series_count,
+        throttle=Throttle(account.throttle_step, account.throttled_at),
+        quotas=tuple(_key(company, limit) for limit in _daily_limits(account, company, config, now)),
+    )
+
+
+# --- Limits of 24 hours.
+
+
+def _daily_limits(account: Account, company: Company, config: Config, now: datetime) -> list[Limit]:
+    if account.warm_up is None and account.daily_recipient_limit is None:
+        return []
+    bound = limits.of_send(account, 0, company, config, now=now)
+    return [limit for limit in bound if limit.name in (limits.WARM_UP_LIMIT, limits.PORTFOLIO_LIMIT)]
+
+
+def _quotas(
+    found: Outlook, *, config: Config, limiter_of: LimiterOf | None, now: datetime
+) -> Iterator[tuple[str, Quota]]:
+    for account_id in found.senders:
+        account = found.accounts[account_id]
+        for limit in _daily_limits(account, found.companies[account.company_id], config, now):
+            limiter = limiter_of(account.company_id) if limiter_of is not None else None
+            used = list(_used(limiter, limit, now)) if limiter is not None else []
+            steps: Sequence[tuple[datetime, int | None]] = [(now, limit.rate.count)]
+            if limit.name == limits.WARM_UP_LIMIT and account.warm_up is not None:
+                steps = list(_steps(account.warm_up, now))
+            yield _key(found.companies[account.company_id], limit), Quota(steps, used)
+
+
+def _key(company: Company, limit: Limit) -> str:
+    """Return a key over all companies; accounts with the same one share the quota."""
+    return f"{company.id}:{limit.key}"
+
+
+def _steps(warm_up: Mapping[str, Any], now: datetime) -> Iterator[tuple[datetime, int | None]]:
+    started_at = datetime.fromisoformat(warm_up["started_at"])
+    for from_day, count in warm_up["ladder"]:
+        if from_day < warm_up["ends_on_day"]:
+            yield (min(started_at, now) if from_day == 0 else started_at + from_day * DAY), count
+    yield started_at + warm_up["ends_on_day"] * DAY, None
+
+
+def _used(limiter: Limiter, limit: Limit, now: datetime) -> Iterator[tuple[datetime, datetime, float]]:
+    """Yield when what was sent in the last 24 hours is let go again: from the first to the last of them, evenly."""
+    try:
+        [usage] = limiter.peek([limit]).usage
+        if usage.used <= 0:
+            return
+        first, last = usage.next_at or now, now + DAY
+        if limit.kind == "window":
+            # Asked for one more than fits, and for all: when the first of them is let go, and when the last.
+            more = min(usage.remaining + 1, usage.capacity)
+            first = limiter.peek([limit], cost=more).usage[0].next_at or now
+            last = limiter.peek([limit], cost=usage.capacity).usage[0].next_at or first
+    except LimiterUnavailable:
+        return
+    yield first, max(first, last), float(usage.used)
+
+
+# --- What the rows of single campaigns wait for.
+
+_WAITING_ROWS = text(
+    """
+    SELECT c.id, f.attempts, f.phone, f.next_attempt_at AS first_at, l.next_attempt_at AS last_at,
+      EXISTS (
+        SELECT 1 FROM messages m WHERE m.campaign_id = c.id AND m.status = 'pending' AND m.next_attempt_at IS NULL
+      ) AS fresh
+    FROM campaigns c
+    LEFT JOIN LATERAL (
+      SELECT * FROM (
+        (SELECT m.attempts, m.phone, m.next_attempt_at FROM messages m
+          WHERE m.campaign_id = c.id AND m.status = 'pending'
+          AND m.next_attempt_at IS NOT NULL AND m.attempts < 3 ORDER BY m.next_attempt_at LIMIT 1)
+        UNION ALL
+        (SELECT m.attempts, m.phone, m.next_attempt_at FROM messages m
+          WHERE m.campaign_id = c.id AND m.status = 'pending'
+          AND m.next_attempt_at IS NOT NULL AND m.attempts >= 3 ORDER BY m.next_attempt_at LIMIT 1)
+      ) AS lines ORDER BY next_attempt_at LIMIT 1
+    ) f ON true
+    LEFT JOIN LATERAL (
+      SELECT * FROM (
+        (SELECT m.next_attempt_at FROM messages m WHERE m.campaign_id = c.id AND m.status = 'pending'
+          AND m.next_attempt_at IS NOT NULL AND m.attempts < 3 ORDER BY m.next_attempt_at DESC LIMIT 1)
+        UNION ALL
+        (SELECT m.next_attempt_at FROM messages m WHERE m.campaign_id = c.id AND m.status = 'pending'
+          AND m.next_attempt_at IS NOT NULL AND m.attempts >= 3 ORDER BY m.next_attempt_at DESC LIMIT 1)
+      ) AS lines ORDER BY next_attempt_at DESC LIMIT 1
+    ) l ON true
+    WHERE c.id = ANY(:ids)
+    """
+).bindparams(bindparam("ids", type_=ARRAY(BigInteger)))
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRows:
+    """Of a campaign's pending messages: whether some may go at any time, and the first and last of all others."""
+
+    fresh: bool
+    first: Due | None = None
+    last_at: datetime | None = None
+
+
+def waiting_rows(session: Session, campaign_ids: Collection[int]) -> dict[int, WaitingRows]:
+    """Return what the rows of campaigns wait for, in one statement that costs the same for big campaigns."""
+    if not campaign_ids:
+        return {}
+    return {
+        row.id: WaitingRows(
+            fresh=row.fresh,
+            first=Due(row.first_at, row.phone, row.attempts) if row.first_at is not None else None,
+            last_at=row.last_at,
+        )
+        for row in session.execute(_WAITING_ROWS, {"ids": list(campaign_ids)})
+    }

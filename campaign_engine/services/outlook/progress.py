@@ -1,0 +1,295 @@
+"""How far campaigns are: read from the counters of their rows, in time that does not grow with the campaign."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Session
+from sqlalchemy.types import BigInteger
+
+from campaign_engine.config import Config
+from campaign_engine.models import Account, AccountStatus, Campaign, Company
+from campaign_engine.rules import waiting
+from campaign_engine.rules.eta.terms import End
+from campaign_engine.rules.states import CAMPAIGN_IS_OVER, CampaignStatus
+from campaign_engine.rules.waiting import WaitReason, sentence
+from campaign_engine.services.outlook import forecasts
+from campaign_engine.services.outlook.forecasts import LimiterOf, WaitingRows
+from campaign_engine.services.outlook.forecasts import Wait as Wait
+
+YOUNGEST_S = 3.0
+"""A campaign younger than this is taken for as old: the rate of its first messages would be a wild guess."""
+
+STATES = ("pending", "sending", "sent", "delivered", "read", "failed", "unknown", "skipped")
+
+
+_HAS_AN_END = (CampaignStatus.SCHEDULED, CampaignStatus.PREPARING, CampaignStatus.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """A campaign's use of an account: until when its own delay holds there."""
+
+    account: Account
+    delayed_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """What the progress of one campaign depends on besides its own row."""
+
+    company: Company
+    uses: Sequence[_Use]
+    end: End | None = None
+    rows: WaitingRows = field(default_factory=lambda: WaitingRows(fresh=True))
+
+
+def read(
+    session: Session,
+    selected: Sequence[Campaign],
+    *,
+    config: Config,
+    now: datetime,
+    waits: Mapping[int, Wait] | None = None,
+    limiter_of: LimiterOf | None = None,
+) -> list[dict[str, Any]]:
+    """Return the progress of campaigns in the shape of the contract, times as datetimes, ids as integers.
+
+    Args:
+        session: reads the campaigns of the same companies and their accounts, in a constant number of statements.
+        selected: the campaigns, as they are now.
+        config: the defaults of limits and pacing, for the ETA.
+        now: the present.
+        waits: what the lanes of accounts last waited for, by account id.
+        limiter_of: looks at what the limits of 24 hours have let through, for the ETA.
+    """
+    uses = _uses_of(session, [campaign.id for campaign in selected])
+    companies = {campaign.company_id: session.get_one(Company, campaign.company_id) for campaign in selected}
+    moving = {each.company_id: companies[each.company_id] for each in selected if each.status in _HAS_AN_END}
+    ends: Mapping[int, End] = {}
+    if moving:
+        found = forecasts.outlook(session, moving, config=config, now=now, waits=waits, limiter_of=limiter_of)
+        ends = found.ends(now=now)
+    sending = [each.id for each in selected if each.status == CampaignStatus.RUNNING and each.pending_count > 0]
+    rows = forecasts.waiting_rows(session, sending)
+    return [
+        _progress(
+            campaign,
+            _Surroundings(
+                company=companies[campaign.company_id],
+                uses=uses[campaign.id],
+                end=ends.get(campaign.id),
+                rows=rows.get(campaign.id, WaitingRows(fresh=True)),
+            ),
+            now=now,
+            waits=waits or {},
+        )
+        for campaign in selected
+    ]
+
+
+def _progress(campaign: Campaign, around: _Surroundings, *, now: datetime, waits: Mapping[int, Wait]) -> dict[str, Any]:
+    counts = {state: getattr(campaign, f"{state}_count") for state in STATES}
+    sent = campaign.funnel_sent_count
+    finished_well = counts["sent"] + counts["delivered"] + counts["read"]
+    settled = finished_well + counts["failed"]
+    ends_at = _ends_at(campaign, around, now)
+    return {
+        "campaign_id": campaign.id,
+        "name": campaign.name,
+        "status": campaign.status,
+        "status_reason": campaign.status_reason,
+        "total": campaign.total_count,
+        "counts": counts,
+        "funnel": {
+            "sent": sent,
+            "delivered": campaign.funnel_delivered_count,
+            "read": campaign.funnel_read_count,
+        },
+        "success_rate": finished_well / settled if settled else None,
+        "rate_per_minute": round(_rate_per_minute(campaign, now), 1),
+        "eta": ends_at,
+        "eta_seconds": None if ends_at is None else round((ends_at - now).total_seconds(), 1),
+        "waiting": list(_waiting(campaign, around, waits, now)),
+        "accounts": [
+            {
+                "id": use.account.id,
+                "name": use.account.name,
+                "status": use.account.status,
+                "status_reason": use.account.status_reason,
+            }
+            for use in around.uses
+        ],
+        "scheduled_at": campaign.scheduled_at,
+        "started_at": campaign.started_at,
+        "finished_at": campaign.finished_at,
+        "version": campaign.version,
+    }
+
+
+def _ends_at(campaign: Campaign, around: _Surroundings, now: datetime) -> datetime | None:
+    """Return when the last message leaves, or None while nothing moves or nobody knows."""
+    if campaign.status not in _HAS_AN_END:
+        return None
+    if campaign.status == CampaignStatus.RUNNING and campaign.pending_count == 0 and campaign.prepared_at is not None:
+        return now
+    if around.end is None or around.end.at is None:
+        return None
+    # The last retry that is known of may be due later than all the others are through.
+    return max(around.end.at, around.rows.last_at or now)
+
+
+def _rate_per_minute(campaign: Campaign, now: datetime) -> float:
+    """Return acceptances a minute over the last minute, or since the start when that is not a minute ago.
+
+    The stored counts are those of the running minute and of the one before, of which the part still inside counts.
+    """
+    if campaign.rate_minute is None or campaign.started_at is None:
+        return 0.0
+    age_s = max(0.0, (now - campaign.rate_minute).total_seconds())
+    if age_s < 60:
+        count = campaign.rate_count + campaign.rate_previous_count * (1 - age_s / 60)
+    elif age_s < 120:
+        count = campaign.rate_count * (1 - (age_s - 60) / 60)
+    else:
+        return 0.0
+    running_s = (now - campaign.started_at).total_seconds()
+    return count * 60 / min(60.0, max(running_s, YOUNGEST_S))
+
+
+def _waiting(
+    campaign: Campaign, around: _Surroundings, waits: Mapping[int, Wait], now: datetime
+) -> Iterator[dict[str, Any]]:
+    """Yield what a campaign waits for: what holds it up itself, or what holds its accounts up, one by one."""
+    if campaign.status in CAMPAIGN_IS_OVER or campaign.status in (CampaignStatus.DRAFT, CampaignStatus.PREPARING):
+        return
+    if campaign.status == CampaignStatus.PAUSED:
+        yield _paused(campaign)
+    elif campaign.status == CampaignStatus.SCHEDULED:
+        yield _scheduled(campaign, now)
+    elif campaign.pending_count > 0:
+        own = _own_wait(campaign, around, now)
+        if own is not None:
+            yield _reason(campaign, own, None, now)
+            return
+        for use in around.uses:
+            wait = _wait_of(use, waits.get(use.account.id), now)
+            if wait is not None:
+                yield _reason(campaign, wait, use.account, now)
+
+
+def _own_wait(campaign: Campaign, around: _Surroundings, now: datetime) -> Wait | None:
+    """Return what the campaign itself waits for, on whichever account."""
+    hours = None
+    if campaign.working_hours is not None and campaign.kind != "test":
+        hours = forecasts.hours_of(campaign.working_hours, timezone=campaign.timezone, company=around.company)
+        if not hours.per_recipient and (opens_at := hours.opens_at(now)) != now:
+            return Wait(WaitReason.OUTSIDE_HOURS, opens_at)
+    first = around.rows.first
+    if not around.rows.fresh and first is not None and first.at > now:
+        return Wait(waiting.of_row(first.phone, attempts=first.attempts, hours=hours, now=now), first.at)
+    return None
+
+
+def _wait_of(use: _Use, lane: Wait | None, now: datetime) -> Wait | None:
+    """Return what the campaign waits for on an account: what holds the lane up, or its own delay there.
+
+    A lane that serves others, or waits for what concerns only others, holds nobody else up.
+    """
+    if use.account.status != AccountStatus.ACTIVE:
+        return Wait(WaitReason.ACCOUNT_INACTIVE, None)
+    waits = []
+    if use.delayed_until is not None and use.delayed_until > now:
+        waits.append(Wait(WaitReason.CAMPAIGN_DELAY, use.delayed_until))
+    if lane is not None and lane.reason not in _OF_ONE_CAMPAIGN and (lane.until is None or lane.until > now):
+        waits.append(lane)
+    return max(waits, key=lambda wait: (wait.until is None, wait.until), default=None)
+
+
+_OF_ONE_CAMPAIGN = (
+    WaitReason.OUTSIDE_HOURS,
+    WaitReason.RETRY_BACKOFF,
+    WaitReason.PAIR_RATE_LIMIT,
+    WaitReason.CAMPAIGN_DELAY,
+)
+
+
+def _reason(campaign: Campaign, wait: Wait, account: Account | None, now: datetime) -> dict[str, Any]:
+    of_account = account.name if account is not None and wait.reason != WaitReason.USER_LIMIT else None
+    said = sentence(wait.reason, account=of_account, until=wait.until, now=now, zone=ZoneInfo(campaign.timezone))
+    if wait.reason == WaitReason.ACCOUNT_INACTIVE and account is not None:
+        said = f"{account.name} is {account.status}: {account.status_reason or 'no reason given'}"
+    return _wait(wait.reason, wait.until, said, account)
+
+
+def _paused(campaign: Campaign) -> dict[str, Any]:
+    reason = campaign.status_reason or "paused"
+    return _wait(WaitReason.PAUSED, None, reason if reason.startswith("paused") else f"paused: {reason}")
+
+
+def _scheduled(campaign: Campaign, now: datetime) -> dict[str, Any]:
+    zone = ZoneInfo(campaign.timezone)
+    said = sentence(WaitReason.SCHEDULE, until=campaign.scheduled_at, now=now, zone=zone)
+    if campaign.status_reason is not None:
+        said = f"{said}; {campaign.status_reason}"
+    return _wait(WaitReason.SCHEDULE, campaign.scheduled_at, said)
+
+
+def _wait(reason: str, until: datetime | None, said: str, account: Account | None = None) -> dict[str, Any]:
+    return {"reason": str(reason), "until": until, "text": said, "account_id": account.id if account else None}
+
+
+def _uses_of(session: Session, campaign_ids: Sequence[int]) -> dict[int, list[_Use]]:
+    found: dict[int, list[_Use]] = {campaign_id: [] for campaign_id in campaign_ids}
+    rows = session.execute(
+        text(
+            "SELECT campaign_id, account_id, delayed_until FROM campaign_accounts WHERE campaign_id = ANY(:ids)"
+            " ORDER BY account_id"
+        ).bindparams(bindparam("ids", type_=ARRAY(BigInteger))),
+        {"ids": list(campaign_ids)},
+    ).all()
+    accounts = {
+        account.id: account
+        for account in session.query(Account).filter(Account.id.in_({row.account_id for row in rows}))
+    }
+    for row in rows:
+        found[row.campaign_id].append(_Use(accounts[row.account_id], row.delayed_until))
+    return found
+
+
+# What a reconciliation would count; the difference to the stored counters must be zero.
+_RECOUNT = text(
+    """
+    SELECT c.id FROM campaigns c
+    LEFT JOIN LATERAL (
+      SELECT count(*) AS total,
+        count(*) FILTER (WHERE status = 'pending') AS pending,
+        count(*) FILTER (WHERE status = 'sending') AS sending,
+        count(*) FILTER (WHERE status = 'sent') AS sent,
+        count(*) FILTER (WHERE status = 'delivered') AS delivered,
+        count(*) FILTER (WHERE status = 'read') AS read,
+        count(*) FILTER (WHERE status = 'failed') AS failed,
+        count(*) FILTER (WHERE status = 'unknown') AS unknown,
+        count(*) FILTER (WHERE status = 'skipped') AS skipped,
+        count(*) FILTER (WHERE accepted_at IS NOT NULL) AS funnel_sent,
+        count(*) FILTER (WHERE delivered_at IS NOT NULL) AS funnel_delivered,
+        count(*) FILTER (WHERE read_at IS NOT NULL) AS funnel_read
+      FROM messages m WHERE m.campaign_id = c.id
+    ) r ON true
+    WHERE (c.total_count, c.pending_count, c.sending_count, c.sent_count, c.delivered_count, c.read_count,
+        c.failed_count, c.unknown_count, c.skipped_count, c.funnel_sent_count, c.funnel_delivered_count,
+        c.funnel_read_count)
+      <> (r.total, r.pending, r.sending, r.sent, r.delivered, r.read, r.failed, r.unknown, r.skipped, r.funnel_sent,
+        r.funnel_delivered, r.funnel_read)
+    ORDER BY c.id
+    """
+)
+
+
+def miscounted(session: Session) -> list[int]:
+    """Return the campaigns whose counters differ from a recount of their rows: always none, or we have a bug."""
+    return list(session.scalars(_RECOUNT))

@@ -1,0 +1,334 @@
+"""People who must not be written to: who asked for it, whom the company blocks, and whose wish is to be decided.
+
+A row stands for a person by equivalence key, so it outlives the contact and every import. The strongest kind stays:
+`blocked` (the company's own decision) over `opted_out` (the person's) over `held` (a reply may have meant it).
+"""
+
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import bindparam, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Session
+from sqlalchemy.types import BigInteger, DateTime, Text, Uuid
+
+from campaign_engine.errors import NotFound
+from campaign_engine.logs import get_logger
+from campaign_engine.models import OptOut
+from campaign_engine.providers.cloud_api.errors import MARKETING_REFUSED
+from campaign_engine.rules.phone import InvalidPhone, key_of
+from campaign_engine.services.company import audit
+from campaign_engine.services.people.contacts import understood_phone
+
+log = get_logger(__name__)
+
+OPTED_OUT, BLOCKED, HELD = "opted_out", "blocked", "held"
+
+DISMISSED = "dismissed"
+"""The decision that a reply did not mean it; the other one is `OPTED_OUT`."""
+
+Person = tuple[int, str]
+"""Company id and equivalence key."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewOptOut:
+    """A wish or a doubt to be noted."""
+
+    company_id: int
+    phone_key: str
+    kind: str
+    source: str  # api, reply, button, user_preferences, provider, ...
+    at: datetime
+    campaign_id: int | None = None
+    note: str | None = None
+
+
+# In the order of the keys, so that two batches never wait for each other in a ring.
+_NOTE = text(
+    """
+    INSERT INTO opt_outs AS known (company_id, phone_key, kind, source, note, campaign_id, opted_out_at)
+    SELECT n.company_id, n.phone_key, n.kind, n.source, n.note, n.campaign_id, n.at
+    FROM unnest(:company_ids, :keys, :kinds, :sources, :notes, :campaign_ids, :ats)
+      AS n(company_id, phone_key, kind, source, note, campaign_id, at)
+    ORDER BY n.company_id, n.phone_key
+    ON CONFLICT (company_id, phone_key) DO UPDATE SET
+      kind = excluded.kind, source = excluded.source, note = excluded.note, campaign_id = excluded.campaign_id,
+      opted_out_at = excluded.opted_out_at
+    WHERE array_position(:weakest_first, excluded.kind) > array_position(:weakest_first, known.kind::text)
+    RETURNING company_id, phone_key
+    """
+).bindparams(
+    bindparam("company_ids", type_=ARRAY(BigInteger)),
+    bindparam("campaign_ids", type_=ARRAY(BigInteger)),
+    bindparam("ats", type_=ARRAY(DateTime(timezone=True))),
+    bindparam("weakest_first", [HELD, OPTED_OUT, BLOCKED], type_=ARRAY(Text)),
+    *(bindparam(name, type_=ARRAY(Text)) for name in ("keys", "kinds", "sources", "notes")),
+)
+
+
+def note_many(session: Session, entries: Sequence[NewOptOut]) -> set[Person]:
+    """Note opt-outs in one statement, persons being distinct; return those for whom this changed something.
+
+    Whoever was noted before, as strongly, keeps the first date and source.
+    """
+    if not entries:
+        return set()
+    rows = session.execute(
+        _NOTE,
+        {
+            "company_ids": [entry.company_id for entry in entries],
+            "keys": [entry.phone_key for entry in entries],
+            "kinds": [entry.kind for entry in entries],
+            "sources": [entry.source for entry in entries],
+            "notes": [entry.note for entry in entries],
+            "campaign_ids": [entry.campaign_id for entry in entries],
+            "ats": [entry.at for entry in entries],
+        },
+    )
+    changed = {(row.company_id, row.phone_key) for row in rows}
+    log.info("opt_outs.noted", given=len(entries), changed=len(changed))
+    return changed
+
+
+# An opt-out keeps the date of the first word, and a hold that of the first doubt: one that came after that time keeps
+# it too.
+_LIFT = text(
+    """
+    DELETE FROM opt_outs o USING unnest(:company_ids, :keys, :ats) AS l(company_id, phone_key, at)
+    WHERE o.company_id = l.company_id AND o.phone_key = l.phone_key AND o.kind = ANY(:kinds) AND o.opted_out_at <= l.at
+      AND NOT EXISTS (
+        SELECT 1 FROM replies r
+        WHERE r.company_id = o.company_id AND r.phone_key = o.phone_key AND r.received_at > l.at
+          AND (r.intent = 'certain' OR (o.kind = 'held' AND r.intent = 'likely' AND r.decision IS NULL))
+      )
+    RETURNING o.company_id, o.phone_key
+    """
+).bindparams(
+    bindparam("company_ids", type_=ARRAY(BigInteger)),
+    bindparam("keys", type_=ARRAY(Text)),
+    bindparam("ats", type_=ARRAY(DateTime(timezone=True))),
+    bindparam("kinds", type_=ARRAY(Text)),
+)
+
+
+def lift_many(
+    session: Session, resumed: Sequence[tuple[Person, datetime]], *, kinds: Collection[str] = (OPTED_OUT, HELD)
+) -> set[Person]:
+    """Let people be written to again who asked for it at the given times; return those who had opted out before.
+
+    What the company blocks stays blocked, and so does who opted out, or may have, after that time.
+    """
+    if not resumed:
+        return set()
+    rows = session.execute(
+        _LIFT,
+        {
+            "company_ids": [person[0] for person, _ in resumed],
+            "keys": [person[1] for person, _ in resumed],
+            "ats": [at for _, at in resumed],
+            "kinds": list(kinds),
+        },
+    )
+    lifted = {(row.company_id, row.phone_key) for row in rows}
+    log.info("opt_outs.lifted", given=len(resumed), changed=len(lifted))
+    return lifted
+
+
+def note_refused(session: Session, message_ids: Collection[uuid.UUID], *, now: datetime) -> None:
+    """Note the people of messages that failed because they switched the company's marketing off in WhatsApp.
+
+    Side effects: what was to be decided about these people's replies is decided by it.
+    """
+    if not message_ids:
+        return
+    changed = session.execute(
+        text(
+            """
+            INSERT INTO opt_outs (company_id, phone_key, kind, source, campaign_id, opted_out_at)
+            SELECT DISTINCT ON (c.company_id, m.phone_key)
+              c.company_id, m.phone_key, 'opted_out', 'provider', c.id, coalesce(m.failed_at, :now)
+            FROM messages m JOIN campaigns c ON c.id = m.campaign_id
+            WHERE m.id = ANY(:ids) AND m.error_code = ANY(:codes) ORDER BY c.company_id, m.phone_key
+            ON CONFLICT (company_id, phone_key) DO UPDATE SET
+              kind = excluded.kind, source = excluded.source, campaign_id = excluded.campaign_id,
+              opted_out_at = excluded.opted_out_at, note = NULL
+            WHERE opt_outs.kind = 'held'
+            RETURNING company_id, phone_key
+            """
+        ).bindparams(
+            bindparam("ids", type_=ARRAY(Uuid)),
+            bindparam("codes", type_=ARRAY(Text)),
+            bindparam("now", type_=DateTime(timezone=True)),
+        ),
+        {"ids": list(message_ids), "codes": list(MARKETING_REFUSED), "now": now},
+    )
+    settle_undecided(session, {(row.company_id, row.phone_key): OPTED_OUT for row in changed}, now=now)
+
+
+_SETTLE_UNDECIDED = text(
+    """
+    UPDATE replies r SET decision = d.decision, decided_at = :now, decided_by = :actor
+    FROM unnest(:company_ids, :keys, :decisions, :untils) AS d(company_id, phone_key, decision, until)
+    WHERE r.company_id = d.company_id AND r.phone_key = d.phone_key AND r.intent = 'likely' AND r.decision IS NULL
+      AND (d.until IS NULL OR r.received_at <= d.until)
+      AND NOT EXISTS (
+        SELECT 1 FROM opt_outs o WHERE o.company_id = r.company_id AND o.phone_key = r.phone_key AND o.kind = 'held'
+      )
+      AND (NOT :if_moot OR EXISTS (
+        SELECT 1 FROM opt_outs o
+        WHERE o.company_id = r.company_id AND o.phone_key = r.phone_key AND o.kind <> 'held'
+      ))
+    """
+).bindparams(
+    bindparam("company_ids", type_=ARRAY(BigInteger)),
+    bindparam("keys", type_=ARRAY(Text)),
+    bindparam("decisions", type_=ARRAY(Text)),
+    bindparam("untils", type_=ARRAY(DateTime(timezone=True))),
+    bindparam("now", type_=DateTime(timezone=True)),
+    bindparam("actor", type_=BigInteger),
+)
+
+
+def settle_undecided(
+    session: Session,
+    decided: Mapping[Person, str],
+    *,
+    now: datetime,
+    until: Mapping[Person, datetime] | None = None,
+    if_moot: bool = False,
+    actor_id: int | None = None,
+) -> None:
+    """Take replies from people's desks of which it has become clear what they meant, because of what `actor_id` did
+    or, without, of what the person did.
+
+    Whoever is still held has something to be decided: those replies stay. Of people in `until` only the replies up to
+    that time are meant; with `if_moot` only those of people who are not to be written to in any case.
+    """
+    if decided:
+        session.execute(
+            _SETTLE_UNDECIDED,
+            {
+                "company_ids": [company_id for company_id, _ in decided],
+                "keys": [key for _, key in decided],
+                "decisions": list(decided.values()),
+                "untils": [(until or {}).get(person) for person in decided],
+                "now": now,
+                "if_moot": if_moot,
+                "actor": actor_id,
+            },
+        )
+
+
+def carry_over(session: Session, moved: Sequence[tuple[int, str, str]]) -> None:
+    """Let opt-outs follow people to their new numbers: (company id, old key, new key)."""
+    if moved:
+        session.execute(
+            text(
+                "INSERT INTO opt_outs (company_id, phone_key, kind, source, note, campaign_id, opted_out_at)"
+                " SELECT o.company_id, m.new, o.kind, o.source, o.note, o.campaign_id, o.opted_out_at FROM opt_outs o"
+                " JOIN unnest(:company_ids, :olds, :news) AS m(company_id, old, new)"
+                " ON m.company_id = o.company_id AND m.old = o.phone_key"
+                " ORDER BY o.company_id, m.new ON CONFLICT DO NOTHING"
+            ).bindparams(
+                bindparam("company_ids", type_=ARRAY(BigInteger)),
+                bindparam("olds", type_=ARRAY(Text)),
+                bindparam("news", type_=ARRAY(Text)),
+            ),
+            {
+                "company_ids": [company_id for company_id, _, _ in moved],
+                "olds": [old for _, old, _ in moved],
+                "news": [new for _, _, new in moved],
+            },
+        )
+
+
+def add(
+    session: Session,
+    *,
+    company_id: int,
+    phone: str,
+    default_region: str,
+    now: datetime,
+    kind: str = OPTED_OUT,
+    source: str = "api",
+    note: str | None = None,
+    actor_id: int | None = None,
+) -> OptOut:
+    """Note that a person must not be written to; whoever was noted before, as strongly, keeps the first date.
+
+    Side effects: an entry in the audit log when this changed something.
+
+    Raises:
+        InvalidInput: the number is none.
+    """
+    _, key = understood_phone(phone, field="phone", default_region=default_region)
+    entry = NewOptOut(company_id=company_id, phone_key=key, kind=kind, source=source, at=now, note=note)
+    if note_many(session, [entry]):
+        settle_undecided(session, {(company_id, key): OPTED_OUT}, now=now, actor_id=actor_id)
+        audit.record(
+            session,
+            company_id=company_id,
+            action="opt_out.added",
+            subject=("opt_out", key),
+            actor_id=actor_id,
+            details={"kind": kind, "source": source},
+        )
+    return session.get_one(OptOut, (company_id, key), populate_existing=True)
+
+
+def of_company(
+    session: Session, company_id: int, *, kind: str | None = None, after_key: str = "", limit: int = 100
+) -> Sequence[OptOut]:
+    """Return the company's opt-outs, of one kind or all, in the order of their keys, from after `after_key`."""
+    query = select(OptOut).where(OptOut.company_id == company_id, OptOut.phone_key > after_key)
+    if kind is not None:
+        query = query.where(OptOut.kind == kind)
+    return session.scalars(query.order_by(OptOut.phone_key).limit(limit)).all()
+
+
+def lift(
+    session: Session,
+    *,
+    company_id: int,
+    phone: str,
+    default_region: str,
+    now: datetime,
+    actor_id: int | None = None,
+) -> None:
+    """Let a person be written to again, whoever it was that had decided otherwise.
+
+    Side effects: an entry in the audit log; a held reply of the person is dismissed.
+
+    Raises:
+        InvalidInput: the number is none.
+        NotFound: nothing is noted of this person.
+    """
+    key = _key_as_shown(phone)
+    noted = session.get(OptOut, (company_id, key)) if key.isprintable() else None
+    if noted is None:
+        _, key = understood_phone(phone, field="phone", default_region=default_region)
+        noted = session.get(OptOut, (company_id, key))
+    if noted is None:
+        raise NotFound("opt-out of", phone)
+    session.delete(noted)
+    session.flush()
+    settle_undecided(session, {(company_id, key): DISMISSED}, now=now, actor_id=actor_id)
+    audit.record(
+        session,
+        company_id=company_id,
+        action="opt_out.lifted",
+        subject=("opt_out", key),
+        actor_id=actor_id,
+        details={"kind": noted.kind, "source": noted.source},
+    )
+
+
+def _key_as_shown(phone: str) -> str:
+    """Return the key of a person as `persons.phones_of` shows it; who hides the number has a key that is none."""
+    try:
+        return key_of(phone)
+    except InvalidPhone:
+        return phone.removeprefix("+")

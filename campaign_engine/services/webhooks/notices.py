@@ -1,0 +1,291 @@
+"""What providers tell of accounts and templates, and what follows from it: told to people, and obeyed where sending on
+would only fail or cost the number its name.
+
+A notice speaks only for accounts whose secret signed it. Where it names a number, for that; where it names a business
+account, for the numbers known to belong to it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import bindparam, or_, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Session
+from sqlalchemy.types import BigInteger
+
+from campaign_engine.logs import get_logger
+from campaign_engine.models import Account, AccountStatus, Campaign
+from campaign_engine.models.template import UNSENDABLE
+from campaign_engine.providers.base import UNLIMITED, Notice, NoticeKind
+from campaign_engine.providers.evolution import adapter as evolution
+from campaign_engine.rules.states import CampaignStatus
+from campaign_engine.services.accounts import accounts, activation
+from campaign_engine.services.campaigns import lifecycle
+from campaign_engine.services.company import notifications
+
+log = get_logger(__name__)
+
+TEMPLATE_PAUSED = "template_paused"
+"""The `status_code` of a campaign whose template cannot be sent."""
+
+RESTORING = frozenset({"APPROVED", "REINSTATED", "UNARCHIVED"})
+# Meta's words for a template's state; its other events (FLAGGED, LOCKED, ...) leave the state as it is.
+_STATES = {
+    **{word: word for word in (*UNSENDABLE, "PENDING", "IN_APPEAL", "PENDING_DELETION", "LIMIT_EXCEEDED")},
+    **dict.fromkeys(RESTORING, "APPROVED"),
+}
+# What a check would find after each word of a phone session; one that gave up pairing is closed.
+_SESSION_AFTER = {"open": "open", "connecting": "connecting", "close": "close", "refused": "close"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Spoken:
+    """A notice and the accounts it speaks of; `about` says in a few words what of."""
+
+    notice: Notice
+    accounts: Sequence[Account]
+
+    @property
+    def company_ids(self) -> list[int]:
+        """The companies of the accounts."""
+        return sorted({account.company_id for account in self.accounts})
+
+
+def apply(session: Session, notices: Sequence[Notice], *, account_ids: Sequence[int], at: datetime) -> None:
+    """Do what the notices of a webhook that came `at` a time ask for; `account_ids` are those whose secret signed it.
+
+    Side effects: by kind, and always a notification for each company concerned.
+    """
+    signed = session.scalars(
+        select(Account)
+        .where(Account.id.in_(account_ids), Account.status != AccountStatus.DELETED)
+        .order_by(Account.id)
+        .execution_options(populate_existing=True)
+    ).all()
+    for notice in notices:
+        spoken = _Spoken(notice, _spoken_of(notice, signed))
+        log.info(
+            "notice.applied",
+            kind=notice.kind,
+            value=notice.value,
+            account_ids=[account.id for account in spoken.accounts],
+        )
+        if notice.kind is NoticeKind.TEMPLATE_STATUS:
+            _template_status(session, spoken)
+        elif notice.kind is NoticeKind.TEMPLATE_CHANGED:
+            _template_changed(session, spoken)
+        elif notice.kind is NoticeKind.ACCOUNT_STOPPED:
+            _account_stopped(session, spoken)
+        elif notice.kind is NoticeKind.LIMIT_CHANGED:
+            _limit_changed(session, spoken)
+        elif notice.kind is NoticeKind.CONNECTION:
+            _connection(session, spoken, at=at)
+        else:
+            _tell(session, spoken)
+
+
+def _spoken_of(notice: Notice, signed: Sequence[Account]) -> list[Account]:
+    """Return the accounts a notice speaks of.
+
+    Of a business account those known to belong to it; only when none is known to, those of which nothing is known.
+    """
+    if notice.number is not None:
+        return [account for account in signed if notice.number in _names_of(account)]
+    if notice.business is None:
+        return list(signed)
+    known = [account for account in signed if account.business_account_id == notice.business]
+    return known or [account for account in signed if account.business_account_id is None]
+
+
+def _names_of(account: Account) -> set[str | None]:
+    shown = str((account.health or {}).get("display_phone_number", ""))
+    return {account.phone_number_id, account.instance, "+" + "".join(char for char in shown if char.isdigit())}
+
+
+def _template_status(session: Session, spoken: _Spoken) -> None:
+    notice = spoken.notice
+    state = _STATES.get(notice.value)
+    for company_id in spoken.company_ids:
+        if state is not None:
+            _write_template(session, company_id, notice, "status", state)
+        paused = _pause_campaigns(session, company_id, notice) if notice.value in UNSENDABLE else 0
+        follows = f" {_count(paused, 'campaign')} paused." if paused else ""
+        notifications.notify(
+            session,
+            company_id=company_id,
+            kind="template_status",
+            severity="warning" if notice.value in UNSENDABLE or notice.value == "FLAGGED" else "info",
+            text=f"Meta says of the template {_template_of(notice)}: {_words(notice)}.{follows}",
+            subject=("template", notice.subject),
+        )
+
+
+def _pause_campaigns(session: Session, company_id: int, notice: Notice) -> int:
+    running = session.scalars(
+        select(Campaign)
+        .where(
+            Campaign.company_id == company_id,
+            Campaign.status == CampaignStatus.RUNNING,
+            Campaign.content["type"].astext == "template",
+            Campaign.content["name"].astext == notice.subject,
+            *([Campaign.content["language"].astext == notice.language] if notice.language else []),
+        )
+        .order_by(Campaign.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
+    reason = f"Meta says of its template {_template_of(notice)}: {_words(notice)}"
+    for campaign in running:
+        lifecycle.pause(session, campaign, reason=reason, code=TEMPLATE_PAUSED)
+        notifications.notify(
+            session,
+            company_id=company_id,
+            kind="campaign_paused",
+            severity="error",
+            text=f"The campaign {campaign.name} is paused: {reason}.",
+            subject=("campaign", campaign.id),
+        )
+    return len(running)
+
+
+def _template_changed(session: Session, spoken: _Spoken) -> None:
+    notice = spoken.notice
+    for company_id in spoken.company_ids:
+        if notice.aspect in ("quality", "category"):
+            _write_template(session, company_id, notice, notice.aspect, notice.value)
+        worse = notice.aspect == "category" or notice.value in ("RED", "YELLOW")
+        price = " A template's category decides its price." if notice.aspect == "category" else ""
+        notifications.notify(
+            session,
+            company_id=company_id,
+            kind=f"template_{notice.aspect}",
+            severity="warning" if worse else "info",
+            text=f"The {notice.aspect} of the template {_template_of(notice)}: {_words(notice)}.{price}",
+            subject=("template", notice.subject),
+        )
+
+
+def _write_template(session: Session, company_id: int, notice: Notice, column: str, value: str) -> None:
+    """Keep what is said of a template; without a language, of those of its name that are known."""
+    values = {"company_id": company_id, "name": notice.subject, "value": value}
+    if notice.language is None:
+        session.execute(
+            text(f"UPDATE templates SET {column} = :value WHERE company_id = :company_id AND name = :name"),  # noqa: S608
+            values,
+        )
+        return
+    session.execute(
+        text(
+            f"INSERT INTO templates (company_id, name, language, {column})"  # noqa: S608 - the column is our own word
+            " VALUES (:company_id, :name, :language, :value)"
+            f" ON CONFLICT (company_id, name, language) DO UPDATE SET {column} = excluded.{column}"
+        ),
+        {**values, "language": notice.language},
+    )
+
+
+def _account_stopped(session: Session, spoken: _Spoken) -> None:
+    notice = spoken.notice
+    until = f", until {notice.until:%Y-%m-%d %H:%M} UTC" if notice.until is not None else ""
+    for account in spoken.accounts:
+        activation.deactivate(session, account.id, reason=f"Meta says: {_words(notice)}{until}")
+
+
+def _limit_changed(session: Session, spoken: _Spoken) -> None:
+    """Keep a new limit where the engine or nobody set one; what a person chose stays."""
+    notice = spoken.notice
+    if spoken.accounts and (notice.limit is not None or notice.value == UNLIMITED):
+        session.execute(
+            text(
+                "UPDATE accounts SET provider_recipient_limit = :limit, daily_recipient_limit = CASE"
+                " WHEN daily_recipient_limit IS NULL OR daily_recipient_limit = provider_recipient_limit"
+                " THEN CAST(:limit AS bigint) ELSE daily_recipient_limit END WHERE id = ANY(:ids)"
+            ).bindparams(bindparam("ids", type_=ARRAY(BigInteger)), bindparam("limit", type_=BigInteger)),
+            {"ids": [account.id for account in spoken.accounts], "limit": notice.limit},
+        )
+    said = f"{notice.limit:,} people a day" if notice.limit is not None else _words(notice)
+    _notify_each(session, spoken, kind="account_limit", severity="info", text=f"the messaging limit is now {said}")
+
+
+def _connection(session: Session, spoken: _Spoken, *, at: datetime) -> None:
+    state = spoken.notice.value
+    if state in _SESSION_AFTER:
+        _keep_session(session, spoken, _SESSION_AFTER[state], at=at)
+    if state in ("close", "refused"):
+        reason = f" ({spoken.notice.detail})" if spoken.notice.detail else ""
+        _notify_each(
+            session,
+            spoken,
+            kind="connection_lost",
+            severity="warning",
+            text=f"the phone's session is closed{reason}; connect it again",
+        )
+    elif state == "open":
+        for company_id in spoken.company_ids:
+            mine = [account for account in spoken.accounts if account.company_id == company_id]
+            is_off = any(account.status == AccountStatus.DEACTIVATED for account in mine)
+            stays = "; an account that was deactivated stays so until somebody reactivates it" if is_off else ""
+            _notify_each(
+                session,
+                _Spoken(spoken.notice, mine),
+                kind="connection_open",
+                severity="info",
+                text=f"the phone's session is open{stays}",
+            )
+
+
+def _keep_session(session: Session, spoken: _Spoken, state: str, *, at: datetime) -> None:
+    """Write of the accounts what a check would have found `at` that time, where none has been made since."""
+    outdated = session.scalars(
+        select(Account)
+        .where(
+            Account.id.in_([account.id for account in spoken.accounts]),
+            or_(Account.health_checked_at.is_(None), Account.health_checked_at <= at),
+        )
+        .order_by(Account.id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    ).all()
+    for account in outdated:
+        accounts.keep_health(account, evolution.health_of_session(state), now=at)
+
+
+def _tell(session: Session, spoken: _Spoken) -> None:
+    notice = spoken.notice
+    if notice.kind is NoticeKind.ACCOUNT_RESTORED:
+        _notify_each(
+            session,
+            spoken,
+            kind="account_restored",
+            severity="info",
+            text=f"Meta says {_words(notice)}; an account that was deactivated can be reactivated",
+        )
+        return
+    _notify_each(session, spoken, kind="account_alert", severity="warning", text=f"Meta says {_words(notice)}")
+
+
+def _notify_each(session: Session, spoken: _Spoken, *, kind: str, severity: str, text: str) -> None:
+    """Notify each company once, of all its accounts that are spoken of."""
+    for company_id in spoken.company_ids:
+        mine = [account for account in spoken.accounts if account.company_id == company_id]
+        notifications.notify(
+            session,
+            company_id=company_id,
+            kind=kind,
+            severity=severity,
+            text=f"{', '.join(account.name for account in mine)}: {text}.",
+            subject=("account", mine[0].id) if len(mine) == 1 else None,
+        )
+
+
+def _template_of(notice: Notice) -> str:
+    return f"{notice.subject} ({notice.language})" if notice.language else str(notice.subject)
+
+
+def _words(notice: Notice) -> str:
+    return f"{notice.value} ({notice.detail})" if notice.detail else notice.value
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,92 @@
+"""Confirming opt-outs: one message each, under the limit and at the pace of the account that was written to.
+
+It is work of the account's lane, done by whichever turn holds it and before the campaigns' messages: so there is never
+a call more in flight than the account may have, what blocks the one blocks the others, and what is free goes to the
+confirmations first, however long a campaign is.
+"""
+
+import random
+import time
+from datetime import datetime, timedelta
+
+from campaign_engine.clock import utc_now
+from campaign_engine.db import transaction
+from campaign_engine.logs import get_logger
+from campaign_engine.providers.base import Accepted, Outgoing, Refused
+from campaign_engine.rules import pacing
+from campaign_engine.services.accounts import accounts
+from campaign_engine.services.company import limits
+from campaign_engine.services.messages import planning, resting
+from campaign_engine.services.people import confirmations
+from campaign_engine.services.people.confirmations import Confirmation
+from jobs.lane import waking
+from jobs.runtime import Runtime
+from ratelimit import LimiterUnavailable
+
+log = get_logger(__name__)
+
+LIMITER_PAUSE = timedelta(seconds=2)
+"""How long a confirmation waits while the limiter's Redis is away."""
+
+
+def confirm_opt_outs(current: Runtime, account_id: int) -> None:
+    """Tell the people to whom an account owes it that their opt-outs were understood, for as long as a turn may take.
+
+    Call it while holding the lane, with nothing in flight.
+
+    Side effects: a turn is armed for what could not be sent now, at the exact time when it can.
+    """
+    deadline = time.monotonic() + current.config.turn_budget_s
+    while True:
+        with transaction() as session:
+            confirmation = confirmations.next_owed(session, account_id, now=utc_now())
+        if confirmation is None:
+            return
+        blocked_until = _take(current, confirmation)
+        if blocked_until is None and (current.stopping.is_set() or time.monotonic() >= deadline):
+            blocked_until = utc_now()  # The campaigns' messages in between.
+        if blocked_until is not None:
+            waking.arm(current.redis, account_id, at=blocked_until)
+            return
+
+
+def _take(current: Runtime, confirmation: Confirmation) -> datetime | None:
+    """Charge the account's limit, book its pace, claim and send; or return from when on that can be tried again."""
+    account, company, config, now = confirmation.account, confirmation.company, current.config, utc_now()
+    if account.paced_until is not None and account.paced_until > now:
+        return account.paced_until
+    try:
+        decision = current.limiter(company.id).acquire(limits.of_call(account, company, config, now=now))
+    except LimiterUnavailable:
+        return now + LIMITER_PAUSE  # Fail closed, as every send.
+    if not decision.granted:
+        return decision.retry_at or now + LIMITER_PAUSE
+    pace = planning.pacing_of(account, company, {}, config)
+    with transaction() as session:
+        if pace.account_is_paced:
+            until, series = pacing.next_after(
+                pace, series_count=account.series_count, sent_at=now, chance=random.random()
+            )
+            if not resting.take_pace(session, account=account, until=until, series_count=series, now=now):
+                return now + timedelta(seconds=pace.message_interval_s)  # A turn that lost the lane was faster.
+        if not confirmations.claim(session, confirmation.reply_id, now=now):
+            return None
+    _send(current, confirmation)
+    return None
+
+
+def _send(current: Runtime, confirmation: Confirmation) -> None:
+    """Send it. What becomes of it is logged and changes nothing: it is not sent a second time."""
+    outcome = current.providers[confirmation.account.provider].send(
+        accounts.sender_of(confirmation.account, vault=current.vault, config=current.config),
+        Outgoing(
+            to=confirmation.to,
+            content={"type": "text", "text": {"body": confirmation.text}},
+            callback_data=f"reply:{confirmation.reply_id}",
+        ),
+    )
+    if isinstance(outcome, Accepted):
+        log.info("opt_out.confirmed", reply_id=confirmation.reply_id)
+    else:
+        code = outcome.failure.code if isinstance(outcome, Refused) else type(outcome).__name__
+        log.warning("opt_out.not_confirmed", reply_id=confirmation.reply_id, code=code)
