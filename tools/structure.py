@@ -1,0 +1,166 @@
+"""Print how the house stands: rooms, arrows between them, and what is counted about its seams.
+
+    python tools/structure.py
+
+Needs nothing but Python; reads the sources and imports none of them. An arrow is
+drawn between two rooms of a floor when a module in one imports a module in the other; it goes back when the rooms
+import each other, directly or in a circle.
+"""
+
+# ruff: noqa: T201 - it prints
+
+import ast
+import re
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("ratelimit", "campaign_engine", "jobs", "web", "cli", "simulator")
+PROVIDERS = re.compile(r"cloud_?api|evolution", re.IGNORECASE)
+# The history of the schema, the settings named in .env.example, the program that plays a provider, and the
+# demonstration and installation that start it.
+MAY_NAME_A_PROVIDER = (
+    "campaign_engine/providers/",
+    "campaign_engine/migrations/",
+    "campaign_engine/config.py",
+    "simulator/",
+    "cli/demo.py",
+    "cli/commands/up.py",
+)
+OPEN_DICTS = re.compile(r"\b(?:dict|Mapping)\[str, Any\]")
+TURN = "jobs.lane.turns"
+
+
+def main() -> None:
+    sources = {name_of(path): path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))}
+    trees = {name: ast.parse(path.read_text()) for name, path in sources.items()}
+    imports = {name: set(imported_by(tree, sources)) - {name} for name, tree in trees.items()}
+    rooms = {name: room_of(name, path) for name, path in sources.items()}
+
+    print("Modules per room (lines)")
+    lines: Counter[str] = Counter()
+    for name, path in sources.items():
+        lines[rooms[name]] += len(path.read_text().splitlines())
+    for room, count in sorted(Counter(rooms[name] for name in sources if not is_init(sources[name])).items()):
+        print(f"  {room:42}{count:4}{lines[room]:8,}")
+
+    print("\nArrows between the rooms of a floor (modules and packages side by side), and those that go back")
+    for floor in ("", *sorted({*rooms.values()})):
+        arrows = arrows_on(floor, imports)
+        circles = [sorted(circle) for circle in strongly_connected(arrows) if len(circle) > 1]
+        if count := sum(map(len, arrows.values())):
+            print(f"  {floor or 'the house':42}{count:4}  back: {sum(map(len, circles))}", *circles)
+    for room, others in sorted(arrows_on("campaign_engine.services", imports).items()):
+        print(f"  {room.rsplit('.', 1)[-1]:12}-> {', '.join(sorted(other.rsplit('.', 1)[-1] for other in others))}")
+    in_circles = sum(len(circle) for circle in strongly_connected(imports) if len(circle) > 1)
+    print(f"Modules in import circles: {in_circles} of {len(sources)}")
+
+    named = sorted(files_that_name_a_provider())
+    print(f"\nFiles that name a provider outside its folder: {len(named)}", *named, sep="\n  ")
+    engine = {name: path for name, path in sources.items() if not name.startswith("simulator")}
+    seams = Counter[str]()
+    for name, path in engine.items():
+        seams[name.split(".")[0]] += sum(bool(OPEN_DICTS.search(line)) for line in path.read_text().splitlines())
+    print(f"\nLines with dict[str, Any] or Mapping[str, Any]: {seams.total()}", dict(seams))
+    turn = sorted(name for name in imports[TURN] if not is_init(sources[name]))
+    print(f"\nModules that a turn takes ({TURN} and what it imports): {len(turn) + 1}", *turn, sep="\n  ")
+    bare = [each for name, tree in trees.items() if name in engine for each in without_docstring(name, tree)]
+    print(f"\nPublic functions without a docstring, outside simulator/: {len(bare)}", *bare, sep="\n  ")
+    twins = Counter(name.rsplit(".", 1)[-1] for name in engine if not is_init(sources[name]))
+    print("\nModules of one name:", ", ".join(f"{name} x{count}" for name, count in sorted(twins.items()) if count > 1))
+    types = Counter(node.name for name in engine for node in trees[name].body if isinstance(node, ast.ClassDef))
+    print("Types of one name:", ", ".join(f"{name} x{count}" for name, count in sorted(types.items()) if count > 1))
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def is_init(path: Path) -> bool:
+    return path.name == "__init__.py"
+
+
+def room_of(name: str, path: Path) -> str:
+    return name if is_init(path) else name.rpartition(".")[0]
+
+
+def imported_by(tree: ast.Module, known: Mapping[str, Path]) -> Iterator[str]:
+    """Yield the project's modules that a module imports, wherever in it the import stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None and node.module in known:
+            for alias in node.names:
+                module = f"{node.module}.{alias.name}"
+                yield module if module in known else node.module
+
+
+def arrows_on(floor: str, imports: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    """Return who imports whom among the rooms that stand side by side in the package `floor` ("": the house itself)."""
+    prefix = f"{floor}." if floor else ""
+    arrows: dict[str, set[str]] = defaultdict(set)
+    for name, others in imports.items():
+        for other in others:
+            if name.startswith(prefix) and other.startswith(prefix):
+                here, there = (prefix + each.removeprefix(prefix).split(".")[0] for each in (name, other))
+                if here != there:
+                    arrows[here].add(there)
+    return arrows
+
+
+def files_that_name_a_provider() -> Iterator[str]:
+    """Yield product files that name one: sources, templates, scripts and statements."""
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*"):
+            where = path.relative_to(ROOT).as_posix()
+            if path.suffix in {".py", ".html", ".js", ".sql", ".lua"} and not where.startswith(MAY_NAME_A_PROVIDER):
+                if count := len(PROVIDERS.findall(path.read_text())):
+                    yield f"{where} ({count})"
+
+
+def without_docstring(name: str, tree: ast.Module) -> Iterator[str]:
+    """Yield public functions of a module, and public methods of its public classes, that say nothing of themselves."""
+    for node in tree.body:
+        members = node.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_") else [node]
+        for member in members:
+            if not isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef) or member.name.startswith("_"):
+                continue
+            if ast.get_docstring(member) is None:
+                owner = f"{node.name}." if isinstance(node, ast.ClassDef) else ""
+                yield f"{name}.{owner}{member.name}"
+
+
+def strongly_connected(arrows: Mapping[str, set[str]]) -> list[set[str]]:
+    """Return the sets of nodes that reach each other, by Tarjan's algorithm."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[set[str]] = []
+
+    def visit(node: str) -> None:
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in arrows.get(node, ()):
+            if other not in index:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], index[other])
+        if low[node] == index[node]:
+            circle: set[str] = set()
+            while node not in circle:
+                circle.add(stack.pop())
+            found.append(circle)
+
+    sys.setrecursionlimit(10_000)
+    for node in list(arrows):
+        if node not in index:
+            visit(node)
+    return found
+
+
+if __name__ == "__main__":
+    main()
