@@ -29,6 +29,7 @@ MAY_NAME_A_PROVIDER = (
     "cli/demo.py",
     "cli/commands/up.py",
 )
+SOURCES = {".py", ".html", ".js", ".sql", ".lua"}
 OPEN_DICTS = re.compile(r"\b(?:dict|Mapping)\[str, Any\]")
 TURN = "jobs.lane.turns"
 
@@ -113,12 +114,12 @@ def arrows_on(floor: str, imports: Mapping[str, set[str]]) -> dict[str, set[str]
 
 def files_that_name_a_provider() -> Iterator[str]:
     """Yield product files that name one: sources, templates, scripts and statements."""
-    for package in PACKAGES:
-        for path in (ROOT / package).rglob("*"):
-            where = path.relative_to(ROOT).as_posix()
-            if path.suffix in {".py", ".html", ".js", ".sql", ".lua"} and not where.startswith(MAY_NAME_A_PROVIDER):
-                if count := len(PROVIDERS.findall(path.read_text())):
-                    yield f"{where} ({count})"
+    paths = (path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.suffix in SOURCES)
+    for path in paths:
+        where = path.relative_to(ROOT).as_posix()
+        count = 0 if where.startswith(MAY_NAME_A_PROVIDER) else len(PROVIDERS.findall(path.read_text()))
+        if count:
+            yield f"{where} ({count})"
 
 
 def without_docstring(name: str, tree: ast.Module) -> Iterator[str]:
