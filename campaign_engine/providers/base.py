@@ -12,18 +12,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
+from campaign_engine.rules.failures import MEANING, NEVER_LEFT, ErrorClass, Meaning
 from campaign_engine.rules.states import MessageStatus
-
-
-class ErrorClass(StrEnum):
-    """What a failure means for the message, its campaign and its account."""
-
-    THROTTLED = "throttled"  # the account must slow down; the attempt does not count
-    TEMPORARY = "temporary"  # the same message may be tried again later
-    RECIPIENT = "recipient"  # final for this recipient
-    CAMPAIGN = "campaign"  # the content is wrong: every further recipient would fail too
-    ACCOUNT = "account"  # the number, its token or its permissions: counts towards deactivation
-    UNKNOWN = "unknown"  # the outcome cannot be known
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +41,27 @@ class Refused:
 
     failure: Failure
 
+    @property
+    def meaning(self) -> Meaning:
+        """What follows from it, by its class."""
+        return MEANING[self.failure.error_class]
+
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
     """Nothing left: the connection could not be made."""
 
     reason: str
+
+    @property
+    def failure(self) -> Failure:
+        """The same as a failure, as a row keeps it."""
+        return Failure(ErrorClass.TEMPORARY, "not_sent", self.reason)
+
+    @property
+    def meaning(self) -> Meaning:
+        """What follows from it."""
+        return NEVER_LEFT
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from sqlalchemy.orm import Session
 from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.logs import get_logger
-from campaign_engine.providers.base import Accepted, ErrorClass, Failure, NotSent, Outcome, Refused
+from campaign_engine.providers.base import Accepted, Failure, NotSent, Outcome, Refused
 from campaign_engine.providers.cloud_api.errors import MARKETING_REFUSED
+from campaign_engine.rules.failures import Blame
 from campaign_engine.rules.pacing import Pacing
 from campaign_engine.rules.retry import FIRST_LINE_ATTEMPTS
 from campaign_engine.rules.throttling import Throttle
@@ -139,7 +140,7 @@ class Settler:
         complaints = [
             outcome.failure
             for _, outcome in called
-            if isinstance(outcome, Refused) and outcome.failure.error_class is ErrorClass.THROTTLED
+            if isinstance(outcome, Refused) and outcome.meaning.blames is Blame.PACE
         ]
         complaint = self._complaint
         if complaints:
@@ -178,7 +179,7 @@ class Settler:
         for outcome in outcomes:
             if isinstance(outcome, Accepted):
                 failures, accepted = 0, True
-            elif isinstance(outcome, Refused) and outcome.failure.error_class is ErrorClass.ACCOUNT:
+            elif isinstance(outcome, Refused) and outcome.meaning.blames is Blame.ACCOUNT:
                 failures += 1
                 reason = f"{outcome.failure.code}: {outcome.failure.detail}"
         if accepted and plan.account.unacknowledged_since is None:
@@ -195,12 +196,7 @@ class Settler:
 
 def others_would_meet(outcome: Outcome | None) -> bool:
     """Whether the next messages, from the same account or of the same campaign, would meet the same."""
-    if isinstance(outcome, NotSent):
-        return True
-    return isinstance(outcome, Refused) and outcome.failure.error_class in _OF_MORE_THAN_ONE
-
-
-_OF_MORE_THAN_ONE = (ErrorClass.THROTTLED, ErrorClass.ACCOUNT, ErrorClass.CAMPAIGN)
+    return isinstance(outcome, NotSent | Refused) and outcome.meaning.others_would_meet_it
 
 
 def _aliases(sent: Iterable[Sent]) -> dict[int, str]:
@@ -216,4 +212,8 @@ def _aliases(sent: Iterable[Sent]) -> dict[int, str]:
 
 
 def _campaigns_at_fault(sent: Iterable[Sent]) -> set[int]:
-    return {each.row.campaign_id for each in sent if each.settlement.error_class is ErrorClass.CAMPAIGN}
+    return {
+        each.row.campaign_id
+        for each in sent
+        if isinstance(each.outcome, Refused) and each.outcome.meaning.blames is Blame.CAMPAIGN
+    }

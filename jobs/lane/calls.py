@@ -13,7 +13,8 @@ from threading import Event
 from typing import Any
 
 from campaign_engine.clock import utc_now
-from campaign_engine.providers.base import ErrorClass, Lost, Outcome, Outgoing, Provider, Sender
+from campaign_engine.providers.base import Lost, Outcome, Outgoing, Provider, Sender
+from campaign_engine.rules.failures import ErrorClass
 from campaign_engine.rules.states import MessageStatus
 from campaign_engine.rules.texts import content as content_rules
 from campaign_engine.rules.texts import rendering

@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import fields, validate
 
-from campaign_engine.providers.base import ErrorClass
+from campaign_engine.rules.failures import ErrorClass
 from web.schemas.base import PageQuery, Schema, page_of
 from web.schemas.campaigns import MessageSchema
 from web.schemas.fields import Id, Instant, Text, Variables

@@ -11,7 +11,6 @@ import requests
 
 from campaign_engine.providers.base import (
     Accepted,
-    ErrorClass,
     Failure,
     Health,
     Inbound,
@@ -35,6 +34,7 @@ from campaign_engine.providers.http import (
     retry_after_s,
 )
 from campaign_engine.providers.values import objects_of, text_of
+from campaign_engine.rules.failures import ErrorClass
 
 _NO_SUCH_OBJECT_SUBCODE = 33  # beside code 100: the number itself is gone (wire reference 3.1)
 HEALTH_FIELDS = (

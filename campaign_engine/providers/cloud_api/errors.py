@@ -6,7 +6,7 @@ Source: Meta's error page as of 11 September 2026, and where it is silent the re
 webhook would have settled the row.
 """
 
-from campaign_engine.providers.base import ErrorClass
+from campaign_engine.rules.failures import ErrorClass
 
 _T, _R, _F, _C, _A = (
     ErrorClass.THROTTLED,

@@ -20,7 +20,6 @@ from campaign_engine.clock import utc_now
 from campaign_engine.providers.address_book import AddressBookFault, KnownPerson, NumberCheck
 from campaign_engine.providers.base import (
     Accepted,
-    ErrorClass,
     Failure,
     Health,
     Inbound,
@@ -45,6 +44,7 @@ from campaign_engine.providers.http import (
     retry_after_s,
 )
 from campaign_engine.providers.values import objects_of, text_of
+from campaign_engine.rules.failures import ErrorClass
 
 NUMBERS_A_CHECK = 100
 """How many numbers are asked about in one call: what the phone does not remember, it asks WhatsApp about."""

@@ -17,9 +17,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from campaign_engine.providers.base import ErrorClass, Failure
+from campaign_engine.providers.base import Failure
 from campaign_engine.providers.cloud_api.errors import MAY_HAVE_LEFT, classify
 from campaign_engine.providers.values import objects_of, text_of
+from campaign_engine.rules.failures import ErrorClass
 
 NOTHING_SAID = "Evolution API does not say why."
 

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from campaign_engine.providers.base import ErrorClass, Inbound, Notice, NoticeKind, StatusUpdate
+from campaign_engine.providers.base import Inbound, Notice, NoticeKind, StatusUpdate
 from campaign_engine.providers.values import moment_of, objects_of, text_of
+from campaign_engine.rules.failures import ErrorClass
 from campaign_engine.rules.states import MessageStatus
 
 LONGEST_MESSAGE = 4_096  # characters of what a person wrote that are kept

@@ -18,7 +18,7 @@ from sqlalchemy.types import DateTime, Text
 from campaign_engine.errors import InvalidInput, TransitionNotAllowed
 from campaign_engine.logs import get_logger
 from campaign_engine.models import Campaign
-from campaign_engine.providers.base import ErrorClass
+from campaign_engine.rules.failures import ErrorClass
 from campaign_engine.rules.states import CAMPAIGN_MAY_SEND_AGAIN
 from campaign_engine.services.campaigns import lifecycle
 from campaign_engine.services.company import audit

@@ -16,8 +16,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Uuid
 
-from campaign_engine.providers.base import Accepted, ErrorClass, Lost, NotSent, Outcome
+from campaign_engine.providers.base import Accepted, Lost, Outcome
 from campaign_engine.rules import retry
+from campaign_engine.rules.failures import ErrorClass, Fate
 from campaign_engine.rules.states import MessageStatus
 from campaign_engine.services.messages.claiming import Waiting
 
@@ -51,73 +52,23 @@ def settlement_of(claimed: Waiting, outcome: Outcome, *, now: datetime) -> Settl
             error_class=ErrorClass.UNKNOWN,
             error_detail=outcome.reason,
         )
-    if isinstance(outcome, NotSent):
-        # The provider cannot be reached: the lane rests, and the message waits as if it had not been tried.
-        return Settlement(
-            claimed.message_id,
-            MessageStatus.PENDING,
-            now,
-            error_class=ErrorClass.TEMPORARY,
-            error_code="not_sent",
-            error_detail=outcome.reason,
-            next_attempt_at=now,
-            attempt_counts=False,
+    failure, meaning = outcome.failure, outcome.meaning
+    again_at = None
+    if meaning.fate is Fate.WAITS:
+        again_at = now
+    elif meaning.fate is Fate.TRIED_AGAIN:
+        again_at = retry.next_attempt_at(
+            claimed.attempts + 1, now=now, retry_after_s=failure.retry_after_s, may_have_left=failure.may_have_left
         )
-    failure = outcome.failure
-    if failure.error_class is ErrorClass.THROTTLED or failure.error_class is ErrorClass.ACCOUNT:
-        # Nothing is wrong with the message. The account cools down, or is deactivated after a few of these; the
-        # message waits for it or goes out from another one.
-        return Settlement(
-            claimed.message_id,
-            MessageStatus.PENDING,
-            now,
-            error_class=failure.error_class,
-            error_code=failure.code,
-            error_detail=failure.detail,
-            next_attempt_at=now,
-            attempt_counts=False,
-        )
-    if failure.error_class is ErrorClass.TEMPORARY:
-        return _again_or_failed(
-            claimed,
-            failure.error_class,
-            failure.code,
-            failure.detail,
-            now=now,
-            retry_after_s=failure.retry_after_s,
-            may_have_left=failure.may_have_left,
-        )
-    return Settlement(
-        claimed.message_id,
-        MessageStatus.FAILED,
-        now,
-        error_class=failure.error_class,
-        error_code=failure.code,
-        error_detail=failure.detail,
-    )
-
-
-def _again_or_failed(
-    claimed: Waiting,
-    error_class: ErrorClass,
-    code: str,
-    detail: str,
-    *,
-    now: datetime,
-    retry_after_s: float | None = None,
-    may_have_left: bool = False,
-) -> Settlement:
-    again_at = retry.next_attempt_at(
-        claimed.attempts + 1, now=now, retry_after_s=retry_after_s, may_have_left=may_have_left
-    )
     return Settlement(
         claimed.message_id,
         MessageStatus.FAILED if again_at is None else MessageStatus.PENDING,
         now,
-        error_class=error_class,
-        error_code=code,
-        error_detail=detail,
+        error_class=failure.error_class,
+        error_code=failure.code,
+        error_detail=failure.detail,
         next_attempt_at=again_at,
+        attempt_counts=meaning.attempt_counts,
     )
 
 

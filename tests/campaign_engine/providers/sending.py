@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from campaign_engine.providers.base import ErrorClass, Outcome, Outgoing, Refused, Sender
+from campaign_engine.providers.base import Outcome, Outgoing, Refused, Sender
 from campaign_engine.providers.cloud_api.adapter import CloudApi
+from campaign_engine.rules.failures import ErrorClass
 from tests.campaign_engine.providers.wire import Behaviour, serving
 from tests.simulator import running
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from campaign_engine.providers.base import Accepted, ErrorClass, Lost, NotSent, Outcome, Refused
+from campaign_engine.providers.base import Accepted, Lost, NotSent, Outcome, Refused
 from campaign_engine.providers.cloud_api.adapter import CloudApi
 from campaign_engine.providers.cloud_api.errors import CLASS_OF_CODE
+from campaign_engine.rules.failures import ErrorClass
 from simulator.graph_errors import GRAPH_ERRORS
 from tests.campaign_engine.providers.authority import Authority
 from tests.campaign_engine.providers.sending import NUMBER, TOKEN, outgoing, refusal, send, sender, sent_to

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from campaign_engine.providers.base import Accepted, ErrorClass, Outcome, Refused
+from campaign_engine.providers.base import Accepted, Outcome, Refused
 from campaign_engine.providers.cloud_api.adapter import CloudApi
+from campaign_engine.rules.failures import ErrorClass
 from tests.campaign_engine.providers.sending import NUMBER, TOKEN, refusal, send, sender, sent_to
 from tests.campaign_engine.providers.wire import GOOD_BODY, Request, answering, response, serving
 

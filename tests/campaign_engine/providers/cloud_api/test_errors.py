@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from campaign_engine.providers.base import ErrorClass
 from campaign_engine.providers.cloud_api.errors import CLASS_OF_CODE, MAY_HAVE_LEFT, classify
+from campaign_engine.rules.failures import ErrorClass
 
 MEANS = {
     "SLOW": ErrorClass.THROTTLED,

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from campaign_engine.providers.base import ErrorClass, StatusUpdate
+from campaign_engine.providers.base import StatusUpdate
 from campaign_engine.providers.cloud_api import adapter as cloud_api
 from campaign_engine.providers.cloud_api import webhooks
 from campaign_engine.providers.cloud_api.adapter import CloudApi
+from campaign_engine.rules.failures import ErrorClass
 from campaign_engine.rules.states import MessageStatus
 from tests.campaign_engine.providers.sending import NUMBER
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from campaign_engine.providers.address_book import AddressBook, AddressBookFault, KnownPerson, NumberCheck
 from campaign_engine.providers.base import (
     Accepted,
-    ErrorClass,
     Inbound,
     Lost,
     Notice,
@@ -28,6 +27,7 @@ from campaign_engine.providers.base import (
 from campaign_engine.providers.evolution import adapter as evolution
 from campaign_engine.providers.evolution.adapter import Evolution
 from campaign_engine.providers.evolution.errors import failure_of
+from campaign_engine.rules.failures import ErrorClass
 from campaign_engine.rules.states import MessageStatus
 from tests.campaign_engine.providers.wire import (
     Behaviour,

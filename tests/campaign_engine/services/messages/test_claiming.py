@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 
 from campaign_engine.config import Config
 from campaign_engine.models import Account, Campaign, Company
-from campaign_engine.providers.base import Accepted, ErrorClass, Failure, Lost, NotSent, Refused
+from campaign_engine.providers.base import Accepted, Failure, Lost, NotSent, Refused
 from campaign_engine.rules import retry
+from campaign_engine.rules.failures import ErrorClass
 from campaign_engine.rules.states import MessageStatus
 from campaign_engine.services.accounts import activation
 from campaign_engine.services.campaigns import lifecycle

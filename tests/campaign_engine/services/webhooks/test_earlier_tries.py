@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 from campaign_engine import providers
 from campaign_engine.config import Config
 from campaign_engine.models import Account, Campaign
-from campaign_engine.providers.base import Accepted, ErrorClass, Failure, Lost, Outcome, Refused
+from campaign_engine.providers.base import Accepted, Failure, Lost, Outcome, Refused
+from campaign_engine.rules.failures import ErrorClass
 from campaign_engine.services.messages import resending, retrying, settling
 from campaign_engine.services.messages.claiming import Waiting
 from campaign_engine.services.outlook import progress

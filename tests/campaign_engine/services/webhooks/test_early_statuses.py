@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 from campaign_engine import providers
 from campaign_engine.config import Config
 from campaign_engine.models import Account, Campaign, Company
-from campaign_engine.providers.base import Accepted, ErrorClass, Lost, Outcome
+from campaign_engine.providers.base import Accepted, Lost, Outcome
+from campaign_engine.rules.failures import ErrorClass
 from campaign_engine.services.messages import retrying, settling
 from campaign_engine.services.messages.claiming import Waiting
 from campaign_engine.services.webhooks import deliveries
