@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, select, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
-from sqlalchemy.types import Text
 
 from campaign_engine.models import ContactImport, ContactList
 from campaign_engine.rules.states import MessageStatus
@@ -44,7 +42,7 @@ class ShownMessage:
 # million as in one of ten. Messages leave in the order of their positions, so the last positions are the latest.
 _MESSAGES = """
     SELECT m.*, a.name AS account_name, coalesce(m.variables ->> 'name', c.name) AS contact_name
-    FROM unnest(:statuses) AS wanted(status) CROSS JOIN LATERAL (
+    FROM unnest(CAST(:statuses AS text[])) AS wanted(status) CROSS JOIN LATERAL (
       SELECT * FROM messages
       WHERE campaign_id = :campaign_id AND status = wanted.status AND {from_start}
       ORDER BY position {direction} LIMIT :count
@@ -73,7 +71,7 @@ def messages(
     """
     in_order = status in (MessageStatus.PENDING, MessageStatus.SKIPPED)
     first = -1 if in_order else MAX_ID
-    statement = (_NEXT_FIRST if in_order else _LATEST_FIRST).bindparams(bindparam("statuses", type_=ARRAY(Text)))
+    statement = _NEXT_FIRST if in_order else _LATEST_FIRST
     rows = session.execute(
         statement,
         {

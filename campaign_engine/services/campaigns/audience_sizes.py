@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import text
 from sqlalchemy.orm import Session
-from sqlalchemy.types import BigInteger
 
 COUNTED = 10_000
 """A list or tag with fewer contacts is counted; for a bigger one PostgreSQL's own statistics know the share."""
@@ -17,7 +15,7 @@ _SIZES = text(
       SELECT id, company_id,
         coalesce(ARRAY(SELECT jsonb_array_elements(audience -> 'list_ids')::bigint), '{}') AS list_ids,
         coalesce(ARRAY(SELECT jsonb_array_elements_text(audience -> 'tags')), '{}') AS tags
-      FROM campaigns WHERE id = ANY(:ids)
+      FROM campaigns WHERE id = ANY(CAST(:ids AS bigint[]))
     ), lists AS (
       SELECT l.id, (
         SELECT count(*) FROM (SELECT 1 FROM contact_list_members m WHERE m.list_id = l.id LIMIT :most) few
@@ -53,7 +51,7 @@ _SIZES = text(
       ), 0) AS people
     FROM wanted w
     """
-).bindparams(bindparam("ids", type_=ARRAY(BigInteger)))
+)
 
 
 def estimated(session: Session, campaign_ids: Sequence[int]) -> dict[int, int]:

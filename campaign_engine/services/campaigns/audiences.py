@@ -4,10 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import text
 from sqlalchemy.orm import Session
-from sqlalchemy.types import BigInteger, Text
 
 MAX_INLINE_RECIPIENTS = 10_000
 
@@ -39,14 +37,15 @@ def known_variables(
             """
             SELECT DISTINCT jsonb_object_keys(c.variables) FROM contacts c
             WHERE c.company_id = :company_id AND c.variables <> '{}' AND (
-              c.tags && :tags OR EXISTS (
-                SELECT 1 FROM contact_list_members lm WHERE lm.contact_id = c.id AND lm.list_id = ANY(:list_ids)
+              c.tags && CAST(:tags AS text[]) OR EXISTS (
+                SELECT 1 FROM contact_list_members lm WHERE lm.contact_id = c.id
+                  AND lm.list_id = ANY(CAST(:list_ids AS bigint[]))
               )
             )
             UNION SELECT DISTINCT jsonb_object_keys(r.variables) FROM campaign_recipients r
             WHERE r.campaign_id = :campaign_id
             """
-        ).bindparams(bindparam("tags", type_=ARRAY(Text)), bindparam("list_ids", type_=ARRAY(BigInteger))),
+        ),
         {
             "company_id": company_id,
             "tags": list(audience.tags),
@@ -64,10 +63,10 @@ def has_anybody(session: Session, company_id: int, audience: Audience, *, campai
             text(
                 """
                 SELECT EXISTS (SELECT 1 FROM campaign_recipients WHERE campaign_id = :campaign_id)
-                  OR EXISTS (SELECT 1 FROM contact_list_members WHERE list_id = ANY(:list_ids))
-                  OR EXISTS (SELECT 1 FROM contacts WHERE company_id = :company_id AND tags && :tags)
+                  OR EXISTS (SELECT 1 FROM contact_list_members WHERE list_id = ANY(CAST(:list_ids AS bigint[])))
+                  OR EXISTS (SELECT 1 FROM contacts WHERE company_id = :company_id AND tags && CAST(:tags AS text[]))
                 """
-            ).bindparams(bindparam("tags", type_=ARRAY(Text)), bindparam("list_ids", type_=ARRAY(BigInteger))),
+            ),
             {
                 "campaign_id": campaign_id,
                 "list_ids": list(audience.list_ids),

@@ -5,10 +5,8 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import bindparam, delete, insert, select, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import delete, insert, select, text
 from sqlalchemy.orm import Session
-from sqlalchemy.types import BigInteger
 
 from campaign_engine.errors import InvalidInput, NotFound, TransitionNotAllowed
 from campaign_engine.models import Account, AccountStatus, Campaign, CampaignAccount, CampaignRecipient
@@ -250,9 +248,7 @@ def _checked_audience(
         wanted = list(dict.fromkeys(audience.get(name) or []))
         known = set(
             session.scalars(
-                text("SELECT id FROM contact_lists WHERE company_id = :company AND id = ANY(:ids)").bindparams(
-                    bindparam("ids", type_=ARRAY(BigInteger))
-                ),
+                text("SELECT id FROM contact_lists WHERE company_id = :company AND id = ANY(CAST(:ids AS bigint[]))"),
                 {"company": company_id, "ids": wanted},
             )
         )

@@ -4,11 +4,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, bindparam, func, select, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import Row, func, select, text
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import Session
-from sqlalchemy.types import BigInteger, DateTime, Text
 
 from campaign_engine.clock import require_aware
 from campaign_engine.errors import InvalidInput, NotFound, OutsideHours, TransitionNotAllowed
@@ -244,10 +242,10 @@ def cancel_tests(session: Session, campaign: Campaign, *, now: datetime) -> None
     test_ids = session.scalars(
         text(
             "WITH waiting AS (SELECT id FROM campaigns WHERE parent_id = :id AND kind = 'test'"
-            "   AND status = ANY(:from_statuses) ORDER BY id FOR UPDATE)"
+            "   AND status = ANY(CAST(:from_statuses AS text[])) ORDER BY id FOR UPDATE)"
             " UPDATE campaigns c SET status = 'cancelled', finished_at = :now, status_reason = NULL, status_code = NULL"
             " FROM waiting WHERE c.id = waiting.id RETURNING c.id"
-        ).bindparams(bindparam("from_statuses", type_=ARRAY(Text))),
+        ),
         {"id": campaign.id, "now": now, "from_statuses": list(CAMPAIGN_TRANSITIONS["cancel"][0])},
     ).all()
     if test_ids:
@@ -294,7 +292,7 @@ def complete_finished(session: Session, campaign_ids: Collection[int] | None, *,
     """
     if campaign_ids is not None and not campaign_ids:
         return []
-    narrowed = "" if campaign_ids is None else "AND id = ANY(:ids)"
+    narrowed = "" if campaign_ids is None else "AND id = ANY(CAST(:ids AS bigint[]))"
     rows = session.execute(
         text(
             f"""
@@ -308,8 +306,8 @@ def complete_finished(session: Session, campaign_ids: Collection[int] | None, *,
                   AND n.kind = '{_COMPLETED}' AND n.subject_id = CAST(campaigns.id AS text)
               ) AS told
             """  # noqa: S608 - the only inserted texts are our own
-        ).bindparams(*([bindparam("ids", type_=ARRAY(BigInteger))] if campaign_ids is not None else [])),
-        {"now": now, **({"ids": list(campaign_ids)} if campaign_ids is not None else {})},
+        ),
+        {"now": now, "ids": None if campaign_ids is None else list(campaign_ids)},
     ).all()
     for row in rows:
         log.info(
@@ -355,8 +353,8 @@ def pause_where_content_fails(session: Session, campaign_ids: Collection[int]) -
             text(
                 "SELECT coalesce(error_code || ': ' || error_detail, error_code) FROM messages"
                 " WHERE campaign_id = :id AND status = 'failed' AND error_class = 'campaign'"
-                " AND failed_at > coalesce(:since, '-infinity') ORDER BY failed_at DESC LIMIT :few"
-            ).bindparams(bindparam("since", type_=DateTime(timezone=True))),
+                " AND failed_at > coalesce(CAST(:since AS timestamptz), '-infinity') ORDER BY failed_at DESC LIMIT :few"
+            ),
             {"id": campaign_id, "few": CONTENT_FAILURES, "since": campaign.resumed_at},
         ).all()
         if len(details) >= CONTENT_FAILURES and campaign.status == CampaignStatus.RUNNING:
@@ -404,8 +402,8 @@ def _move(session: Session, campaign: Campaign, verb: str, **values: Any) -> Non
     result = session.execute(
         text(
             f"UPDATE campaigns SET status = :to_status{', ' + assignments if assignments else ''}"  # noqa: S608
-            " WHERE id = :id AND status = ANY(:from_statuses)"
-        ).bindparams(bindparam("from_statuses", type_=ARRAY(Text))),
+            " WHERE id = :id AND status = ANY(CAST(:from_statuses AS text[]))"
+        ),
         {"id": campaign.id, "to_status": leads_to, "from_statuses": list(starts_from), **values},
     )
     reread(session, campaign)

@@ -11,10 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import text
 from sqlalchemy.orm import Session
-from sqlalchemy.types import BigInteger
 
 from campaign_engine.logs import get_logger
 from campaign_engine.models import Campaign
@@ -122,9 +120,10 @@ def next_starts_of(session: Session, selected: Sequence[Campaign]) -> dict[int, 
         return found
     rows = session.execute(
         text(
-            "SELECT parent_id, scheduled_at FROM campaigns WHERE parent_id = ANY(:roots) AND kind = 'campaign'"
+            "SELECT parent_id, scheduled_at FROM campaigns WHERE parent_id = ANY(CAST(:roots AS bigint[]))"
+            " AND kind = 'campaign'"
             " AND status = 'scheduled' AND recurrence IS NOT NULL"
-        ).bindparams(bindparam("roots", type_=ARRAY(BigInteger))),
+        ),
         {"roots": list(set(roots.values()))},
     )
     heads = {row.parent_id: row.scheduled_at for row in rows}

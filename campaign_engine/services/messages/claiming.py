@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, TextClause, bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import Row, TextClause, text
 from sqlalchemy.orm import Session
-from sqlalchemy.types import BigInteger, DateTime, Integer, Uuid
 
 from campaign_engine.models import Account
 from campaign_engine.rules import fairness
@@ -51,7 +49,7 @@ class Waiting:
 def _next_of(line: Line) -> TextClause:
     fresh = """
         UNION ALL
-        SELECT planned.* FROM unnest(:stands_in_for) AS a(id) CROSS JOIN LATERAL (
+        SELECT planned.* FROM unnest(CAST(:stands_in_for AS bigint[])) AS a(id) CROSS JOIN LATERAL (
           SELECT m.* FROM messages m
           WHERE m.campaign_id = w.campaign_id AND m.status = 'pending' AND m.next_attempt_at IS NULL
             AND m.planned_account_id = a.id
@@ -68,13 +66,13 @@ def _next_of(line: Line) -> TextClause:
     return text(
         f"""
         WITH wanted AS (
-          SELECT * FROM unnest(:campaign_ids, :counts) AS w(campaign_id, room)
+          SELECT * FROM unnest(CAST(:campaign_ids AS bigint[]), CAST(:counts AS integer[])) AS w(campaign_id, room)
         ), picked AS (
           SELECT p.* FROM wanted w CROSS JOIN LATERAL (
             SELECT * FROM (
               SELECT m.* FROM messages m
               WHERE m.campaign_id = w.campaign_id AND m.status = 'pending' AND {OF_LINE[line]}
-                AND m.next_attempt_at <= :now AND {MINE}
+                AND m.next_attempt_at <= CAST(:now AS timestamptz) AND {MINE}
               ORDER BY m.next_attempt_at LIMIT w.room FOR UPDATE SKIP LOCKED
             ) AS retries
             {fresh if line is Line.FIRST else ""}
@@ -85,19 +83,14 @@ def _next_of(line: Line) -> TextClause:
           c.name AS contact_name, c.variables AS contact_variables,
           (SELECT o.kind FROM opt_outs o WHERE o.company_id = :company_id AND o.phone_key = p.phone_key) AS barred,
           (
-            SELECT x.accepted_at FROM messages x WHERE x.contact_id = p.contact_id AND x.accepted_at > :lately LIMIT 1
+            SELECT x.accepted_at FROM messages x WHERE x.contact_id = p.contact_id
+              AND x.accepted_at > CAST(:lately AS timestamptz) LIMIT 1
           ) IS NOT NULL AS met_lately
         FROM picked p LEFT JOIN LATERAL (
           SELECT c.name, c.variables FROM contacts c WHERE c.id = p.contact_id LIMIT 1
         ) AS c ON true
         ORDER BY p.next_attempt_at NULLS LAST, p.position
         """  # noqa: S608 - the inserted texts are our own
-    ).bindparams(
-        bindparam("campaign_ids", type_=ARRAY(BigInteger)),
-        bindparam("counts", type_=ARRAY(Integer)),
-        bindparam("stands_in_for", type_=ARRAY(BigInteger)),
-        bindparam("now", type_=DateTime(timezone=True)),
-        bindparam("lately", type_=DateTime(timezone=True)),
     )
 
 
@@ -147,20 +140,15 @@ def _waiting(row: Row[Any]) -> Waiting:
 _CLAIM = text(
     """
     WITH served AS (
-      UPDATE campaign_accounts ca SET served_at = :now + s.place * interval '1 microsecond'
-      FROM unnest(:campaign_ids, :places) AS s(campaign_id, place)
+      UPDATE campaign_accounts ca SET served_at = CAST(:now AS timestamptz) + s.place * interval '1 microsecond'
+      FROM unnest(CAST(:campaign_ids AS bigint[]), CAST(:places AS integer[])) AS s(campaign_id, place)
       WHERE ca.account_id = :account_id AND ca.campaign_id = s.campaign_id
     )
     UPDATE messages SET
-      status = 'sending', claim_token = :token, claimed_at = :now, account_id = :account_id, attempts = attempts + 1
-    WHERE id = ANY(:ids) AND status = 'pending'
+      status = 'sending', claim_token = CAST(:token AS uuid), claimed_at = CAST(:now AS timestamptz),
+      account_id = :account_id, attempts = attempts + 1
+    WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'pending'
     """
-).bindparams(
-    bindparam("ids", type_=ARRAY(Uuid)),
-    bindparam("campaign_ids", type_=ARRAY(BigInteger)),
-    bindparam("places", type_=ARRAY(Integer)),
-    bindparam("token", type_=Uuid),
-    bindparam("now", type_=DateTime(timezone=True)),
 )
 
 
@@ -190,8 +178,8 @@ def skip(session: Session, rows: Sequence[Waiting], *, reason: str) -> None:
         session.execute(
             text(
                 "UPDATE messages SET status = 'skipped', status_reason = :reason, next_attempt_at = NULL"
-                " WHERE id = ANY(:ids) AND status = 'pending'"
-            ).bindparams(bindparam("ids", type_=ARRAY(Uuid))),
+                " WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'pending'"
+            ),
             {"ids": [row.message_id for row in rows], "reason": reason},
         )
 
@@ -201,10 +189,9 @@ def postpone(session: Session, rows: Sequence[tuple[Waiting, datetime]]) -> None
     if rows:
         session.execute(
             text(
-                "UPDATE messages m SET next_attempt_at = p.until FROM unnest(:ids, :untils) AS p(id, until)"
+                "UPDATE messages m SET next_attempt_at = p.until"
+                " FROM unnest(CAST(:ids AS uuid[]), CAST(:untils AS timestamptz[])) AS p(id, until)"
                 " WHERE m.id = p.id AND m.status = 'pending'"
-            ).bindparams(
-                bindparam("ids", type_=ARRAY(Uuid)), bindparam("untils", type_=ARRAY(DateTime(timezone=True)))
             ),
             {"ids": [row.message_id for row, _ in rows], "untils": [until for _, until in rows]},
         )

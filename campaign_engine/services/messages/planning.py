@@ -9,10 +9,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, TextClause, bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import Row, TextClause, text
 from sqlalchemy.orm import Session
-from sqlalchemy.types import BigInteger
 
 from campaign_engine.config import Config
 from campaign_engine.models import Account, AccountStatus, Company
@@ -108,7 +106,7 @@ OF_LINE = {
     Line.FIRST: f"m.next_attempt_at IS NOT NULL AND m.attempts < {FIRST_LINE_ATTEMPTS}",
     Line.SECOND: f"m.next_attempt_at IS NOT NULL AND m.attempts >= {FIRST_LINE_ATTEMPTS}",
 }
-MINE = "(m.planned_account_id IS NULL OR m.planned_account_id = ANY(:stands_in_for))"
+MINE = "(m.planned_account_id IS NULL OR m.planned_account_id = ANY(CAST(:stands_in_for AS bigint[])))"
 
 
 # These statements run for every few messages, on tables whose statistics are always behind. Each look-up is a scalar
@@ -134,7 +132,7 @@ def _has_fresh(mine: str) -> str:
 
 
 def _candidates_of(line: Line) -> TextClause:
-    fresh = _has_fresh("unnest(:stands_in_for)")
+    fresh = _has_fresh("unnest(CAST(:stands_in_for AS bigint[]))")
     return text(
         f"""
         SELECT c.id AS campaign_id, c.owner_id, c.kind, c.content, c.pacing, c.pending_count, ca.delayed_until,
@@ -149,7 +147,7 @@ def _candidates_of(line: Line) -> TextClause:
         WHERE ca.account_id = :account_id AND c.status = 'running' AND c.pending_count > 0
         ORDER BY c.kind = 'test' DESC, ca.served_at NULLS FIRST, c.id
         """  # noqa: S608 - the inserted texts are our own
-    ).bindparams(bindparam("stands_in_for", type_=ARRAY(BigInteger)))
+    )
 
 
 _CANDIDATES = {line: _candidates_of(line) for line in Line}

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NoReturn
 
-from sqlalchemy import and_, bindparam, or_, select, text
+from sqlalchemy import and_, or_, select, text
 from sqlalchemy.orm import Session
-from sqlalchemy.types import DateTime, Uuid
 
 from campaign_engine.errors import GraceNotOver, NotFound, TransitionNotAllowed
 from campaign_engine.logs import get_logger
@@ -58,17 +57,17 @@ _BARRED = (
 )
 
 _TO_PENDING = """
-    status = 'pending', status_reason = NULL, next_attempt_at = :now, claim_token = NULL,
+    status = 'pending', status_reason = NULL, next_attempt_at = CAST(:now AS timestamptz), claim_token = NULL,
     error_class = NULL, error_code = NULL, error_detail = NULL
 """
 
 _RESEND = text(
     f"""
     UPDATE messages m SET {_TO_PENDING}
-    WHERE m.id = :id AND m.campaign_id = :campaign_id AND m.status = 'unknown' AND m.claimed_at <= :claimed_until
-      AND NOT {_BARRED}
+    WHERE m.id = CAST(:id AS uuid) AND m.campaign_id = :campaign_id AND m.status = 'unknown'
+      AND m.claimed_at <= :claimed_until AND NOT {_BARRED}
     """  # noqa: S608 - our own constants
-).bindparams(bindparam("id", type_=Uuid), bindparam("now", type_=DateTime(timezone=True)))
+)
 
 # Locked in the order of their ids, as the webhooks' batches do, so that neither waits for the other in a ring.
 _RESEND_ALL = text(
@@ -81,7 +80,7 @@ _RESEND_ALL = text(
     )
     SELECT (SELECT count(*) FROM resent) AS resent, (SELECT count(*) FROM chosen WHERE barred) AS barred
     """  # noqa: S608 - our own constants
-).bindparams(bindparam("now", type_=DateTime(timezone=True)))
+)
 
 _DISMISS_ALL = text(
     f"""
@@ -229,8 +228,8 @@ def dismiss(
     result = session.execute(
         text(
             f"UPDATE messages m SET status_reason = 'dismissed'"  # noqa: S608 - our own constant
-            f" WHERE m.id = :id AND m.campaign_id = :campaign_id AND {_UNDECIDED}"
-        ).bindparams(bindparam("id", type_=Uuid)),
+            f" WHERE m.id = CAST(:id AS uuid) AND m.campaign_id = :campaign_id AND {_UNDECIDED}"
+        ),
         {"id": message_id, "campaign_id": campaign.id, "claimed_until": now - timedelta(seconds=grace_s)},
     )
     if not result.rowcount:  # type: ignore[attr-defined]

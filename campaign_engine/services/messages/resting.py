@@ -5,10 +5,8 @@ number must not be hurried when Redis loses its data.
 from collections.abc import Mapping
 from datetime import datetime
 
-from sqlalchemy import bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import text
 from sqlalchemy.orm import Session
-from sqlalchemy.types import BigInteger, DateTime
 
 from campaign_engine.models import Account
 from campaign_engine.rules.throttling import Throttle
@@ -51,11 +49,8 @@ def delay_campaigns(session: Session, *, account_id: int, until: Mapping[int, da
         session.execute(
             text(
                 "UPDATE campaign_accounts ca SET delayed_until = greatest(ca.delayed_until, d.until)"
-                " FROM unnest(:ids, :untils) AS d(campaign_id, until)"
+                " FROM unnest(CAST(:ids AS bigint[]), CAST(:untils AS timestamptz[])) AS d(campaign_id, until)"
                 " WHERE ca.account_id = :account_id AND ca.campaign_id = d.campaign_id"
-            ).bindparams(
-                bindparam("ids", type_=ARRAY(BigInteger)),
-                bindparam("untils", type_=ARRAY(DateTime(timezone=True))),
             ),
             {"ids": list(until), "untils": list(until.values()), "account_id": account_id},
         )

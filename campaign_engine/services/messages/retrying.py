@@ -10,10 +10,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
-from sqlalchemy.types import DateTime, Text
 
 from campaign_engine.errors import InvalidInput, TransitionNotAllowed
 from campaign_engine.logs import get_logger
@@ -74,23 +72,18 @@ _FAILED = f"""
       CASE
         WHEN o.phone_key IS NOT NULL THEN '{Exclusion.OPTED_OUT}'
         WHEN m.error_code = '131050' THEN '{Exclusion.MARKETING_SWITCHED_OFF}'
-        WHEN m.error_code = '131049' AND m.failed_at > :shielded_since THEN '{Exclusion.SHIELDED}'
+        WHEN m.error_code = '131049' AND m.failed_at > CAST(:shielded_since AS timestamptz) THEN '{Exclusion.SHIELDED}'
       END AS exclusion
     FROM messages m LEFT JOIN opt_outs o ON o.company_id = :company_id AND o.phone_key = m.phone_key
     WHERE m.campaign_id = :campaign_id AND m.status = 'failed'
-      AND (CAST(:classes AS text[]) IS NULL OR coalesce(m.error_class, 'unknown') = ANY(:classes))
-      AND (CAST(:codes AS text[]) IS NULL OR coalesce(m.error_code, '{NO_CODE}') = ANY(:codes))
+      AND (CAST(:classes AS text[]) IS NULL OR coalesce(m.error_class, 'unknown') = ANY(CAST(:classes AS text[])))
+      AND (CAST(:codes AS text[]) IS NULL OR coalesce(m.error_code, '{NO_CODE}') = ANY(CAST(:codes AS text[])))
 """  # noqa: S608 - our own constants
 _COUNTED = """
     SELECT error_class, error_code, exclusion, min(error_detail) AS detail, count(*) AS messages
     FROM failed GROUP BY error_class, error_code, exclusion
 """
-_PARAMETERS = (
-    bindparam("classes", type_=ARRAY(Text)),
-    bindparam("codes", type_=ARRAY(Text)),
-    bindparam("shielded_since", type_=DateTime(timezone=True)),
-)
-_COUNT = text(f"WITH failed AS ({_FAILED}) {_COUNTED}").bindparams(*_PARAMETERS)
+_COUNT = text(f"WITH failed AS ({_FAILED}) {_COUNTED}")
 
 # Locked in the order of their ids, as the webhooks' batches do, so that neither waits for the other in a ring. A row
 # is as new but for the provider's id: by that what still comes in of the failed try is known, and says nothing about
@@ -99,14 +92,14 @@ _RETRY = text(
     f"""
     WITH failed AS ({_FAILED} ORDER BY m.id FOR UPDATE OF m), retried AS (
       UPDATE messages m SET
-        status = 'pending', status_reason = NULL, attempts = 0, next_attempt_at = :now, claim_token = NULL,
-        claimed_at = NULL, account_id = NULL, accepted_at = NULL, sent_at = NULL, failed_at = NULL,
+        status = 'pending', status_reason = NULL, attempts = 0, next_attempt_at = CAST(:now AS timestamptz),
+        claim_token = NULL, claimed_at = NULL, account_id = NULL, accepted_at = NULL, sent_at = NULL, failed_at = NULL,
         error_class = NULL, error_code = NULL, error_detail = NULL
       FROM failed WHERE m.id = failed.id AND failed.exclusion IS NULL
     )
     {_COUNTED}
     """  # noqa: S608 - our own constants
-).bindparams(*_PARAMETERS, bindparam("now", type_=DateTime(timezone=True)))
+)
 
 
 def failures(

@@ -5,10 +5,8 @@ opt-outs, the blocklist, the recipient's own hours, and how much a person has ha
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import text
 from sqlalchemy.orm import Session
-from sqlalchemy.types import BigInteger, DateTime, Integer
 
 from campaign_engine.rules.bars import REASON_OF_BAR
 from campaign_engine.rules.hours.recipient_zone import zones_of
@@ -84,16 +82,14 @@ def _opens_at(hours: WorkingHours | None, row: Waiting, now: datetime) -> dateti
 
 _RECEIVED = text(
     """
-    SELECT w.place FROM unnest(:contact_ids, :sinces, :counts) WITH ORDINALITY AS w(contact_id, since, cap, place)
+    SELECT w.place
+    FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:sinces AS timestamptz[]), CAST(:counts AS integer[]))
+      WITH ORDINALITY AS w(contact_id, since, cap, place)
     WHERE w.cap <= (
       SELECT count(*) FROM messages m WHERE m.contact_id = w.contact_id AND m.claimed_at > w.since
         AND m.status NOT IN ('pending', 'failed', 'skipped')
     )
     """
-).bindparams(
-    bindparam("contact_ids", type_=ARRAY(BigInteger)),
-    bindparam("sinces", type_=ARRAY(DateTime(timezone=True))),
-    bindparam("counts", type_=ARRAY(Integer)),
 )
 
 
@@ -107,9 +103,7 @@ def _at_cap(session: Session, caps: Collection[tuple[int, Rate]], *, now: dateti
         return set()
     wanted = sorted(caps, key=lambda each: each[0])
     session.execute(
-        text("SELECT id FROM contacts WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE").bindparams(
-            bindparam("ids", type_=ARRAY(BigInteger))
-        ),
+        text("SELECT id FROM contacts WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE"),
         {"ids": [contact_id for contact_id, _ in wanted]},
     )
     places = session.scalars(

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import text
 from sqlalchemy.orm import Session
-from sqlalchemy.types import Uuid
 
 from campaign_engine.providers.base import Accepted, Lost, Outcome
 from campaign_engine.rules import retry
@@ -106,9 +104,9 @@ _SETTLE = text(
       id uuid, status text, at timestamptz, provider_message_id text, reason text, error_class text, error_code text,
       error_detail text, next_attempt_at timestamptz, attempt_counts boolean
     )
-    WHERE m.id = s.id AND m.claim_token = :token
+    WHERE m.id = s.id AND m.claim_token = CAST(:token AS uuid)
     """  # noqa: S608 - the inserted texts are our own
-).bindparams(bindparam("token", type_=Uuid))
+)
 
 
 def settle(session: Session, *, token: uuid.UUID, settlements: Sequence[Settlement]) -> int:
@@ -139,15 +137,15 @@ def _as_json(item: Settlement) -> dict[str, Any]:
 _ABANDON = text(
     """
     UPDATE messages SET
-      status = CASE WHEN id = ANY(:dispatched) THEN 'unknown' ELSE 'pending' END,
-      status_reason = CASE WHEN id = ANY(:dispatched) THEN 'worker_died' END,
-      attempts = attempts - CASE WHEN id = ANY(:dispatched) THEN 0 ELSE 1 END,
-      account_id = CASE WHEN id = ANY(:dispatched) THEN account_id END,
+      status = CASE WHEN id = ANY(CAST(:dispatched AS uuid[])) THEN 'unknown' ELSE 'pending' END,
+      status_reason = CASE WHEN id = ANY(CAST(:dispatched AS uuid[])) THEN 'worker_died' END,
+      attempts = attempts - CASE WHEN id = ANY(CAST(:dispatched AS uuid[])) THEN 0 ELSE 1 END,
+      account_id = CASE WHEN id = ANY(CAST(:dispatched AS uuid[])) THEN account_id END,
       -- What was tried before stays a retry of its line.
-      next_attempt_at = CASE WHEN attempts > 1 AND id <> ALL(:dispatched) THEN now() END
-    WHERE claim_token = :token AND status IN ('sending', 'unknown')
+      next_attempt_at = CASE WHEN attempts > 1 AND id <> ALL(CAST(:dispatched AS uuid[])) THEN now() END
+    WHERE claim_token = CAST(:token AS uuid) AND status IN ('sending', 'unknown')
     """
-).bindparams(bindparam("dispatched", type_=ARRAY(Uuid)), bindparam("token", type_=Uuid))
+)
 
 
 def abandon(session: Session, *, token: uuid.UUID, dispatched: Sequence[uuid.UUID]) -> int:
@@ -179,8 +177,8 @@ def expire_claims(session: Session, token: uuid.UUID) -> int:
     result = session.execute(
         text(
             "UPDATE messages SET status = 'unknown', status_reason = 'worker_died'"
-            " WHERE claim_token = :token AND status = 'sending'"
-        ).bindparams(bindparam("token", type_=Uuid)),
+            " WHERE claim_token = CAST(:token AS uuid) AND status = 'sending'"
+        ),
         {"token": token},
     )
     return result.rowcount  # type: ignore[attr-defined, no-any-return]

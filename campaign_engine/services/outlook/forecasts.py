@@ -7,10 +7,8 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Row, bindparam, select, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import Row, select, text
 from sqlalchemy.orm import Session
-from sqlalchemy.types import BigInteger
 
 from campaign_engine.config import Config
 from campaign_engine.models import Account, AccountStatus, Company
@@ -65,13 +63,13 @@ _LIVE = text(
       c.working_hours, c.timezone, c.scheduled_at, c.prepared_at IS NOT NULL AS prepared,
       (SELECT jsonb_object_agg(ca.account_id, ca.weight) FROM campaign_accounts ca WHERE ca.campaign_id = c.id) AS uses
     FROM campaigns c
-    WHERE c.company_id = ANY(:company_ids) AND (
-      c.id = ANY(:also)
+    WHERE c.company_id = ANY(CAST(:company_ids AS bigint[])) AND (
+      c.id = ANY(CAST(:also AS bigint[]))
       OR c.status IN ('scheduled', 'preparing')
       OR c.status = 'running' AND (c.pending_count > 0 OR c.prepared_at IS NULL)
     )
     """
-).bindparams(bindparam("company_ids", type_=ARRAY(BigInteger)), bindparam("also", type_=ARRAY(BigInteger)))
+)
 
 
 def outlook(
@@ -293,9 +291,9 @@ _WAITING_ROWS = text(
           AND m.next_attempt_at IS NOT NULL AND m.attempts >= 3 ORDER BY m.next_attempt_at DESC LIMIT 1)
       ) AS lines ORDER BY next_attempt_at DESC LIMIT 1
     ) l ON true
-    WHERE c.id = ANY(:ids)
+    WHERE c.id = ANY(CAST(:ids AS bigint[]))
     """
-).bindparams(bindparam("ids", type_=ARRAY(BigInteger)))
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,8 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import text
 from sqlalchemy.orm import Session
-from sqlalchemy.types import BigInteger
 
 from campaign_engine.config import Config
 from campaign_engine.models import Account, AccountStatus, Campaign, Company
@@ -247,9 +245,10 @@ def _uses_of(session: Session, campaign_ids: Sequence[int]) -> dict[int, list[_U
     found: dict[int, list[_Use]] = {campaign_id: [] for campaign_id in campaign_ids}
     rows = session.execute(
         text(
-            "SELECT campaign_id, account_id, delayed_until FROM campaign_accounts WHERE campaign_id = ANY(:ids)"
+            "SELECT campaign_id, account_id, delayed_until FROM campaign_accounts"
+            " WHERE campaign_id = ANY(CAST(:ids AS bigint[]))"
             " ORDER BY account_id"
-        ).bindparams(bindparam("ids", type_=ARRAY(BigInteger))),
+        ),
         {"ids": list(campaign_ids)},
     ).all()
     accounts = {

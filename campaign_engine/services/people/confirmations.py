@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import text
 from sqlalchemy.orm import Session
-from sqlalchemy.types import BigInteger
 
 from campaign_engine.models import Account, Company
 from campaign_engine.rules.opt_out import intent
@@ -32,8 +30,9 @@ class Confirmation:
 
 
 _OWE = text(
-    "UPDATE replies SET confirm_until = received_at + :window WHERE id = ANY(:ids) RETURNING account_id"
-).bindparams(bindparam("ids", type_=ARRAY(BigInteger)))
+    "UPDATE replies SET confirm_until = received_at + :window WHERE id = ANY(CAST(:ids AS bigint[]))"
+    " RETURNING account_id"
+)
 
 _TO = "coalesce(p.phone, r.sender, '+' || r.phone_key)"
 

@@ -7,10 +7,8 @@ transaction each. Whoever opted out stays so: an opt-out belongs to the number a
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy import bindparam, select, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
-from sqlalchemy.types import Text
 
 from campaign_engine.errors import InvalidInput
 from campaign_engine.models import Account, Contact, ContactList, ListMember
@@ -83,8 +81,9 @@ def write_people(session: Session, contact_list: ContactList, people: Sequence[K
     company_id = contact_list.company_id
     named = session.scalars(
         text(
-            "SELECT phone_key FROM contacts WHERE company_id = :id AND phone_key = ANY(:keys) AND name <> ''"
-        ).bindparams(bindparam("keys", type_=ARRAY(Text))),
+            "SELECT phone_key FROM contacts WHERE company_id = :id AND phone_key = ANY(CAST(:keys AS text[]))"
+            " AND name <> ''"
+        ),
         {"id": company_id, "keys": list(found)},
     )
     keeping = set(named)

@@ -5,11 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, delete, select, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import delete, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
-from sqlalchemy.types import BigInteger, Text
 
 from campaign_engine.errors import AlreadyExists, InvalidInput, NotFound, TransitionNotAllowed
 from campaign_engine.models import Contact, ContactList, ListMember
@@ -44,7 +42,8 @@ _UPSERT = text(
     INSERT INTO contacts (company_id, phone, phone_key, name, variables, tags)
     SELECT :company_id, n.phone, n.phone_key, n.name, n.variables::jsonb,
       coalesce((SELECT array_agg(value) FROM jsonb_array_elements_text(n.tags::jsonb)), '{}')
-    FROM unnest(:phones, :keys, :names, :variables, :tags) AS n(phone, phone_key, name, variables, tags)
+    FROM unnest(CAST(:phones AS text[]), CAST(:keys AS text[]), CAST(:names AS text[]), CAST(:variables AS text[]),
+      CAST(:tags AS text[])) AS n(phone, phone_key, name, variables, tags)
     ORDER BY n.phone_key
     ON CONFLICT (company_id, phone_key) DO UPDATE SET
       name = coalesce(excluded.name, contacts.name),
@@ -52,7 +51,7 @@ _UPSERT = text(
       tags = (SELECT coalesce(array_agg(DISTINCT tag), '{}') FROM unnest(contacts.tags || excluded.tags) AS tag)
     RETURNING id, phone_key, (xmax = 0) AS created
     """
-).bindparams(*(bindparam(name, type_=ARRAY(Text)) for name in ("phones", "keys", "names", "variables", "tags")))
+)
 
 
 def upsert_many(session: Session, *, company_id: int, contacts: Sequence[NewContact]) -> Written:
@@ -230,8 +229,9 @@ def delete_list(session: Session, contact_list: ContactList) -> None:
         text(
             "SELECT min(name) FROM campaigns WHERE company_id = :company_id"
             " AND status NOT IN ('completed', 'cancelled', 'failed')"
-            " AND (audience -> 'list_ids' @> to_jsonb(:id) OR audience -> 'exclude_list_ids' @> to_jsonb(:id))"
-        ).bindparams(bindparam("id", type_=BigInteger)),
+            " AND (audience -> 'list_ids' @> to_jsonb(CAST(:id AS bigint))"
+            " OR audience -> 'exclude_list_ids' @> to_jsonb(CAST(:id AS bigint)))"
+        ),
         {"company_id": contact_list.company_id, "id": contact_list.id},
     )
     if in_use is not None:
@@ -256,8 +256,9 @@ def member_counts(session: Session, list_ids: Sequence[int]) -> dict[int, int]:
     """Return how many contacts each list has, in one statement."""
     rows = session.execute(
         text(
-            "SELECT list_id, count(*) AS members FROM contact_list_members WHERE list_id = ANY(:ids) GROUP BY list_id"
-        ).bindparams(bindparam("ids", type_=ARRAY(BigInteger))),
+            "SELECT list_id, count(*) AS members FROM contact_list_members"
+            " WHERE list_id = ANY(CAST(:ids AS bigint[])) GROUP BY list_id"
+        ),
         {"ids": list(list_ids)},
     )
     return {row.list_id: row.members for row in rows}
@@ -268,9 +269,10 @@ def add_to_list(session: Session, contact_list: ContactList, contact_ids: Sequen
     result = session.execute(
         text(
             "INSERT INTO contact_list_members (list_id, contact_id)"
-            " SELECT :list_id, c.id FROM contacts c WHERE c.company_id = :company_id AND c.id = ANY(:ids)"
+            " SELECT :list_id, c.id FROM contacts c WHERE c.company_id = :company_id"
+            " AND c.id = ANY(CAST(:ids AS bigint[]))"
             " ORDER BY c.id ON CONFLICT DO NOTHING"
-        ).bindparams(bindparam("ids", type_=ARRAY(BigInteger))),
+        ),
         {"list_id": contact_list.id, "company_id": contact_list.company_id, "ids": list(contact_ids)},
     )
     return result.rowcount  # type: ignore[attr-defined, no-any-return]
@@ -290,8 +292,9 @@ def remember_aliases(session: Session, aliases: Mapping[int, str]) -> None:
         ordered = sorted(aliases)
         session.execute(
             text(
-                "UPDATE contacts c SET wa_id = a.wa_id FROM unnest(:ids, :wa_ids) AS a(id, wa_id)"
+                "UPDATE contacts c SET wa_id = a.wa_id FROM unnest(CAST(:ids AS bigint[]), CAST(:wa_ids AS text[]))"
+                " AS a(id, wa_id)"
                 " WHERE c.id = a.id AND c.wa_id IS DISTINCT FROM a.wa_id"
-            ).bindparams(bindparam("ids", type_=ARRAY(BigInteger)), bindparam("wa_ids", type_=ARRAY(Text))),
+            ),
             {"ids": ordered, "wa_ids": [aliases[contact_id] for contact_id in ordered]},
         )

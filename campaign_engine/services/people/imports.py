@@ -8,10 +8,8 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import BinaryIO
 
-from sqlalchemy import bindparam, delete, select, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import delete, select, text
 from sqlalchemy.orm import Session
-from sqlalchemy.types import BigInteger, Text
 
 from campaign_engine.errors import InvalidInput, NotFound
 from campaign_engine.logs import get_logger
@@ -223,14 +221,15 @@ class Importer:
         rows = session.execute(
             text(
                 """
-                WITH given AS (SELECT * FROM unnest(:keys, :lines) AS g(phone_key, line)), noted AS (
+                WITH given AS (SELECT * FROM unnest(CAST(:keys AS text[]), CAST(:lines AS bigint[]))
+                  AS g(phone_key, line)), noted AS (
                   INSERT INTO contact_import_keys (import_id, phone_key, line)
                   SELECT :import_id, phone_key, line FROM given ON CONFLICT DO NOTHING
                 )
                 SELECT g.phone_key, k.line AS first_line FROM given g
                 JOIN contact_import_keys k ON k.import_id = :import_id AND k.phone_key = g.phone_key
                 """
-            ).bindparams(bindparam("keys", type_=ARRAY(Text)), bindparam("lines", type_=ARRAY(BigInteger))),
+            ),
             {
                 "import_id": self._import_id,
                 "keys": list(lines),

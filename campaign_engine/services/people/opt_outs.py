@@ -9,10 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam, select, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
-from sqlalchemy.types import BigInteger, DateTime, Text, Uuid
 
 from campaign_engine.errors import NotFound
 from campaign_engine.logs import get_logger
@@ -47,25 +45,22 @@ class NewOptOut:
 
 
 # In the order of the keys, so that two batches never wait for each other in a ring.
+_WEAKEST_FIRST = f"ARRAY['{HELD}', '{OPTED_OUT}', '{BLOCKED}']"
 _NOTE = text(
-    """
+    f"""
     INSERT INTO opt_outs AS known (company_id, phone_key, kind, source, note, campaign_id, opted_out_at)
     SELECT n.company_id, n.phone_key, n.kind, n.source, n.note, n.campaign_id, n.at
-    FROM unnest(:company_ids, :keys, :kinds, :sources, :notes, :campaign_ids, :ats)
-      AS n(company_id, phone_key, kind, source, note, campaign_id, at)
+    FROM unnest(
+      CAST(:company_ids AS bigint[]), CAST(:keys AS text[]), CAST(:kinds AS text[]), CAST(:sources AS text[]),
+      CAST(:notes AS text[]), CAST(:campaign_ids AS bigint[]), CAST(:ats AS timestamptz[])
+    ) AS n(company_id, phone_key, kind, source, note, campaign_id, at)
     ORDER BY n.company_id, n.phone_key
     ON CONFLICT (company_id, phone_key) DO UPDATE SET
       kind = excluded.kind, source = excluded.source, note = excluded.note, campaign_id = excluded.campaign_id,
       opted_out_at = excluded.opted_out_at
-    WHERE array_position(:weakest_first, excluded.kind) > array_position(:weakest_first, known.kind::text)
+    WHERE array_position({_WEAKEST_FIRST}, excluded.kind::text) > array_position({_WEAKEST_FIRST}, known.kind::text)
     RETURNING company_id, phone_key
-    """
-).bindparams(
-    bindparam("company_ids", type_=ARRAY(BigInteger)),
-    bindparam("campaign_ids", type_=ARRAY(BigInteger)),
-    bindparam("ats", type_=ARRAY(DateTime(timezone=True))),
-    bindparam("weakest_first", [HELD, OPTED_OUT, BLOCKED], type_=ARRAY(Text)),
-    *(bindparam(name, type_=ARRAY(Text)) for name in ("keys", "kinds", "sources", "notes")),
+    """  # noqa: S608 - our own constants
 )
 
 
@@ -97,20 +92,17 @@ def note_many(session: Session, entries: Sequence[NewOptOut]) -> set[Person]:
 # it too.
 _LIFT = text(
     """
-    DELETE FROM opt_outs o USING unnest(:company_ids, :keys, :ats) AS l(company_id, phone_key, at)
-    WHERE o.company_id = l.company_id AND o.phone_key = l.phone_key AND o.kind = ANY(:kinds) AND o.opted_out_at <= l.at
-      AND NOT EXISTS (
+    DELETE FROM opt_outs o
+    USING unnest(CAST(:company_ids AS bigint[]), CAST(:keys AS text[]), CAST(:ats AS timestamptz[]))
+      AS l(company_id, phone_key, at)
+    WHERE o.company_id = l.company_id AND o.phone_key = l.phone_key AND o.kind = ANY(CAST(:kinds AS text[]))
+      AND o.opted_out_at <= l.at AND NOT EXISTS (
         SELECT 1 FROM replies r
         WHERE r.company_id = o.company_id AND r.phone_key = o.phone_key AND r.received_at > l.at
           AND (r.intent = 'certain' OR (o.kind = 'held' AND r.intent = 'likely' AND r.decision IS NULL))
       )
     RETURNING o.company_id, o.phone_key
     """
-).bindparams(
-    bindparam("company_ids", type_=ARRAY(BigInteger)),
-    bindparam("keys", type_=ARRAY(Text)),
-    bindparam("ats", type_=ARRAY(DateTime(timezone=True))),
-    bindparam("kinds", type_=ARRAY(Text)),
 )
 
 
@@ -149,19 +141,16 @@ def note_refused(session: Session, message_ids: Collection[uuid.UUID], *, now: d
             """
             INSERT INTO opt_outs (company_id, phone_key, kind, source, campaign_id, opted_out_at)
             SELECT DISTINCT ON (c.company_id, m.phone_key)
-              c.company_id, m.phone_key, 'opted_out', 'provider', c.id, coalesce(m.failed_at, :now)
+              c.company_id, m.phone_key, 'opted_out', 'provider', c.id, coalesce(m.failed_at, CAST(:now AS timestamptz))
             FROM messages m JOIN campaigns c ON c.id = m.campaign_id
-            WHERE m.id = ANY(:ids) AND m.error_code = ANY(:codes) ORDER BY c.company_id, m.phone_key
+            WHERE m.id = ANY(CAST(:ids AS uuid[])) AND m.error_code = ANY(CAST(:codes AS text[]))
+            ORDER BY c.company_id, m.phone_key
             ON CONFLICT (company_id, phone_key) DO UPDATE SET
               kind = excluded.kind, source = excluded.source, campaign_id = excluded.campaign_id,
               opted_out_at = excluded.opted_out_at, note = NULL
             WHERE opt_outs.kind = 'held'
             RETURNING company_id, phone_key
             """
-        ).bindparams(
-            bindparam("ids", type_=ARRAY(Uuid)),
-            bindparam("codes", type_=ARRAY(Text)),
-            bindparam("now", type_=DateTime(timezone=True)),
         ),
         {"ids": list(message_ids), "codes": list(MARKETING_REFUSED), "now": now},
     )
@@ -170,8 +159,11 @@ def note_refused(session: Session, message_ids: Collection[uuid.UUID], *, now: d
 
 _SETTLE_UNDECIDED = text(
     """
-    UPDATE replies r SET decision = d.decision, decided_at = :now, decided_by = :actor
-    FROM unnest(:company_ids, :keys, :decisions, :untils) AS d(company_id, phone_key, decision, until)
+    UPDATE replies r SET decision = d.decision, decided_at = CAST(:now AS timestamptz),
+      decided_by = CAST(:actor AS bigint)
+    FROM unnest(
+      CAST(:company_ids AS bigint[]), CAST(:keys AS text[]), CAST(:decisions AS text[]), CAST(:untils AS timestamptz[])
+    ) AS d(company_id, phone_key, decision, until)
     WHERE r.company_id = d.company_id AND r.phone_key = d.phone_key AND r.intent = 'likely' AND r.decision IS NULL
       AND (d.until IS NULL OR r.received_at <= d.until)
       AND NOT EXISTS (
@@ -182,13 +174,6 @@ _SETTLE_UNDECIDED = text(
         WHERE o.company_id = r.company_id AND o.phone_key = r.phone_key AND o.kind <> 'held'
       ))
     """
-).bindparams(
-    bindparam("company_ids", type_=ARRAY(BigInteger)),
-    bindparam("keys", type_=ARRAY(Text)),
-    bindparam("decisions", type_=ARRAY(Text)),
-    bindparam("untils", type_=ARRAY(DateTime(timezone=True))),
-    bindparam("now", type_=DateTime(timezone=True)),
-    bindparam("actor", type_=BigInteger),
 )
 
 
@@ -229,13 +214,10 @@ def carry_over(session: Session, moved: Sequence[tuple[int, str, str]]) -> None:
             text(
                 "INSERT INTO opt_outs (company_id, phone_key, kind, source, note, campaign_id, opted_out_at)"
                 " SELECT o.company_id, m.new, o.kind, o.source, o.note, o.campaign_id, o.opted_out_at FROM opt_outs o"
-                " JOIN unnest(:company_ids, :olds, :news) AS m(company_id, old, new)"
+                " JOIN unnest(CAST(:company_ids AS bigint[]), CAST(:olds AS text[]), CAST(:news AS text[]))"
+                " AS m(company_id, old, new)"
                 " ON m.company_id = o.company_id AND m.old = o.phone_key"
                 " ORDER BY o.company_id, m.new ON CONFLICT DO NOTHING"
-            ).bindparams(
-                bindparam("company_ids", type_=ARRAY(BigInteger)),
-                bindparam("olds", type_=ARRAY(Text)),
-                bindparam("news", type_=ARRAY(Text)),
             ),
             {
                 "company_ids": [company_id for company_id, _, _ in moved],

@@ -2,15 +2,13 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import text
 from sqlalchemy.orm import Session
-from sqlalchemy.types import Text
 
 _PHONES = text(
     """
     SELECT k.phone_key, coalesce(c.phone, r.sender, '+' || k.phone_key) AS phone
-    FROM unnest(:keys) AS k(phone_key)
+    FROM unnest(CAST(:keys AS text[])) AS k(phone_key)
     LEFT JOIN contacts c ON c.company_id = :company_id AND c.phone_key = k.phone_key
     LEFT JOIN LATERAL (
       SELECT sender FROM replies
@@ -18,7 +16,7 @@ _PHONES = text(
       ORDER BY id DESC LIMIT 1
     ) r ON true
     """
-).bindparams(bindparam("keys", type_=ARRAY(Text)))
+)
 
 
 def phones_of(session: Session, company_id: int, keys: Collection[str]) -> dict[str, str]:

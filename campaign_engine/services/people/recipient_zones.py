@@ -3,10 +3,8 @@
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from sqlalchemy import bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import text
 from sqlalchemy.orm import Session
-from sqlalchemy.types import BigInteger
 
 from campaign_engine.rules.hours.recipient_zone import TELLING, Zones, zones_of
 
@@ -25,7 +23,7 @@ _SAMPLE = text(
           ORDER BY m.position LIMIT 1) AS first,
         (SELECT m.position FROM messages m WHERE m.campaign_id = w.id AND m.status = 'pending'
           ORDER BY m.position DESC LIMIT 1) AS last
-      FROM unnest(:ids) AS w(id)
+      FROM unnest(CAST(:ids AS bigint[])) AS w(id)
     )
     SELECT c.id, min(few.phone) AS phone, count(*) AS people
     FROM c
@@ -39,7 +37,7 @@ _SAMPLE = text(
     ) few
     GROUP BY c.id, left(few.phone, :telling)
     """
-).bindparams(bindparam("ids", type_=ARRAY(BigInteger)))
+)
 
 
 def remaining(session: Session, campaign_ids: Collection[int]) -> dict[int, Counter[Zones]]:

@@ -15,10 +15,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, bindparam, func, or_, select, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import ColumnElement, Row, func, or_, select, text
 from sqlalchemy.orm import Session
-from sqlalchemy.types import BigInteger, DateTime, Text, Uuid
 
 from campaign_engine.logs import get_logger
 from campaign_engine.models import Account, AccountStatus, WebhookEvent
@@ -222,11 +220,9 @@ def _mark_applied(session: Session, event_ids: Sequence[int], unreadable: Sequen
     reason = "The body is not a JSON object."
     session.execute(
         text(
-            "UPDATE webhook_events SET applied_at = :now,"
-            " failure = CASE WHEN id = ANY(:unreadable) THEN :reason END WHERE id = ANY(:ids)"
-        ).bindparams(
-            *(bindparam(name, type_=ARRAY(BigInteger)) for name in ("ids", "unreadable")),
-            bindparam("now", type_=DateTime(timezone=True)),
+            "UPDATE webhook_events SET applied_at = CAST(:now AS timestamptz),"
+            " failure = CASE WHEN id = ANY(CAST(:unreadable AS bigint[])) THEN :reason END"
+            " WHERE id = ANY(CAST(:ids AS bigint[]))"
         ),
         {"now": now, "ids": list(event_ids), "unreadable": list(unreadable), "reason": reason},
     )
@@ -249,14 +245,15 @@ _ACKNOWLEDGE = text(
     """
     UPDATE accounts SET unacknowledged_since = NULL, business_account_id = coalesce(heard.business, business_account_id)
     FROM (
-      SELECT a.id, h.business FROM unnest(:ids, :businesses) AS h(id, business) JOIN accounts a ON a.id = h.id
+      SELECT a.id, h.business FROM unnest(CAST(:ids AS bigint[]), CAST(:businesses AS text[])) AS h(id, business)
+        JOIN accounts a ON a.id = h.id
       WHERE a.unacknowledged_since IS NOT NULL
         OR a.business_account_id IS DISTINCT FROM coalesce(h.business, a.business_account_id)
       ORDER BY a.id FOR NO KEY UPDATE OF a
     ) AS heard
     WHERE accounts.id = heard.id
     """
-).bindparams(bindparam("ids", type_=ARRAY(BigInteger)), bindparam("businesses", type_=ARRAY(Text)))
+)
 
 
 def acknowledge(session: Session, heard_from: Mapping[int, str | None]) -> None:
@@ -334,8 +331,9 @@ def _by_message(session: Session, reported: Sequence[tuple[StatusUpdate, frozens
         text(
             "SELECT m.id, m.status, m.attempts, m.provider_message_id, c.company_id"
             " FROM messages m JOIN campaigns c ON c.id = m.campaign_id"
-            " WHERE m.id = ANY(:own) OR m.provider_message_id = ANY(:foreign) ORDER BY m.id FOR UPDATE OF m"
-        ).bindparams(bindparam("own", type_=ARRAY(Uuid)), bindparam("foreign", type_=ARRAY(Text))),
+            " WHERE m.id = ANY(CAST(:own AS uuid[])) OR m.provider_message_id = ANY(CAST(:foreign AS text[]))"
+            " ORDER BY m.id FOR UPDATE OF m"
+        ),
         {"own": list(own_ids), "foreign": list(foreign_ids)},
     ).all()
     known = {row.id: row for row in rows}

@@ -9,10 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import text
 from sqlalchemy.orm import Session
-from sqlalchemy.types import BigInteger, DateTime, Text
 
 from campaign_engine.models import WebhookEvent
 from campaign_engine.providers.base import Provider
@@ -25,7 +23,8 @@ PAUSE = timedelta(seconds=1)
 _EARLY = text(
     """
     SELECT DISTINCT s.event_id
-    FROM unnest(:event_ids, :account_ids, :provider_message_ids, :received_ats)
+    FROM unnest(CAST(:event_ids AS bigint[]), CAST(:account_ids AS bigint[]), CAST(:provider_message_ids AS text[]),
+      CAST(:received_ats AS timestamptz[]))
       AS s(event_id, account_id, provider_message_id, received_at)
     WHERE NOT EXISTS (SELECT 1 FROM messages m WHERE m.provider_message_id = s.provider_message_id)
       AND EXISTS (
@@ -34,11 +33,6 @@ _EARLY = text(
           AND m.claimed_at <= s.received_at + interval '5 seconds'
       )
     """
-).bindparams(
-    bindparam("event_ids", type_=ARRAY(BigInteger)),
-    bindparam("account_ids", type_=ARRAY(BigInteger)),
-    bindparam("provider_message_ids", type_=ARRAY(Text)),
-    bindparam("received_ats", type_=ARRAY(DateTime(timezone=True))),
 )
 
 

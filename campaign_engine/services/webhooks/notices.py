@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam, or_, select, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import or_, select, text
 from sqlalchemy.orm import Session
-from sqlalchemy.types import BigInteger
 
 from campaign_engine.logs import get_logger
 from campaign_engine.models import Account, AccountStatus, Campaign
@@ -198,10 +196,10 @@ def _limit_changed(session: Session, spoken: _Spoken) -> None:
     if spoken.accounts and (notice.limit is not None or notice.value == UNLIMITED):
         session.execute(
             text(
-                "UPDATE accounts SET provider_recipient_limit = :limit, daily_recipient_limit = CASE"
+                "UPDATE accounts SET provider_recipient_limit = CAST(:limit AS bigint), daily_recipient_limit = CASE"
                 " WHEN daily_recipient_limit IS NULL OR daily_recipient_limit = provider_recipient_limit"
-                " THEN CAST(:limit AS bigint) ELSE daily_recipient_limit END WHERE id = ANY(:ids)"
-            ).bindparams(bindparam("ids", type_=ARRAY(BigInteger)), bindparam("limit", type_=BigInteger)),
+                " THEN CAST(:limit AS bigint) ELSE daily_recipient_limit END WHERE id = ANY(CAST(:ids AS bigint[]))"
+            ),
             {"ids": [account.id for account in spoken.accounts], "limit": notice.limit},
         )
     said = f"{notice.limit:,} people a day" if notice.limit is not None else _words(notice)

@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, case, or_, select, text, true
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import Row, and_, case, or_, select, text, true
 from sqlalchemy.orm import Session, aliased
-from sqlalchemy.types import BigInteger, DateTime, Text
 
 from campaign_engine.errors import NotFound, TransitionNotAllowed
 from campaign_engine.logs import get_logger
@@ -92,8 +90,10 @@ _STORE = text(
       CASE WHEN i.is_phone AND i.phone_key = coalesce(c.phone_key, i.phone_key) THEN '+' || i.sender END,
       i.kind, i.text, i.payload, i.intent, i.received_at
     FROM unnest(
-      :company_ids, :account_ids, :provider_message_ids, :senders, :phone_keys, :are_phones, :kinds, :texts, :payloads,
-      :intents, :ats, :answers
+      CAST(:company_ids AS bigint[]), CAST(:account_ids AS bigint[]), CAST(:provider_message_ids AS text[]),
+      CAST(:senders AS text[]), CAST(:phone_keys AS text[]), CAST(:are_phones AS boolean[]), CAST(:kinds AS text[]),
+      CAST(:texts AS text[]), CAST(:payloads AS text[]),
+      CAST(:intents AS text[]), CAST(:ats AS timestamptz[]), CAST(:answers AS text[])
     ) WITH ORDINALITY AS i(
       company_id, account_id, provider_message_id, sender, phone_key, is_phone, kind, text, payload, intent,
       received_at, answers, place
@@ -120,22 +120,6 @@ _STORE = text(
     ON CONFLICT (account_id, provider_message_id) DO NOTHING
     RETURNING id, company_id, account_id, campaign_id, phone_key, kind, intent, received_at
     """
-).bindparams(
-    *(bindparam(name, type_=ARRAY(BigInteger)) for name in ("company_ids", "account_ids")),
-    *(
-        bindparam(name, type_=ARRAY(Text))
-        for name in (
-            "provider_message_ids",
-            "senders",
-            "phone_keys",
-            "kinds",
-            "texts",
-            "payloads",
-            "intents",
-            "answers",
-        )
-    ),
-    bindparam("ats", type_=ARRAY(DateTime(timezone=True))),
 )
 
 
@@ -243,10 +227,10 @@ def _tell(session: Session, held: Sequence[Person]) -> None:
 _ALIASES = text(
     """
     SELECT DISTINCT ON (a.company_id, a.wa_id) a.company_id, a.wa_id, c.phone_key
-    FROM unnest(:company_ids, :aliases) AS a(company_id, wa_id)
+    FROM unnest(CAST(:company_ids AS bigint[]), CAST(:aliases AS text[])) AS a(company_id, wa_id)
     JOIN contacts c ON c.company_id = a.company_id AND c.wa_id = a.wa_id ORDER BY a.company_id, a.wa_id, c.id
     """
-).bindparams(bindparam("company_ids", type_=ARRAY(BigInteger)), bindparam("aliases", type_=ARRAY(Text)))
+)
 
 
 def apply_preferences(session: Session, preferences: Sequence[tuple[int, Notice]], *, now: datetime) -> None:
