@@ -8,10 +8,10 @@ with `after_commit`.
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Engine, event
+from sqlalchemy import CursorResult, Engine, Result, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import Session
 
@@ -49,6 +49,11 @@ def after_commit(session: Session, action: Callable[[], object]) -> None:
     """Run `action` once, after the commit of the present transaction; drop it on rollback."""
     present = session.get_transaction() or session.begin()
     session.info.setdefault(_ACTIONS, []).append((present, action))
+
+
+def affected(result: Result[Any]) -> int:
+    """Return how many rows a statement changed; SQLAlchemy types the result of a text as one that cannot tell."""
+    return cast(CursorResult[Any], result).rowcount
 
 
 def ping_after_idling(engine: Engine) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, Uuid, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from campaign_engine.models.base import Base
+from campaign_engine.rules.retry import FIRST_LINE_ATTEMPTS
 from campaign_engine.rules.states import MessageStatus
 
 
@@ -40,13 +41,17 @@ class Message(Base):
             "ix_messages_first_line",
             "campaign_id",
             "next_attempt_at",
-            postgresql_where=text("status = 'pending' AND next_attempt_at IS NOT NULL AND attempts < 3"),
+            postgresql_where=text(
+                f"status = 'pending' AND next_attempt_at IS NOT NULL AND attempts < {FIRST_LINE_ATTEMPTS}"
+            ),
         ),
         Index(
             "ix_messages_second_line",
             "campaign_id",
             "next_attempt_at",
-            postgresql_where=text("status = 'pending' AND next_attempt_at IS NOT NULL AND attempts >= 3"),
+            postgresql_where=text(
+                f"status = 'pending' AND next_attempt_at IS NOT NULL AND attempts >= {FIRST_LINE_ATTEMPTS}"
+            ),
         ),
         Index("ix_messages_claimed", "claimed_at", postgresql_where=text("status = 'sending'")),
         Index(

@@ -9,6 +9,7 @@ from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import Session
 
 from campaign_engine.clock import require_aware
+from campaign_engine.db import affected
 from campaign_engine.errors import InvalidInput, NotFound, OutsideHours, TransitionNotAllowed
 from campaign_engine.logs import get_logger
 from campaign_engine.models import (
@@ -407,7 +408,7 @@ def _move(session: Session, campaign: Campaign, verb: str, **values: Any) -> Non
         {"id": campaign.id, "to_status": leads_to, "from_statuses": list(starts_from), **values},
     )
     reread(session, campaign)
-    if not result.rowcount:  # type: ignore[attr-defined]
+    if not affected(result):
         raise TransitionNotAllowed(
             kind="campaign", verb=verb, status=campaign.status, code=f"campaign_{campaign.status}"
         )

@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy import func, select, true, update
 from sqlalchemy.orm import Session
 
+from campaign_engine.db import affected
 from campaign_engine.errors import NotFound
 from campaign_engine.models import Notification
 
@@ -86,7 +87,7 @@ def mark_all_read(session: Session, company_id: int, *, up_to_id: int | None = N
         .values(read_at=now),
         execution_options={"synchronize_session": False},
     )
-    return int(result.rowcount)  # type: ignore[attr-defined]
+    return affected(result)
 
 
 def unread_count(session: Session, company_id: int, *, most: int = MOST_COUNTED) -> int:

@@ -13,6 +13,7 @@ from typing import NoReturn
 from sqlalchemy import and_, or_, select, text
 from sqlalchemy.orm import Session
 
+from campaign_engine.db import affected
 from campaign_engine.errors import GraceNotOver, NotFound, TransitionNotAllowed
 from campaign_engine.logs import get_logger
 from campaign_engine.models import Campaign, Message
@@ -182,7 +183,7 @@ def resend(
     _require_not_ended(campaign)
     values = {"id": message_id, "campaign_id": campaign.id, "claimed_until": now - timedelta(seconds=grace_s)}
     result = session.execute(_RESEND, {**values, "now": now})
-    if not result.rowcount:  # type: ignore[attr-defined]
+    if not affected(result):
         _refuse(session, campaign, message_id, verb="be resent", grace_s=grace_s, now=now)
     lifecycle.reopen(session, campaign, verb="resend", now=now)
     audit.record(
@@ -232,7 +233,7 @@ def dismiss(
         ),
         {"id": message_id, "campaign_id": campaign.id, "claimed_until": now - timedelta(seconds=grace_s)},
     )
-    if not result.rowcount:  # type: ignore[attr-defined]
+    if not affected(result):
         _refuse(session, campaign, message_id, verb="be dismissed", grace_s=grace_s, now=now)
     audit.record(
         session,
@@ -248,7 +249,7 @@ def dismiss(
 def dismiss_all(session: Session, campaign: Campaign, *, actor_id: int | None, grace_s: float, now: datetime) -> int:
     """Let every message of a campaign that waits for a decision be; return how many there were."""
     values = {"campaign_id": campaign.id, "claimed_until": now - timedelta(seconds=grace_s)}
-    count: int = session.execute(_DISMISS_ALL, values).rowcount  # type: ignore[attr-defined]
+    count = affected(session.execute(_DISMISS_ALL, values))
     if count:
         _record_all(session, campaign, "dismissed", count, actor_id)
     return count

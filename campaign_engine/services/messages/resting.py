@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from campaign_engine.db import affected
 from campaign_engine.models import Account
 from campaign_engine.rules.throttling import Throttle
 
@@ -24,7 +25,7 @@ def take_pace(session: Session, *, account: Account, until: datetime, series_cou
         ),
         {"until": until, "series": series_count, "id": account.id, "now": now},
     )
-    return bool(result.rowcount)  # type: ignore[attr-defined]
+    return affected(result) > 0
 
 
 def extend_pause(session: Session, *, account_id: int, until: datetime) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from campaign_engine.db import affected
 from campaign_engine.providers.base import Accepted, Lost, Outcome
 from campaign_engine.rules import retry
 from campaign_engine.rules.failures import ErrorClass, Fate
@@ -116,7 +117,7 @@ def settle(session: Session, *, token: uuid.UUID, settlements: Sequence[Settleme
     # One text instead of ten arrays: writing arrays out is what settling would cost most.
     rows = json.dumps([_as_json(item) for item in settlements])
     result = session.execute(_SETTLE, {"token": token, "rows": rows})
-    return result.rowcount  # type: ignore[attr-defined, no-any-return]
+    return affected(result)
 
 
 def _as_json(item: Settlement) -> dict[str, Any]:
@@ -154,7 +155,7 @@ def abandon(session: Session, *, token: uuid.UUID, dispatched: Sequence[uuid.UUI
     Those become `unknown`; the others certainly never left and wait again. Returns how many rows it moved.
     """
     result = session.execute(_ABANDON, {"token": token, "dispatched": list(dispatched)})
-    return result.rowcount  # type: ignore[attr-defined, no-any-return]
+    return affected(result)
 
 
 def claims_older_than(session: Session, moment: datetime) -> list[tuple[int, uuid.UUID]]:
@@ -181,4 +182,4 @@ def expire_claims(session: Session, token: uuid.UUID) -> int:
         ),
         {"token": token},
     )
-    return result.rowcount  # type: ignore[attr-defined, no-any-return]
+    return affected(result)

@@ -22,7 +22,7 @@ from campaign_engine.rules.throttling import Throttle
 from campaign_engine.rules.waiting import OF_THE_ACCOUNT
 from campaign_engine.services.campaigns import audience_sizes
 from campaign_engine.services.company import limits
-from campaign_engine.services.messages.planning import Due, pacing_of
+from campaign_engine.services.messages.planning import OF_LINE, Due, pacing_of
 from campaign_engine.services.people import recipient_zones
 from ratelimit import Limit, Limiter, LimiterUnavailable
 
@@ -264,35 +264,33 @@ def _used(limiter: Limiter, limit: Limit, now: datetime) -> Iterator[tuple[datet
 
 # --- What the rows of single campaigns wait for.
 
+
+def _of_lines(columns: str, *, order: str) -> str:
+    """Select the first, or last, pending row of campaign `c` in each line, by the index of that line."""
+    return " UNION ALL ".join(
+        f"(SELECT {columns} FROM messages m WHERE m.campaign_id = c.id AND m.status = 'pending' AND {of_line}"  # noqa: S608
+        f" ORDER BY m.next_attempt_at {order} LIMIT 1)"
+        for of_line in OF_LINE.values()
+    )
+
+
 _WAITING_ROWS = text(
-    """
+    f"""
     SELECT c.id, f.attempts, f.phone, f.next_attempt_at AS first_at, l.next_attempt_at AS last_at,
       EXISTS (
         SELECT 1 FROM messages m WHERE m.campaign_id = c.id AND m.status = 'pending' AND m.next_attempt_at IS NULL
       ) AS fresh
     FROM campaigns c
     LEFT JOIN LATERAL (
-      SELECT * FROM (
-        (SELECT m.attempts, m.phone, m.next_attempt_at FROM messages m
-          WHERE m.campaign_id = c.id AND m.status = 'pending'
-          AND m.next_attempt_at IS NOT NULL AND m.attempts < 3 ORDER BY m.next_attempt_at LIMIT 1)
-        UNION ALL
-        (SELECT m.attempts, m.phone, m.next_attempt_at FROM messages m
-          WHERE m.campaign_id = c.id AND m.status = 'pending'
-          AND m.next_attempt_at IS NOT NULL AND m.attempts >= 3 ORDER BY m.next_attempt_at LIMIT 1)
-      ) AS lines ORDER BY next_attempt_at LIMIT 1
+      SELECT * FROM ({_of_lines("m.attempts, m.phone, m.next_attempt_at", order="ASC")}) AS lines
+      ORDER BY next_attempt_at LIMIT 1
     ) f ON true
     LEFT JOIN LATERAL (
-      SELECT * FROM (
-        (SELECT m.next_attempt_at FROM messages m WHERE m.campaign_id = c.id AND m.status = 'pending'
-          AND m.next_attempt_at IS NOT NULL AND m.attempts < 3 ORDER BY m.next_attempt_at DESC LIMIT 1)
-        UNION ALL
-        (SELECT m.next_attempt_at FROM messages m WHERE m.campaign_id = c.id AND m.status = 'pending'
-          AND m.next_attempt_at IS NOT NULL AND m.attempts >= 3 ORDER BY m.next_attempt_at DESC LIMIT 1)
-      ) AS lines ORDER BY next_attempt_at DESC LIMIT 1
+      SELECT * FROM ({_of_lines("m.next_attempt_at", order="DESC")}) AS lines
+      ORDER BY next_attempt_at DESC LIMIT 1
     ) l ON true
     WHERE c.id = ANY(CAST(:ids AS bigint[]))
-    """
+    """  # noqa: S608 - the inserted texts are our own
 )
 
 

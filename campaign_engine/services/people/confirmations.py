@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from campaign_engine.db import affected
 from campaign_engine.models import Account, Company
 from campaign_engine.rules.opt_out import intent
 
@@ -94,4 +95,4 @@ def claim(session: Session, reply_id: int, *, now: datetime) -> bool:
         text("UPDATE replies SET confirm_until = NULL WHERE id = :id AND confirm_until > :now"),
         {"id": reply_id, "now": now},
     )
-    return bool(result.rowcount)  # type: ignore[attr-defined]
+    return affected(result) > 0

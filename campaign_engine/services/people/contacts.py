@@ -9,6 +9,7 @@ from sqlalchemy import delete, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
+from campaign_engine.db import affected
 from campaign_engine.errors import AlreadyExists, InvalidInput, NotFound, TransitionNotAllowed
 from campaign_engine.models import Contact, ContactList, ListMember
 from campaign_engine.rules.phone import InvalidPhone, parse_phone
@@ -275,7 +276,7 @@ def add_to_list(session: Session, contact_list: ContactList, contact_ids: Sequen
         ),
         {"list_id": contact_list.id, "company_id": contact_list.company_id, "ids": list(contact_ids)},
     )
-    return result.rowcount  # type: ignore[attr-defined, no-any-return]
+    return affected(result)
 
 
 def remove_from_list(session: Session, contact_list: ContactList, contact_ids: Sequence[int]) -> int:
@@ -283,7 +284,7 @@ def remove_from_list(session: Session, contact_list: ContactList, contact_ids: S
     result = session.execute(
         delete(ListMember).where(ListMember.list_id == contact_list.id, ListMember.contact_id.in_(list(contact_ids)))
     )
-    return result.rowcount  # type: ignore[attr-defined, no-any-return]
+    return affected(result)
 
 
 def remember_aliases(session: Session, aliases: Mapping[int, str]) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, func, or_, select, text
 from sqlalchemy.orm import Session
 
+from campaign_engine.db import affected
 from campaign_engine.logs import get_logger
 from campaign_engine.models import Account, AccountStatus, WebhookEvent
 from campaign_engine.providers.base import Notice, NoticeKind, Provider, StatusUpdate
@@ -293,7 +294,7 @@ def set_aside(session: Session, event_id: int, *, reason: str, now: datetime) ->
         text("UPDATE webhook_events SET applied_at = :now, failure = :reason WHERE id = :id AND applied_at IS NULL"),
         {"now": now, "reason": reason, "id": event_id},
     )
-    if result.rowcount:  # type: ignore[attr-defined]
+    if affected(result):
         log.error("webhook.set_aside", event_id=event_id, reason=reason)
 
 
