@@ -9,7 +9,7 @@
 See README.md beside this file for what each kind of limit guarantees and costs.
 """
 
-from ratelimit.decision import Decision, Receipt, Usage
+from ratelimit.decision import Decision, Usage
 from ratelimit.errors import (
     CapabilityMissing,
     CostAboveCapacity,
@@ -18,13 +18,11 @@ from ratelimit.errors import (
     RateLimitError,
     ScriptFailed,
 )
-from ratelimit.kinds import Capability
 from ratelimit.limit import Limit
 from ratelimit.limiter import Limiter
 from ratelimit.rate import Rate
 
 __all__ = [
-    "Capability",
     "CapabilityMissing",
     "CostAboveCapacity",
     "Decision",
@@ -34,7 +32,6 @@ __all__ = [
     "LimiterUnavailable",
     "Rate",
     "RateLimitError",
-    "Receipt",
     "ScriptFailed",
     "Usage",
 ]

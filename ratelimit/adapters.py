@@ -1,11 +1,11 @@
 """The strategies of the `limits` library as kinds of limit.
 
 fixed-window, moving-window and sliding-window-counter are here to be chosen and compared, and they are honest
-about what they are: their `capabilities` are empty. They are asked one after the other, so a refusal by one
-leaves the charges of those before it (`limits` cannot take a hit back). The quoted instant is the end of a
-window, not when a unit fits. moving-window goes by the clock of the caller. A margin means nothing to them.
-The first fact is softened by looking before hitting and by asking the narrowest limit first; another caller
-can come in between.
+about what they are. They are not all or none: `limits` decides about one limit in a call and cannot take a hit
+back. So every limit is looked at first, and then all are charged with what they have room for, one after the
+other, the narrowest first. If another caller takes that room in between, a refusal leaves the charges before it: too
+much is counted, never too little. The quoted instant is the end of a window, not when a unit fits. moving-window
+goes by the clock of the caller. A margin means nothing to them.
 
 Needs the package `limits`, which is imported when the first such limit is used.
 """
@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 
-from ratelimit.decision import Decision, Receipt
+from ratelimit.decision import Decision
 from ratelimit.errors import CapabilityMissing, InvalidLimit, LimiterUnavailable
-from ratelimit.kinds import Capability, Plan, register
+from ratelimit.kinds import Counted, register
 from ratelimit.limit import Limit
 from ratelimit.rate import SECOND_US, Rate
 
@@ -36,22 +36,14 @@ class LimitsStrategy:
     name: str
     letter: str
     lua: str = ""
-    capabilities: frozenset[Capability] = frozenset()
 
-    def plan(self, rate: Rate, burst: int, margin: float) -> Plan:
+    def parameters(self, rate: Rate, burst: int, margin: float) -> Counted:
         del margin
         if burst != 1:
             raise InvalidLimit(f"{self.name} takes no burst (got {burst}): all of COUNT may go at once")
         if rate.period_us % SECOND_US:
             raise InvalidLimit(f"{self.name} takes whole seconds only, not {rate}")
-        return Plan(argv=(), capacity=rate.count)
-
-    def used(self, plan: Plan, level: int) -> int:
-        del plan
-        return level
-
-    def remaining(self, plan: Plan, level: int) -> int:
-        return max(plan.capacity - level, 0)
+        return Counted(argv=(), capacity=rate.count)
 
 
 for _strategy in (
@@ -85,13 +77,18 @@ class LimitsBackend:
         }
 
     def take(self, limit: Limit, count: int, cost: int) -> int:
-        """Charge up to `count` units of `cost`; return how many. Looks first, so two round trips."""
-        used, _ = self.level(limit)
-        units = min(count, max(limit.capacity - used, 0) // cost)
-        strategy = self._strategies[limit.kind]
-        if units and strategy.hit(_item(limit), limit.key, cost=units * cost):
-            return units
+        """Charge `count` units of `cost`, or as many as there is room for after all; return how many."""
+        units, strategy = count, self._strategies[limit.kind]
+        for _ in range(2):
+            if units and strategy.hit(_item(limit), limit.key, cost=units * cost):
+                return units
+            units = min(units, self.room(limit, cost))
         return 0
+
+    def room(self, limit: Limit, cost: int) -> int:
+        """Units of `cost` that fit now."""
+        used, _ = self.level(limit)
+        return max(limit.capacity - used, 0) // cost
 
     def level(self, limit: Limit) -> tuple[int, int]:
         """Units in use, and when the window ends (microseconds since the epoch, as `limits` has it)."""
@@ -106,30 +103,22 @@ def _item(limit: Limit) -> Any:
     return RateLimitItemPerSecond(limit.rate.count, limit.rate.period_us // SECOND_US, namespace=limit.kind)
 
 
-def acquire_in_turn(
-    backend: LimitsBackend,
-    acquire: Callable[[Sequence[Limit]], Decision],
-    refund: Callable[[Receipt, int], int],
-    limits: Sequence[Limit],
-    cost: int,
+def take_in_turn(
+    backend: LimitsBackend, acquire: Callable[[Sequence[Limit]], Decision], seen: Decision, cost: int
 ) -> Decision:
-    """Ask the limits decided in Lua (at once), then the others, the narrowest first. Not all or none.
-
-    The receipt covers the limits decided in Lua only.
+    """Charge what `peek_in_turn` has `seen` room for: the limits decided in Lua (at once), then the others.
 
     Raises:
         LimiterUnavailable: Redis gave no decision; what had been charged by then stays charged.
     """
-    ours = acquire([limit for limit in limits if not is_foreign(limit)])
-    receipt, granted = ours.receipt if ours.limits else None, ours.granted
+    in_lua = [limit for limit in seen.limits if not is_foreign(limit)]
+    ours = acquire(in_lua) if in_lua else seen
+    granted = ours.granted
     try:
-        for limit in sorted(filter(is_foreign, limits), key=_width):
+        for limit in sorted(filter(is_foreign, seen.limits), key=_width):
             if granted:
                 granted = backend.take(limit, granted, cost)
-        if receipt is not None and granted < ours.granted:
-            refund(receipt, ours.granted - granted)
-            receipt = None
-        return _merge(backend, ours, limits, granted, cost, receipt)
+        return _merge(backend, ours, seen.limits, granted, cost)
     except RedisError as error:
         raise LimiterUnavailable(f"no decision from Redis: {error}") from error
 
@@ -137,7 +126,7 @@ def acquire_in_turn(
 def peek_in_turn(
     backend: LimitsBackend, peek: Callable[[Sequence[Limit]], Decision], limits: Sequence[Limit], cost: int
 ) -> Decision:
-    """What `acquire_in_turn` would probably grant.
+    """How many units every limit has room for, and how each stands.
 
     Raises:
         LimiterUnavailable: Redis gave no answer.
@@ -146,8 +135,8 @@ def peek_in_turn(
     try:
         granted = ours.granted
         for limit in filter(is_foreign, limits):
-            granted = min(granted, max(limit.capacity - backend.level(limit)[0], 0) // cost)
-        return _merge(backend, ours, limits, granted, cost, None)
+            granted = min(granted, backend.room(limit, cost))
+        return _merge(backend, ours, limits, granted, cost)
     except RedisError as error:
         raise LimiterUnavailable(f"no decision from Redis: {error}") from error
 
@@ -156,14 +145,7 @@ def _width(limit: Limit) -> float:
     return limit.rate.count / limit.rate.period_us
 
 
-def _merge(
-    backend: LimitsBackend,
-    ours: Decision,
-    limits: Sequence[Limit],
-    granted: int,
-    cost: int,
-    receipt: Receipt | None,
-) -> Decision:
+def _merge(backend: LimitsBackend, ours: Decision, limits: Sequence[Limit], granted: int, cost: int) -> Decision:
     now_us = ours.reply[1]
     native = iter(ours.reply[2:])
     reply = [granted, now_us]
@@ -176,4 +158,4 @@ def _merge(
             reply += (next(native), next(native))
     if not granted and not any(reply[3::2]):
         reply[3] = now_us + 1  # someone else came in between; it fits again
-    return Decision(tuple(limits), reply, receipt)
+    return Decision(tuple(limits), reply)

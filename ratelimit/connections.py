@@ -98,15 +98,15 @@ def _is_quiet(connection: Any) -> bool:
 class Runner:
     """Runs scripts on a client."""
 
-    __slots__ = ("command_unchecked",)
+    __slots__ = ("_execute",)
 
     def __init__(self, client: Client) -> None:
-        self.command_unchecked = client.execute_command
+        self._execute = client.execute_command
         if isinstance(client, redis.Redis) and client.connection is None:
             pool = client.connection_pool
             # Sentinel, blocking pools and renewed credentials need their pool's own care.
             if type(pool) is ConnectionPool and pool.connection_kwargs.get("credential_provider") is None:
-                self.command_unchecked = Connections(pool).execute
+                self._execute = Connections(pool).execute
 
     def run(self, script: Script, *args: object) -> Any:
         """Run the script; `args` are the number of keys, the keys, then ARGV.
@@ -118,17 +118,14 @@ class Runner:
             ScriptFailed: Redis ran the script and it failed.
         """
         try:
-            return self.command("EVALSHA", script.sha, *args)
+            return self._command("EVALSHA", script.sha, *args)
         except NoScriptError:
-            return self.command("EVAL", script.text, *args)
+            return self._command("EVAL", script.text, *args)
 
-    def command(self, *args: object) -> Any:
-        """Send one command and return its reply.
-
-        Raises: as `run`; `NoScriptError` is left to `run`.
-        """
+    def _command(self, *args: object) -> Any:
+        # Raises as `run`; `NoScriptError` is left to `run`.
         try:
-            return self.command_unchecked(*args)
+            return self._execute(*args)
         except NoScriptError:
             raise
         except ResponseError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 
 from ratelimit.limit import Limit
 
@@ -46,32 +45,6 @@ class Usage:
     next_at: datetime | None
 
 
-class Charge(NamedTuple):
-    """The terms on which a call charged: what one unit cost, who the units are for, the caller's permit."""
-
-    cost: int = 1
-    members: tuple[str, ...] = ()
-    permit: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """Proof of a charge, good for one `Limiter.refund`. Plain values: it can be pickled.
-
-    Attributes:
-        charged_us: when, in microseconds since the epoch.
-        levels: what the charge left in each limit; the undo compares with it.
-        undo: what stood there before, where the level does not say it.
-    """
-
-    limits: tuple[Limit, ...]
-    granted: int
-    charge: Charge
-    charged_us: int
-    levels: tuple[int, ...]
-    undo: tuple[int, ...]
-
-
 class Decision:
     """The answer to one `Limiter.acquire` or `Limiter.peek`.
 
@@ -83,13 +56,12 @@ class Decision:
         reply: the reply of Redis, as `lua/acquire.lua` describes it.
     """
 
-    __slots__ = ("_charge", "granted", "limits", "reply")
+    __slots__ = ("granted", "limits", "reply")
 
-    def __init__(self, limits: tuple[Limit, ...], reply: list[int], charge: Charge | Receipt | None) -> None:
+    def __init__(self, limits: tuple[Limit, ...], reply: list[int]) -> None:
         self.granted: int = reply[0]
         self.limits = limits
         self.reply = reply
-        self._charge = charge
 
     @property
     def now(self) -> datetime:
@@ -125,33 +97,16 @@ class Decision:
         return tuple(
             Usage(
                 limit=limit,
-                capacity=limit.plan.capacity,
-                used=limit.strategy.used(limit.plan, level),
-                remaining=limit.strategy.remaining(limit.plan, level),
+                capacity=limit.capacity,
+                used=limit.parameters.used(level),
+                remaining=limit.parameters.remaining(level),
                 next_at=to_datetime(opening) if opening else None,
             )
-            for limit, level, opening in zip(self.limits, self._levels(), self._openings(), strict=True)
+            for limit, level, opening in zip(self.limits, self.reply[2::2], self._openings(), strict=True)
         )
-
-    @property
-    def receipt(self) -> Receipt | None:
-        """What `Limiter.refund` needs to undo the charge; None when nothing was charged."""
-        if not self.granted or not isinstance(self._charge, Charge):
-            return self._charge if isinstance(self._charge, Receipt) else None
-        return Receipt(
-            limits=self.limits,
-            granted=self.granted,
-            charge=self._charge,
-            charged_us=self.reply[1],
-            levels=tuple(self._levels()),
-            undo=tuple(self.reply[2 + 2 * len(self.limits) :]),
-        )
-
-    def _levels(self) -> list[int]:
-        return self.reply[2 : 2 + 2 * len(self.limits) : 2]
 
     def _openings(self) -> list[int]:
-        return self.reply[3 : 2 + 2 * len(self.limits) : 2]
+        return self.reply[3::2]
 
     def __repr__(self) -> str:
         if self.granted:

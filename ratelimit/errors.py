@@ -3,7 +3,7 @@
     RateLimitError
     ├── InvalidLimit          the limit or the call makes no sense; says what is accepted (a ValueError too)
     │   └── CostAboveCapacity one unit costs more than the limit can ever hold; waiting does not help
-    ├── CapabilityMissing     the kind of limit cannot do what was asked (refund, penalise, ...)
+    ├── CapabilityMissing     this kind of limit cannot do what was asked (a penalty), or not with this client
     ├── LimiterUnavailable    no decision could be had from Redis; nothing may be assumed about the charge
     └── ScriptFailed          Redis ran a script and it failed: a defect, not an outage
 
@@ -30,14 +30,14 @@ class CostAboveCapacity(InvalidLimit):
 
 
 class CapabilityMissing(RateLimitError):
-    """The kind of limit cannot do what was asked; its `capabilities` say what it can do."""
+    """The kind of limit cannot do what was asked, or not with this client of Redis."""
 
 
 class LimiterUnavailable(RateLimitError):
     """Redis did not give a decision: unreachable, too slow, loading, read-only, out of memory.
 
     The caller decides what this means; sending nothing is the safe reading. If the connection broke while
-    waiting for the reply, the charge may or may not have been made (see `permit` of `Limiter.acquire`).
+    waiting for the reply, the charge may or may not have been made.
     """
 
 

@@ -1,14 +1,13 @@
 """The kinds of limit, each a strategy behind one small protocol.
 
-A kind turns a rate, a burst and a margin into numbers (`Plan`), names the Lua that reads and charges its
-state (`lua/kinds/*.lua`), and says what the numbers that come back mean. It holds no state, makes no call.
+A kind turns a rate, a burst and a margin into numbers (`Parameters`, which also say what the numbers that come
+back mean) and names the Lua that reads and charges its state (`lua/kinds/*.lua`). It holds no state, makes no call.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from enum import Enum
 from typing import Protocol
 
 from ratelimit import scripts
@@ -24,48 +23,63 @@ MAX_DEBT_US = 2**51
 MAX_LOG = 10_000
 """A log keeps a stamp for each unit; above this it is neither small nor quick."""
 
-UNBOUNDED = 2**31
-"""Stands for the capacity of a kind that does not count."""
 
+class Parameters(Protocol):
+    """A limit in the numbers that its kind works with, and what the numbers that come back mean."""
 
-class Capability(Enum):
-    """What a kind of limit can do. A caller that relies on one asks for it instead of hoping."""
+    @property
+    def argv(self) -> tuple[bytes, ...]:
+        """What the kind's Lua reads, after the kind's letter."""
 
-    ATOMIC = "atomic"
-    """All or none together with the other limits of the call."""
-    EXACT_RETRY = "exact-retry"
-    """The quoted instant is exact to the microsecond: refused before it, granted at it."""
-    REFUND = "refund"
-    """A charge can be undone."""
-    SERVER_TIME = "server-time"
-    """Decided by the clock of Redis, not by the caller's."""
-    HARD_WINDOW = "hard-window"
-    """Never more than COUNT in any window of PERIOD."""
-    PENALTY = "penalty"
-    """`Limiter.penalize` works on it."""
+    @property
+    def capacity(self) -> int:
+        """Units that can be used at once when nothing is used; the greatest cost that can ever pass."""
 
+    def used(self, level: int) -> int:
+        """Units in use, from the level that the kind's Lua reported."""
 
-LUA_CAPABILITIES = frozenset({Capability.ATOMIC, Capability.EXACT_RETRY, Capability.REFUND, Capability.SERVER_TIME})
+    def remaining(self, level: int) -> int:
+        """Units that can be used now, from the same level."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """A limit in the numbers that its kind works with."""
+class Counted:
+    """The parameters of a kind whose level is a number of units."""
 
     argv: tuple[bytes, ...]
-    """What the kind's Lua reads, after the kind's letter."""
-
     capacity: int
-    """Units that can be used at once when nothing is used; the greatest cost that can ever pass."""
 
-    interval_us: int = 0
-    """The time that gives back one unit, where the kind has such a thing."""
+    def used(self, level: int) -> int:
+        return level
 
-    capacity_us: int = 0
-    """The capacity as time, where the kind has such a thing."""
+    def remaining(self, level: int) -> int:
+        return max(self.capacity - level, 0)
 
-    tolerance_us: int = 0
-    """The part of `capacity_us` that is there for callers who come late."""
+
+@dataclass(frozen=True, slots=True)
+class Spaced:
+    """The parameters of a kind whose level is a debt in microseconds.
+
+    Attributes:
+        interval_us: the time that gives back one unit.
+        capacity_us: the greatest debt.
+        tolerance_us: the part of `capacity_us` that is there for callers who come late.
+    """
+
+    argv: tuple[bytes, ...]
+    interval_us: int
+    capacity_us: int
+    tolerance_us: int
+
+    @property
+    def capacity(self) -> int:
+        return self.capacity_us // self.interval_us
+
+    def used(self, level: int) -> int:
+        return -(-max(level - self.tolerance_us, 0) // self.interval_us)
+
+    def remaining(self, level: int) -> int:
+        return max(self.capacity_us - level, 0) // self.interval_us
 
 
 class Kind(Protocol):
@@ -83,32 +97,21 @@ class Kind(Protocol):
     def lua(self) -> str:
         """The name of its Lua, a file under `lua/kinds/`; empty for a kind that is not decided in Lua."""
 
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        """What it can do; the README says at what price."""
-
-    def plan(self, rate: Rate, burst: int, margin: float) -> Plan:
+    def parameters(self, rate: Rate, burst: int, margin: float) -> Parameters:
         """Check a limit and turn it into numbers.
 
         Raises:
             InvalidLimit: the kind cannot keep such a limit.
         """
 
-    def used(self, plan: Plan, level: int) -> int:
-        """Units in use, from the level that the kind's Lua reported."""
 
-    def remaining(self, plan: Plan, level: int) -> int:
-        """Units that can be used now, from the same level."""
-
-
-def _spacing(*, interval_us: int, burst: int, tolerance_us: int, span_us: int, promise: bytes) -> Plan:
+def _spacing(*, interval_us: int, burst: int, tolerance_us: int, span_us: int, promise: bytes) -> Spaced:
     capacity_us = burst * interval_us + tolerance_us
     if capacity_us + span_us > MAX_DEBT_US:
         raise InvalidLimit(f"a burst of {burst} at one in {interval_us} µs is too long to be kept exactly")
     ttl_ms = (capacity_us + span_us) // 1000 + 2
-    return Plan(
+    return Spaced(
         argv=(b"%d" % interval_us, b"%d" % capacity_us, b"%d" % ttl_ms, promise),
-        capacity=capacity_us // interval_us,
         interval_us=interval_us,
         capacity_us=capacity_us,
         tolerance_us=tolerance_us,
@@ -133,9 +136,8 @@ class TokenBucket:
     name: str = "token-bucket"
     letter: str = "t"
     lua: str = "spacing"
-    capabilities: frozenset[Capability] = LUA_CAPABILITIES | {Capability.HARD_WINDOW, Capability.PENALTY}
 
-    def plan(self, rate: Rate, burst: int, margin: float) -> Plan:
+    def parameters(self, rate: Rate, burst: int, margin: float) -> Spaced:
         if not 1 <= burst <= rate.count:
             raise InvalidLimit(
                 f"a burst of {burst} does not fit a token bucket of {rate}: accepted is 1 to {rate.count}"
@@ -151,12 +153,6 @@ class TokenBucket:
             promise=b"%d %d" % (span_us, rate.count),
         )
 
-    def used(self, plan: Plan, level: int) -> int:
-        return -(-max(level - plan.tolerance_us, 0) // plan.interval_us)
-
-    def remaining(self, plan: Plan, level: int) -> int:
-        return max(plan.capacity_us - level, 0) // plan.interval_us
-
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
@@ -170,9 +166,8 @@ class Bucket:
     name: str = "bucket"
     letter: str = "t"
     lua: str = "spacing"
-    capabilities: frozenset[Capability] = LUA_CAPABILITIES | {Capability.PENALTY}
 
-    def plan(self, rate: Rate, burst: int, margin: float) -> Plan:
+    def parameters(self, rate: Rate, burst: int, margin: float) -> Spaced:
         if burst < 1:
             raise InvalidLimit(f"a burst of {burst} is not accepted: a bucket holds at least 1")
         return _spacing(
@@ -183,25 +178,19 @@ class Bucket:
             promise=b"",
         )
 
-    def used(self, plan: Plan, level: int) -> int:
-        return -(-level // plan.interval_us)
 
-    def remaining(self, plan: Plan, level: int) -> int:
-        return max(plan.capacity_us - level, 0) // plan.interval_us
-
-
-def _counted(rate: Rate, burst: int, margin: float, *, kind: str) -> Plan:
+def _counted(rate: Rate, burst: int, margin: float, *, kind: str) -> Counted:
     if burst != 1:
         raise InvalidLimit(f"{kind} takes no burst (got {burst}): all of {rate.count} may go at once")
     period_us = rate.period_us + math.ceil(rate.period_us * margin)
-    return Plan(
+    return Counted(
         argv=(b"%d" % rate.count, b"%d" % period_us, b"%d" % (period_us // 1000 + 2)),
         capacity=rate.count,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class SlidingLog:
     """An exact log: never more than COUNT in any window of PERIOD, and all COUNT may go at once.
 
     Costs memory for COUNT stamps. The margin makes the window longer, which covers arrival jitter of
@@ -211,19 +200,11 @@ class Window:
     name: str = "window"
     letter: str = "w"
     lua: str = "window"
-    capabilities: frozenset[Capability] = LUA_CAPABILITIES | {Capability.HARD_WINDOW}
 
-    def plan(self, rate: Rate, burst: int, margin: float) -> Plan:
+    def parameters(self, rate: Rate, burst: int, margin: float) -> Counted:
         if rate.count > MAX_LOG:
             raise InvalidLimit(f"a window of {rate.count} is too long a log: accepted is at most {MAX_LOG}")
         return _counted(rate, burst, margin, kind=self.name)
-
-    def used(self, plan: Plan, level: int) -> int:
-        del plan
-        return level
-
-    def remaining(self, plan: Plan, level: int) -> int:
-        return max(plan.capacity - level, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,37 +218,9 @@ class Distinct:
     name: str = "distinct"
     letter: str = "d"
     lua: str = "distinct"
-    capabilities: frozenset[Capability] = LUA_CAPABILITIES | {Capability.HARD_WINDOW}
 
-    def plan(self, rate: Rate, burst: int, margin: float) -> Plan:
+    def parameters(self, rate: Rate, burst: int, margin: float) -> Counted:
         return _counted(rate, burst, margin, kind=self.name)
-
-    def used(self, plan: Plan, level: int) -> int:
-        del plan
-        return level
-
-    def remaining(self, plan: Plan, level: int) -> int:
-        return max(plan.capacity - level, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Until:
-    """A cool-down: nothing passes before the instant set by `Limiter.penalize`. Has no rate."""
-
-    name: str = "until"
-    letter: str = "u"
-    lua: str = "until"
-    capabilities: frozenset[Capability] = LUA_CAPABILITIES | {Capability.PENALTY}
-
-    def plan(self, rate: Rate, burst: int, margin: float) -> Plan:
-        del rate, burst, margin
-        return Plan(argv=(), capacity=UNBOUNDED)
-
-    def used(self, plan: Plan, level: int) -> int:
-        return plan.capacity if level else 0
-
-    def remaining(self, plan: Plan, level: int) -> int:
-        return 0 if level else plan.capacity
 
 
 _KINDS: dict[str, Kind] = {}
@@ -299,5 +252,5 @@ def kind_named(name: str) -> Kind:
     return kind
 
 
-for _kind in (TokenBucket(), Bucket(), Window(), Distinct(), Until()):
+for _kind in (TokenBucket(), Bucket(), SlidingLog(), Distinct()):
     register(_kind)

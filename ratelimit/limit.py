@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ratelimit.errors import InvalidLimit
-from ratelimit.kinds import MAX_MARGIN, Capability, Kind, Plan, kind_named
+from ratelimit.kinds import MAX_MARGIN, Parameters, kind_named
 from ratelimit.rate import Rate
-
-UNRATED = Rate(1, 1)
-"""Stands in for the rate of a kind that has none (`until`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +19,8 @@ class Limit:
             state, also when their rates differ: that is how a rate is changed while running.
         rate: how many in how long.
         burst: how many may go at once. See the kinds.
-        kind: the strategy by name: token-bucket (the default), bucket, window, distinct, until, or one of
-            the `limits` library's (fixed-window, moving-window, sliding-window-counter).
+        kind: the strategy by name: token-bucket (the default), bucket, window, distinct, or one of the
+            `limits` library's (fixed-window, moving-window, sliding-window-counter).
         margin: the share of the rate, 0 to 0.005, given up for safety and for late callers. See the kinds.
 
     Raises:
@@ -32,12 +29,11 @@ class Limit:
 
     name: str
     key: str
-    rate: Rate = UNRATED
+    rate: Rate
     burst: int = 1
     kind: str = "token-bucket"
     margin: float = 0.0
-    strategy: Kind = field(init=False, repr=False, compare=False)
-    plan: Plan = field(init=False, repr=False, compare=False)
+    parameters: Parameters = field(init=False, repr=False, compare=False)
     argv: tuple[bytes, ...] = field(init=False, repr=False, compare=False)
     tail: str = field(init=False, repr=False, compare=False)
     lua: str = field(init=False, repr=False, compare=False)
@@ -47,22 +43,14 @@ class Limit:
             raise InvalidLimit("a limit needs a name and a key, both not empty")
         if not 0 <= self.margin <= MAX_MARGIN:
             raise InvalidLimit(f"a margin of {self.margin} is not accepted: it must be 0 to {MAX_MARGIN}")
-        strategy = kind_named(self.kind)
-        if self.rate is UNRATED and strategy.name != "until":
-            raise InvalidLimit(f"a limit of the kind {self.kind!r} needs a rate")
-        plan = strategy.plan(self.rate, self.burst, self.margin)
-        object.__setattr__(self, "strategy", strategy)
-        object.__setattr__(self, "plan", plan)
-        object.__setattr__(self, "argv", (strategy.letter.encode(), *plan.argv))
-        object.__setattr__(self, "tail", f":{strategy.letter}:{self.key}")
-        object.__setattr__(self, "lua", strategy.lua)
-
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        """What this kind of limit can do."""
-        return self.strategy.capabilities
+        kind = kind_named(self.kind)
+        parameters = kind.parameters(self.rate, self.burst, self.margin)
+        object.__setattr__(self, "parameters", parameters)
+        object.__setattr__(self, "argv", (kind.letter.encode(), *parameters.argv))
+        object.__setattr__(self, "tail", f":{kind.letter}:{self.key}")
+        object.__setattr__(self, "lua", kind.lua)
 
     @property
     def capacity(self) -> int:
         """Units that can be used at once when nothing is used."""
-        return self.plan.capacity
+        return self.parameters.capacity

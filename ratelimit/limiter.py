@@ -7,21 +7,18 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from ratelimit import scripts
-from ratelimit.adapters import LimitsBackend, acquire_in_turn, peek_in_turn
+from ratelimit.adapters import LimitsBackend, peek_in_turn, take_in_turn
 from ratelimit.connections import Client, Runner
-from ratelimit.decision import Charge, Decision, Receipt, to_us
+from ratelimit.decision import Decision, to_us
 from ratelimit.errors import CapabilityMissing, CostAboveCapacity, InvalidLimit
-from ratelimit.kinds import Capability
 from ratelimit.limit import Limit
 from ratelimit.scripts import Script
 
 _HASH_TAG = re.compile(r"[^{}]*\{[^{}]+\}.*", re.DOTALL)
 """The first braces in a key; a Redis Cluster hashes what is between them, unless that is nothing."""
 
-PERMIT_TTL_S = 60.0
-"""How long a grant is remembered under its permit: longer than any client waits before it tries again."""
-
-_PLAIN = Charge()
+_DEMANDING = frozenset({"", "distinct"})
+"""What the short terms cannot serve: kinds that need members, and kinds that are not decided in Lua."""
 
 
 class Limiter:
@@ -46,12 +43,6 @@ class Limiter:
         self._scripts: dict[tuple[str, str, frozenset[str]], Script] = {}
         self._backend: LimitsBackend | None = None
 
-    def under(self, prefix: str) -> Limiter:
-        """This limiter with other keys, such as those of one tenant; it shares the connections."""
-        other = Limiter(self._client, prefix)
-        other._runner, other._scripts = self._runner, self._scripts
-        return other
-
     def acquire(
         self,
         limits: Sequence[Limit],
@@ -59,8 +50,6 @@ class Limiter:
         *,
         cost: int = 1,
         member: str | Sequence[str] | None = None,
-        permit: str | None = None,
-        permit_ttl_s: float = PERMIT_TTL_S,
         now_us: int | None = None,
     ) -> Decision:
         """Take up to `count` units: as many as every one of `limits` allows, or none.
@@ -71,13 +60,10 @@ class Limiter:
             cost: what one unit takes from each limit.
             member: for limits of the kind `distinct`: who each unit is for, one for each of `count` (a plain
                 string when that is 1). The first `granted` of them are the ones that may go.
-            permit: the caller's id of this attempt. A call with the permit of an earlier grant gets that
-                grant again and is charged nothing, so an attempt whose reply was lost can safely be repeated.
-            permit_ttl_s: how long a permit is remembered, in seconds.
             now_us: the time in microseconds since the epoch, for tests; None or 0 is the clock of Redis.
 
         Side effects: one round trip. Every limit is charged with what was granted; a refusal changes nothing.
-        Kinds of the `limits` library are asked after that one by one: see `ratelimit.adapters`.
+        Kinds of the `limits` library are asked one by one, in more round trips: see `ratelimit.adapters`.
 
         Raises:
             CostAboveCapacity: not even one unit can ever pass one of the limits.
@@ -88,39 +74,30 @@ class Limiter:
         keys = [self.prefix + limit.tail for limit in limits]
         if count < 1 or (len(keys) > 1 and len(set(keys)) != len(keys)):
             raise InvalidLimit(_complaint(limits, count))
-        if cost == 1 and member is None and permit is None and not now_us and kinds.isdisjoint(_DEMANDING):
+        if cost == 1 and member is None and not now_us and kinds.isdisjoint(_DEMANDING):
             script = self._script("acquire", "short", kinds)
             argv: list[object] = [count]
             for limit in limits:
                 argv += limit.argv
-            return Decision(tuple(limits), self._runner.run(script, len(keys), *keys, *argv), _PLAIN)
+            return Decision(tuple(limits), self._runner.run(script, len(keys), *keys, *argv))
 
-        if "" in kinds:
-            _check_cost(limits, cost)
-            return acquire_in_turn(
-                self._limits_backend(),
-                lambda ours: self.acquire(
-                    ours,
-                    count,
-                    cost=cost,
-                    member=member,
-                    permit=permit,
-                    permit_ttl_s=permit_ttl_s,
-                    now_us=now_us,
-                ),
-                self.refund,
-                limits,
-                cost,
-            )
+        _check_cost(limits, cost)
         if "distinct" in kinds and member is None:
             raise InvalidLimit("a limit of the kind 'distinct' needs a member for each unit")
-        charge = Charge(cost, _members(member, count), permit)
-        permit_ms = 0
-        if permit is not None:
-            permit_ms = max(int(permit_ttl_s * 1000), 1)
-            keys.append(f"{self.prefix}:p:{permit}")
-        reply = self._ask("acquire", limits, keys, count, charge, permit_ms, now_us)
-        return Decision(tuple(limits), reply, charge)
+        members = _members(member, count)
+        if "" not in kinds:
+            return self._ask("acquire", limits, keys, count, cost, members, now_us)
+
+        seen = self.peek(limits, count, cost=cost, member=member, now_us=now_us)
+        if not seen.granted:
+            return seen
+        members = members[: seen.granted]
+        return take_in_turn(
+            self._limits_backend(),
+            lambda ours: self.acquire(ours, seen.granted, cost=cost, member=members or None, now_us=now_us),
+            seen,
+            cost,
+        )
 
     def peek(
         self,
@@ -142,61 +119,24 @@ class Limiter:
         keys = [self.prefix + limit.tail for limit in limits]
         if count < 1 or len(set(keys)) != len(keys):
             raise InvalidLimit(_complaint(limits, count))
-        if any(not limit.lua for limit in limits):
-            return peek_in_turn(
-                self._limits_backend(),
-                lambda ours: self.peek(ours, count, cost=cost, member=member, now_us=now_us),
-                limits,
-                cost,
-            )
-        charge = Charge(cost, _members(member, count))
-        return Decision(tuple(limits), self._ask("peek", limits, keys, count, charge, 0, now_us), None)
+        _check_cost(limits, cost)
+        members = _members(member, count)
+        if all(limit.lua for limit in limits):
+            return self._ask("peek", limits, keys, count, cost, members, now_us)
+        return peek_in_turn(
+            self._limits_backend(),
+            lambda ours: self.peek(ours, count, cost=cost, member=member, now_us=now_us),
+            limits,
+            cost,
+        )
 
-    def refund(self, receipt: Receipt, count: int | None = None) -> int:
-        """Take back the last `count` units of a grant (all when None), where that cannot break a promise.
+    def penalize(self, limit: Limit, *, until: datetime, now_us: int | None = None) -> None:
+        """Let nothing pass before `until`, then exactly one unit, then the plain rate, with no burst.
 
-        A token bucket gives a unit back only while nothing has been charged since, because later charges were
-        spaced from this one. The exact kinds always give it back. Use a receipt once, and only for units that
-        were certainly not spent: after a time-out the other side may have counted them.
-
-        Side effects: one round trip; the permit of the grant is forgotten.
-
-        Returns how many units were taken back from every limit of the receipt; a limit that could not be
-        undone keeps its charge.
-
-        Raises:
-            InvalidLimit: `count` is not between 0 and what the receipt grants.
-            LimiterUnavailable: Redis gave no answer.
-        """
-        units = receipt.granted if count is None else count
-        if not 0 <= units <= receipt.granted:
-            raise InvalidLimit(f"{units} units of a grant of {receipt.granted} cannot be refunded")
-        able = [limit for limit in receipt.limits if Capability.REFUND in limit.capabilities]
-        if units == 0 or not able:
-            return 0 if receipt.limits else units
-        keys = [self.prefix + limit.tail for limit in able]
-        argv: list[object] = [len(keys), units, receipt.granted, receipt.charge.cost, receipt.charged_us]
-        before = iter(receipt.undo)
-        for limit, level in zip(receipt.limits, receipt.levels, strict=True):
-            if limit not in able:
-                continue
-            argv.append(limit.strategy.letter)
-            if limit.lua == "spacing":
-                argv += (limit.plan.interval_us, level)
-            elif limit.lua == "distinct":
-                for member in receipt.charge.members[: receipt.granted]:
-                    argv += (member, next(before))
-        if receipt.charge.permit is not None:
-            keys.append(f"{self.prefix}:p:{receipt.charge.permit}")
-        undone: list[int] = self._runner.run(self._script("refund"), len(keys), *keys, *argv)
-        return min(undone) if len(able) == len(receipt.limits) else 0
-
-    def penalize(self, *targets: str | Limit, until: datetime, now_us: int | None = None) -> None:
-        """Let nothing pass before `until`; what is in force already is never shortened.
+        A penalty that is in force already is never shortened.
 
         Args:
-            targets: the key of a limit of the kind `until`; or a limit. A token bucket or bucket is also
-                emptied: exactly one unit passes at `until` and the plain rate follows, with no burst.
+            limit: a token bucket or a bucket.
             until: an aware datetime.
             now_us: as for `acquire`.
 
@@ -206,49 +146,26 @@ class Limiter:
             CapabilityMissing: a limit of another kind.
             LimiterUnavailable: Redis gave no answer; the penalty may not be in force.
         """
-        limits = [_target(target) for target in targets]
-        argv: list[object] = [to_us(until), now_us or 0]
-        for limit in limits:
-            if Capability.PENALTY not in limit.capabilities:
-                raise CapabilityMissing(f"a limit of the kind {limit.kind!r} cannot be penalised")
-            argv += limit.argv
-        if limits:
-            keys = [self.prefix + limit.tail for limit in limits]
-            self._runner.run(self._script("penalize"), len(keys), *keys, *argv)
-
-    def clear(self, *targets: str | Limit) -> None:
-        """Forget all that is known of the targets (as for `penalize`), as if nothing had ever been used.
-
-        Side effects: one round trip. What a limit promises counts anew from here.
-
-        Raises:
-            CapabilityMissing: a limit of the `limits` library.
-            LimiterUnavailable: Redis gave no answer.
-        """
-        limits = [_target(target) for target in targets]
-        if any(not limit.lua for limit in limits):
-            raise CapabilityMissing("a limit of the `limits` library is cleared with that library")
-        if limits:
-            self._runner.command("DEL", *(self.prefix + limit.tail for limit in limits))
+        if limit.lua != "spacing":
+            raise CapabilityMissing(f"a limit of the kind {limit.kind!r} cannot be penalised")
+        key, argv = self.prefix + limit.tail, limit.parameters.argv
+        self._runner.run(self._script("penalize"), 1, key, to_us(until), now_us or 0, *argv)
 
     def _ask(
         self,
         body: str,
         limits: Sequence[Limit],
-        keys: list[str],
+        keys: Sequence[str],
         count: int,
-        charge: Charge,
-        permit_ms: int,
+        cost: int,
+        members: Sequence[str],
         now_us: int | None,
-    ) -> list[int]:
-        _check_cost(limits, charge.cost)
-        members = charge.members
-        argv: list[object] = [count, now_us or 0, charge.cost, permit_ms, len(members), *members]
+    ) -> Decision:
+        argv: list[object] = [count, now_us or 0, cost, len(members), *members]
         for limit in limits:
             argv += limit.argv
         script = self._script(body, "full", frozenset([limit.lua for limit in limits]))
-        reply: list[int] = self._runner.run(script, len(keys), *keys, *argv)
-        return reply
+        return Decision(tuple(limits), self._runner.run(script, len(keys), *keys, *argv))
 
     def _script(self, body: str, terms: str = "", kinds: frozenset[str] = frozenset()) -> Script:
         script = self._scripts.get((body, terms, kinds))
@@ -261,14 +178,6 @@ class Limiter:
         if self._backend is None:
             self._backend = LimitsBackend(self._client, self.prefix)
         return self._backend
-
-
-_DEMANDING = frozenset({"", "distinct"})
-"""What the short terms cannot serve: kinds that need members, and kinds that are not decided in Lua."""
-
-
-def _target(target: str | Limit) -> Limit:
-    return Limit(name=target, key=target, kind="until") if isinstance(target, str) else target
 
 
 def _members(member: str | Sequence[str] | None, count: int) -> tuple[str, ...]:
@@ -284,8 +193,8 @@ def _check_cost(limits: Sequence[Limit], cost: int) -> None:
     if cost < 1:
         raise InvalidLimit(f"a cost of {cost} is not accepted: it must be at least 1")
     for limit in limits:
-        if cost > limit.plan.capacity:
-            raise CostAboveCapacity(name=limit.name, cost=cost, capacity=limit.plan.capacity)
+        if cost > limit.capacity:
+            raise CostAboveCapacity(name=limit.name, cost=cost, capacity=limit.capacity)
         if cost != 1 and limit.lua == "distinct":
             raise InvalidLimit("a limit of the kind 'distinct' counts members, so the cost must be 1")
 

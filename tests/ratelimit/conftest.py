@@ -21,8 +21,7 @@ def server(redis_url: str) -> Iterator[redis.Redis]:
 @pytest.fixture(scope="session")
 def new_limiter(server: redis.Redis) -> Callable[[], Limiter]:
     """Make a limiter with keys that nobody has used: one for each example of a property test."""
-    limiter = Limiter(server)
-    return lambda: limiter.under(f"test-{next(_numbers)}")
+    return lambda: Limiter(server, prefix=f"test-{next(_numbers)}")
 
 
 @pytest.fixture

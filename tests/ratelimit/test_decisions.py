@@ -52,7 +52,6 @@ def test_every_decision_is_the_oracles(
             assert to_us(decision.retry_at) == max(openings)
             assert decision.blocked_by == chosen[openings.index(max(openings))].name
             assert contents(server, limiter) == before
-            assert decision.receipt is None
         free_at = max(room_and_opening(limit, ledger, now)[1] for limit in chosen)
         assert next_us(decision) == free_at
 
@@ -89,7 +88,6 @@ def test_peek_answers_what_acquire_would_and_changes_nothing(
         decision = limiter.acquire(chosen, count, now_us=now)
         assert peeked.granted == decision.granted
         assert (peeked.retry_at, peeked.blocked_by) == (decision.retry_at, decision.blocked_by)
-        assert peeked.receipt is None
         remaining = [usage.remaining - decision.granted for usage in peeked.usage]
         assert [usage.remaining for usage in decision.usage] == remaining
 
@@ -133,6 +131,18 @@ def test_usage_says_how_each_limit_stands(limiter: Limiter) -> None:
     assert second.next_at is not None
     assert to_us(second.next_at) == START_US + 300_000_000
     assert second.limit is retries
+
+
+def test_usage_is_never_negative_after_a_limit_was_lowered_or_under_a_margin_of_several_units(limiter: Limiter) -> None:
+    def retries(count: int) -> Limit:
+        return Limit("retries", "message:9", Rate(count, 60_000_000), kind="window")
+
+    limiter.acquire([retries(6)], 6, now_us=START_US)
+    [lowered] = limiter.peek([retries(3)], now_us=START_US).usage
+    assert (lowered.capacity, lowered.used, lowered.remaining) == (3, 6, 0)
+    # 150 ms of tolerance at one unit each 60 ms.
+    [rested] = limiter.peek([Limit("a", "a", Rate.parse("1000/minute"), margin=0.005)], now_us=START_US).usage
+    assert (rested.capacity, rested.used, rested.remaining) == (3, 0, 3)
 
 
 def test_a_cost_is_taken_for_every_unit_from_every_limit(limiter: Limiter) -> None:

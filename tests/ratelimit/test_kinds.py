@@ -1,6 +1,6 @@
-"""What sets the kinds apart: the exact log, different members, the cool-down, and the `limits` library's."""
+"""What sets the kinds apart: the exact log, different members, the penalty, and the `limits` library's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -9,16 +9,17 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratelimit import Capability, CapabilityMissing, InvalidLimit, Limit, Limiter, Rate
+from ratelimit import CapabilityMissing, CostAboveCapacity, Decision, InvalidLimit, Limit, Limiter, Rate, ScriptFailed
+from ratelimit.adapters import LimitsBackend, take_in_turn
 from ratelimit.decision import to_datetime, to_us
-from ratelimit.kinds import Plan, TokenBucket, register
+from ratelimit.kinds import Counted, TokenBucket, register
 from tests.ratelimit.oracle import START_US, contents, next_us
 
 NewLimiter = Callable[[], Limiter]
 MINUTE_US = 60_000_000
 DAY_US = 86_400_000_000
+ACCOUNT = Limit("account", "account:7", Rate.parse("20/minute"), burst=5)
 TIER = Limit("portfolio tier", "portfolio:1", Rate.parse("4/day"), kind="distinct")
-COOL_DOWN = Limit("cool-down", "account:7", kind="until")
 
 
 # window
@@ -112,49 +113,39 @@ def test_members_must_be_named_but_a_look_needs_none(limiter: Limiter) -> None:
     assert (peeked.granted, peeked.usage[0].remaining) == (3, 3)
 
 
-# until
+# penalty
 
 
-def test_nothing_passes_before_the_end_of_a_cool_down(limiter: Limiter, server: redis.Redis) -> None:
-    limiter.penalize("account:7", until=to_datetime(START_US + 5_000_000), now_us=START_US)
-    refused = limiter.acquire([COOL_DOWN], now_us=START_US)
-    assert (refused.granted, refused.blocked_by) == (0, "cool-down")
-    assert refused.retry_at == to_datetime(START_US + 5_000_000)
-    assert limiter.acquire([COOL_DOWN], now_us=START_US + 4_999_999).granted == 0
-    assert limiter.acquire([COOL_DOWN], 7, now_us=START_US + 5_000_000).granted == 7
-    assert 0 < server.pttl(limiter.prefix + COOL_DOWN.tail) <= 5_002
-
-
-def test_a_penalty_is_never_shortened_by_another(limiter: Limiter) -> None:
+def test_a_penalty_is_never_shortened_by_another(limiter: Limiter, server: redis.Redis) -> None:
     for seconds in (5, 3, 4):
         until = to_datetime(START_US + seconds * 1_000_000)
-        limiter.penalize("account:7", until=until, now_us=START_US)
-    assert next_us(limiter.peek([COOL_DOWN], now_us=START_US)) == START_US + 5_000_000
+        limiter.penalize(ACCOUNT, until=until, now_us=START_US)
+    assert next_us(limiter.peek([ACCOUNT], now_us=START_US)) == START_US + 5_000_000
+    assert server.pttl(limiter.prefix + ACCOUNT.tail) > 0
 
 
 def test_a_penalty_in_the_past_is_none(limiter: Limiter, server: redis.Redis) -> None:
-    limiter.penalize("account:7", until=datetime.now(UTC) - timedelta(seconds=1))
+    limiter.penalize(ACCOUNT, until=datetime.now(UTC) - timedelta(seconds=1))
     assert not contents(server, limiter)
-    assert limiter.acquire([COOL_DOWN]).granted == 1
+    assert limiter.acquire([ACCOUNT], 9).granted == 5
 
 
 def test_a_naive_datetime_is_refused(limiter: Limiter) -> None:
     with pytest.raises(ValueError, match="naive"):
-        limiter.penalize("account:7", until=datetime(2026, 1, 1))  # noqa: DTZ001
+        limiter.penalize(ACCOUNT, until=datetime(2026, 1, 1))  # noqa: DTZ001
 
 
 @pytest.mark.parametrize("pause_s", [1, 30, 600])
 def test_a_penalised_token_bucket_resumes_with_one_unit_and_no_burst(limiter: Limiter, pause_s: int) -> None:
     """Whoever has just complained is not sent a burst; the pause may be longer than the period."""
-    account = Limit("account", "account:7", Rate.parse("20/minute"), burst=5)
     until = START_US + pause_s * 1_000_000
-    limiter.penalize(account, "account:7", until=to_datetime(until), now_us=START_US)
-    refused = limiter.acquire([account, COOL_DOWN], 5, now_us=START_US)
-    assert refused.retry_at == to_datetime(until)
-    assert limiter.acquire([account], 5, now_us=until - 1).granted == 0
-    resumed = limiter.acquire([account, COOL_DOWN], 5, now_us=until)
+    limiter.penalize(ACCOUNT, until=to_datetime(until), now_us=START_US)
+    refused = limiter.acquire([ACCOUNT], 5, now_us=START_US)
+    assert (refused.granted, refused.retry_at, refused.blocked_by) == (0, to_datetime(until), "account")
+    assert limiter.acquire([ACCOUNT], 5, now_us=until - 1).granted == 0
+    resumed = limiter.acquire([ACCOUNT], 5, now_us=until)
     assert resumed.granted == 1
-    assert next_us(resumed) == until + account.plan.interval_us
+    assert next_us(resumed) == until + 3_750_000  # 20/minute with a burst of 5
 
 
 def test_a_penalty_holds_while_the_rate_is_halved(limiter: Limiter) -> None:
@@ -172,18 +163,8 @@ def test_a_penalty_holds_while_the_rate_is_halved(limiter: Limiter) -> None:
 @pytest.mark.parametrize("kind", ["window", "distinct", "moving-window"])
 def test_a_kind_that_cannot_be_penalised_says_so(limiter: Limiter, kind: str) -> None:
     other = Limit("a", "a", Rate.parse("20/minute"), kind=kind)
-    assert Capability.PENALTY not in other.capabilities
     with pytest.raises(CapabilityMissing, match="cannot be penalised"):
         limiter.penalize(other, until=datetime.now(UTC))
-
-
-def test_what_is_cleared_is_as_if_never_used(limiter: Limiter, server: redis.Redis) -> None:
-    account = Limit("account", "account:7", Rate.parse("1/minute"))
-    limiter.acquire([account], now_us=START_US)
-    limiter.penalize("account:7", until=to_datetime(START_US + 1_000_000), now_us=START_US)
-    limiter.clear("account:7", account)
-    assert not contents(server, limiter)
-    assert limiter.acquire([account, COOL_DOWN], now_us=START_US).granted == 1
 
 
 # the `limits` library
@@ -210,37 +191,57 @@ def test_a_fixed_window_lets_nearly_twice_the_limit_through_at_a_boundary_and_ou
 
 
 @pytest.mark.parametrize("kind", ["fixed-window", "moving-window", "sliding-window-counter"])
-def test_the_strategies_of_limits_can_be_chosen_and_say_what_they_cannot_do(limiter: Limiter, kind: str) -> None:
+def test_the_strategies_of_limits_can_be_chosen(limiter: Limiter, kind: str) -> None:
     foreign = Limit("account", "account:7", Rate.parse("5/hour"), kind=kind)
-    assert foreign.capabilities == frozenset()
     assert limiter.peek([foreign], 3).granted == 3
-    first = limiter.acquire([foreign], 3)
-    assert (first.granted, first.receipt) == (3, None)
+    assert limiter.acquire([foreign], 3).granted == 3
     assert limiter.acquire([foreign], 3).granted == 2
     refused = limiter.acquire([foreign])
     assert (refused.granted, refused.blocked_by) == (0, "account")
     assert refused.retry_at is not None
     assert refused.retry_at > refused.now
     assert refused.usage[0].remaining == 0
-    with pytest.raises(CapabilityMissing):
-        limiter.clear(foreign)
+    with pytest.raises(CostAboveCapacity):
+        limiter.peek([foreign], cost=6)
 
 
-def test_a_foreign_limit_works_beside_ours_and_ours_are_given_back_when_it_refuses(limiter: Limiter) -> None:
+def test_a_foreign_limit_works_beside_ours_and_ours_stay_uncharged_when_it_refuses(limiter: Limiter) -> None:
     foreign = Limit("user", "user:1", Rate.parse("2/hour"), kind="moving-window")
-    ours = Limit("account", "account:7", Rate.parse("100/hour"), kind="window")
-    assert [limiter.acquire([ours, foreign], 3).granted for _ in range(2)] == [2, 0]
-    assert limiter.peek([ours]).usage[0].used == 2
-    assert limiter.peek([ours, foreign], 3).granted == 0
+    ours = [
+        Limit("account", "account:7", Rate.parse("100/hour"), burst=50),
+        Limit("retries", "message:1", Rate.parse("100/hour"), kind="window"),
+        Limit("tier", "portfolio:1", Rate.parse("100/day"), kind="distinct"),
+    ]
+    decisions = [limiter.acquire([*ours, foreign], 3, member=["a", "b", "c"]) for _ in range(2)]
+    assert [decision.granted for decision in decisions] == [2, 0]
+    assert decisions[1].blocked_by == "user"
+    assert [usage.used for usage in limiter.peek(ours).usage] == [2, 2, 2]
+    assert limiter.peek([*ours, foreign], 3).granted == 0
 
 
-def test_a_foreign_limit_leaks_what_ours_does_not(limiter: Limiter) -> None:
-    """Two of the library's in one call: the one asked first stays charged when the second refuses."""
+def test_of_two_foreign_limits_the_one_with_room_stays_uncharged_when_the_other_refuses(limiter: Limiter) -> None:
     narrow = Limit("narrow", "n", Rate.parse("5/hour"), kind="moving-window")
     wide = Limit("wide", "w", Rate.parse("6/hour"), kind="moving-window")
     limiter.acquire([wide], 6)
     assert limiter.acquire([narrow, wide], 1).granted == 0
-    assert limiter.peek([narrow]).usage[0].used == 1
+    assert limiter.peek([narrow]).usage[0].used == 0
+
+
+@pytest.mark.parametrize(("taken", "left"), [(4, 2), (6, 0)])
+def test_who_comes_between_the_look_and_the_charge_costs_ours_too_much_and_never_too_little(
+    limiter: Limiter, server: redis.Redis, taken: int, left: int
+) -> None:
+    ours = Limit("account", "account:7", Rate.parse("100/hour"), kind="window")
+    foreign = Limit("user", "user:1", Rate.parse("6/hour"), kind="moving-window")
+
+    def charge_after_another_caller(limits: Sequence[Limit]) -> Decision:
+        assert limiter.acquire([foreign], taken).granted == taken
+        return limiter.acquire(limits, 3)
+
+    seen = limiter.peek([ours, foreign], 3)
+    decision = take_in_turn(LimitsBackend(server, limiter.prefix), charge_after_another_caller, seen, 1)
+    assert (seen.granted, decision.granted) == (3, left)
+    assert [usage.used for usage in decision.usage] == [3, 6]
 
 
 @pytest.mark.parametrize(
@@ -261,17 +262,10 @@ class Tickets:
     name: str = "tickets"
     letter: str = "T"
     lua: str = "tickets"
-    capabilities: frozenset[Capability] = frozenset({Capability.ATOMIC})
 
-    def plan(self, rate: Rate, burst: int, margin: float) -> Plan:
+    def parameters(self, rate: Rate, burst: int, margin: float) -> Counted:
         del burst, margin
-        return Plan(argv=(str(rate.count).encode(),), capacity=rate.count)
-
-    def used(self, plan: Plan, level: int) -> int:
-        return plan.capacity - self.remaining(plan, level)
-
-    def remaining(self, plan: Plan, level: int) -> int:
-        return plan.capacity - level
+        return Counted(argv=(str(rate.count).encode(),), capacity=rate.count)
 
 
 TICKETS_LUA = """
@@ -287,30 +281,27 @@ end
 """
 
 
+register(Tickets(), lua=TICKETS_LUA)
+
+
 def test_a_kind_of_ones_own_works_beside_the_others(limiter: Limiter) -> None:
-    register(Tickets(), lua=TICKETS_LUA)
     tickets = Limit("sold out", "concert", Rate.parse("5/day"), kind="tickets")
     account = Limit("account", "account:7", Rate.parse("20/minute"), burst=9)
     decision = limiter.acquire([account, tickets], 4, now_us=START_US)
     assert decision.granted == 4
     assert limiter.acquire([account, tickets], 4, now_us=START_US).granted == 1
     assert limiter.acquire([account, tickets], now_us=START_US).blocked_by == "sold out"
-    assert decision.receipt is not None
-    assert limiter.refund(decision.receipt) == 0
     assert limiter.peek([account, tickets], now_us=START_US).usage[1].used == 5
+
+
+def test_a_script_that_fails_is_not_taken_for_an_outage(limiter: Limiter, server: redis.Redis) -> None:
+    tickets = Limit("sold out", "concert", Rate.parse("5/day"), kind="tickets")
+    server.sadd(limiter.prefix + tickets.tail, "tickets are no set")
+    with pytest.raises(ScriptFailed, match="WRONGTYPE"):
+        limiter.acquire([tickets])
 
 
 @pytest.mark.parametrize("kind", [TokenBucket(), TokenBucket(name="other", lua="other")])
 def test_a_kind_must_not_clash_with_another(kind: TokenBucket) -> None:
     with pytest.raises(InvalidLimit, match="clashes"):
         register(kind)
-
-
-def test_only_the_hard_kinds_claim_the_hard_promise() -> None:
-    rate = Rate.parse("20/minute")
-    hard = {
-        kind
-        for kind in ("token-bucket", "bucket", "window", "distinct", "fixed-window")
-        if Capability.HARD_WINDOW in Limit("a", "a", rate, kind=kind).capabilities
-    }
-    assert hard == {"token-bucket", "window", "distinct"}

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
-from ratelimit import InvalidLimit, Limit, Limiter, LimiterUnavailable, Rate, RateLimitError, ScriptFailed, connections
+from ratelimit import InvalidLimit, Limit, Limiter, LimiterUnavailable, Rate, RateLimitError, connections
 from tests.ratelimit.oracle import START_US, contents
 
 ACCOUNT = Limit("account", "account:7", Rate.parse("20/hour"), burst=5)
@@ -76,47 +77,18 @@ def test_scripts_that_redis_has_forgotten_are_sent_again(limiter: Limiter, serve
     assert limiter.peek([ACCOUNT], now_us=START_US).granted == 1
 
 
-# permits and lost replies
+# lost replies
 
 
-def test_a_permit_gets_the_same_grant_again_and_charges_once(limiter: Limiter, server: redis.Redis) -> None:
-    limits = [ACCOUNT, Limit("tier", "portfolio:1", Rate.parse("9/day"), kind="distinct")]
-    first = limiter.acquire(limits, 2, member=["a", "b"], permit="attempt-1", now_us=START_US)
-    again = limiter.acquire(limits, 2, member=["a", "b"], permit="attempt-1", now_us=START_US + 5_000_000)
-    assert (again.granted, again.now, again.reply) == (2, first.now, first.reply)
-    assert [usage.used for usage in limiter.peek(limits, now_us=START_US).usage] == [2, 2]
-    assert limiter.acquire(limits, 2, member=["a", "b"], permit="attempt-2", now_us=START_US).granted == 2
-    assert all(server.pttl(key) > 0 for key in contents(server, limiter))
-
-
-def test_a_permit_is_forgotten_with_its_refund_and_after_its_time(limiter: Limiter, server: redis.Redis) -> None:
-    receipt = limiter.acquire([ACCOUNT], permit="attempt-1", permit_ttl_s=7, now_us=START_US).receipt
-    assert receipt is not None
-    assert 0 < server.pttl(f"{limiter.prefix}:p:attempt-1") <= 7000
-    assert limiter.refund(receipt) == 1
-    assert limiter.acquire([ACCOUNT], 5, permit="attempt-1", now_us=START_US).granted == 5
-
-
-def test_a_refusal_is_not_remembered_under_a_permit(limiter: Limiter, server: redis.Redis) -> None:
-    limiter.acquire([ACCOUNT], 5, now_us=START_US)
-    before = contents(server, limiter)
-    assert limiter.acquire([ACCOUNT], permit="attempt-1", now_us=START_US).granted == 0
-    assert contents(server, limiter) == before
-
-
-def test_a_decision_whose_reply_is_lost_was_sent_once_and_can_be_repeated(
-    limiter: Limiter, server: redis.Redis
-) -> None:
+def test_a_decision_whose_reply_is_lost_was_sent_once(limiter: Limiter, server: redis.Redis) -> None:
     with _losing_a_reply(server) as (client, lose_the_next_reply):
         far = Limiter(client, prefix=limiter.prefix)
-        far.peek([ACCOUNT], now_us=START_US)
-        far.acquire([USER], permit="warm", now_us=START_US)  # so that the script is known
+        far.acquire([ACCOUNT], now_us=START_US)  # so that the script is known
         lose_the_next_reply.set()
         with pytest.raises(LimiterUnavailable):
-            far.acquire([ACCOUNT], permit="attempt-1", now_us=START_US)
-        assert limiter.peek([ACCOUNT], now_us=START_US).usage[0].used == 1
-        assert far.acquire([ACCOUNT], permit="attempt-1", now_us=START_US).granted == 1
-        assert limiter.peek([ACCOUNT], now_us=START_US).usage[0].used == 1
+            far.acquire([ACCOUNT], now_us=START_US)
+        assert limiter.peek([ACCOUNT], now_us=START_US).usage[0].used == 2
+        assert far.acquire([ACCOUNT], now_us=START_US).granted == 1
 
 
 @contextmanager
@@ -174,7 +146,7 @@ def test_redis_gone_is_a_typed_error(limiter: Limiter) -> None:
     for call in (
         lambda: gone.acquire([ACCOUNT]),
         lambda: gone.peek([ACCOUNT]),
-        lambda: gone.clear(ACCOUNT),
+        lambda: gone.penalize(ACCOUNT, until=datetime.now(UTC)),
         lambda: gone.acquire([Limit("a", "a", Rate.parse("1/s"), kind="moving-window")]),
     ):
         with pytest.raises(LimiterUnavailable, match="no decision from Redis") as caught:
@@ -193,12 +165,6 @@ def test_a_redis_that_cannot_write_is_unavailable(
     finally:
         server.config_set(setting, normal)
     assert not contents(server, limiter)
-
-
-def test_a_script_that_fails_is_not_taken_for_an_outage(limiter: Limiter, server: redis.Redis) -> None:
-    server.sadd(f"{limiter.prefix}:p:attempt-1", "a permit is no set")
-    with pytest.raises(ScriptFailed, match="WRONGTYPE"):
-        limiter.acquire([ACCOUNT], permit="attempt-1")
 
 
 def test_connections_that_the_server_closed_are_opened_again(limiter: Limiter, server: redis.Redis) -> None:
@@ -328,19 +294,14 @@ def test_all_keys_of_a_call_are_in_one_slot_of_a_cluster(cluster: redis.RedisClu
         Limit("b", "user:1", Rate.parse("100/minute"), kind="bucket"),
         Limit("c", "message:1", Rate.parse("10/5 minutes"), kind="window"),
         Limit("d", "portfolio:1", Rate.parse("1000/day"), kind="distinct"),
-        Limit("e", "account:7", kind="until"),
     ]
-    decision = limiter.acquire(limits, 2, member=["x", "y"], permit="attempt-1")
+    decision = limiter.acquire(limits, 2, member=["x", "y"])
     assert decision.granted == 2
     keys = list(cluster.scan_iter("*"))
-    assert len(keys) == 5
+    assert len(keys) == 4
     assert len({cluster.cluster_keyslot(key.decode()) for key in keys}) == 1
-    assert decision.receipt is not None
-    assert limiter.refund(decision.receipt) == 2
-    limiter.penalize("account:7", limits[0], until=decision.now.replace(year=decision.now.year + 1))
-    assert limiter.peek(limits).blocked_by in ("a", "e")
-    limiter.clear(*limits)
-    assert limiter.acquire([limits[0]]).granted == 1
+    limiter.penalize(limits[0], until=decision.now.replace(year=decision.now.year + 1))
+    assert limiter.peek(limits).blocked_by == "a"
 
 
 def test_a_cluster_does_refuse_keys_in_two_slots(cluster: redis.RedisCluster) -> None:

@@ -1,7 +1,7 @@
 -- distinct.lua: the letter 'd' (distinct): how many different members were granted a unit in a moving period.
 --
 -- State   a sorted set: member -> the instant (us) of its last unit
--- ARGV    COUNT (members), PERIOD (us), TTL_MS; the members of the call stand at ARGV[6] and after
+-- ARGV    COUNT (members), PERIOD (us), TTL_MS; the members of the call stand at ARGV[5] and after
 -- LEVEL   members whose last unit is younger than PERIOD
 --
 -- A member that is in already costs nothing, and stays in for another PERIOD. Healed: instants ahead of the clock
@@ -37,7 +37,7 @@ function measure.d(key, p)
   if members > 0 then
     local met, oldest = {}, now - ARGV[p + 1]
     room = 0
-    for j = 6, 5 + members do
+    for j = 5, 4 + members do
       local member = ARGV[j]
       local last = not met[member] and redis.call('ZSCORE', key, member)
       if not met[member] and not (last and tonumber(last) > oldest) then
@@ -55,10 +55,8 @@ end
 
 function charge.d(key, p, _, granted)
   redis.call('ZREMRANGEBYSCORE', key, '-inf', string.format('%d', now - ARGV[p + 1]))
-  undo = undo or {}
   local stamp = string.format('%d', now)
-  for j = 6, 5 + granted do
-    undo[#undo + 1] = tonumber(redis.call('ZSCORE', key, ARGV[j]) or 0)
+  for j = 5, 4 + granted do
     redis.call('ZADD', key, stamp, ARGV[j])
   end
   redis.call('PEXPIRE', key, ARGV[p + 2])
