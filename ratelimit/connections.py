@@ -14,6 +14,11 @@ from redis.exceptions import NoScriptError, RedisClusterException, RedisError, R
 from ratelimit.errors import LimiterUnavailable, ScriptFailed
 from ratelimit.scripts import Script
 
+SUPPORTED_REDIS_PY = "8.1.0"
+"""`Connections` builds connections from the pool's settings and asks them for `pid`: none of it is documented."""
+if redis.__version__ != SUPPORTED_REDIS_PY:
+    raise ImportError(f"ratelimit.connections was written for redis-py {SUPPORTED_REDIS_PY}, found {redis.__version__}")
+
 KEPT = 16
 """Connections kept open between calls; more are opened when more threads call at once, and closed after."""
 

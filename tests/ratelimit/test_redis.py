@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
@@ -228,6 +229,14 @@ print(limiter.peek([limit]).usage[0].used)
         timeout=30,
     )
     assert (done.stdout.strip(), done.stderr) == ("41", "")
+
+
+def test_another_version_of_redis_py_is_refused_at_import() -> None:
+    program = "import redis; redis.__version__ = '8.2.0'; import ratelimit"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 1
+    assert "ratelimit.connections was written for redis-py 8.1.0, found 8.2.0" in done.stderr
+    assert version("redis") == connections.SUPPORTED_REDIS_PY
 
 
 # Sentinel and cluster
