@@ -4,8 +4,8 @@
     UnknownRegion(ValueError)     the default region is not an ISO 3166 code that `phonenumbers` knows
 
 The rules are those of the wire reference, part F, checked there with `phonenumbers` 9.0.43: being *possible*
-is the gate, being *valid* only a warning, because WhatsApp still knows Brazilians by eight digits that the
-numbering plan has retired. No sentence repeats the number: it may reach a log.
+is the gate, not being *valid*, because WhatsApp still knows Brazilians by eight digits that the numbering plan has
+retired. No sentence repeats the number: it may reach a log.
 """
 
 import re
@@ -35,13 +35,6 @@ class PhoneFault(StrEnum):
     NOT_POSSIBLE = "not_possible"  # a length that lies between two that exist in that country
 
 
-class PhoneWarning(StrEnum):
-    """Why a number that will be tried may fail; stable values, said to a person by `WARNING_SENTENCES`."""
-
-    NINTH_DIGIT_MISSING = "ninth_digit_missing"  # how WhatsApp itself writes many Brazilian accounts
-    NOT_IN_NUMBERING_PLAN = "not_in_numbering_plan"
-
-
 FAULT_SENTENCES: Final[dict[PhoneFault, str]] = {
     PhoneFault.EMPTY: "The phone number is empty.",
     PhoneFault.LETTERS: "The phone number contains letters.",
@@ -61,13 +54,6 @@ FAULT_SENTENCES: Final[dict[PhoneFault, str]] = {
         "The phone number is too long for its country; if it belongs to another country, begin it with +."
     ),
     PhoneFault.NOT_POSSIBLE: "No phone number of its country has this many digits.",
-}
-
-WARNING_SENTENCES: Final[dict[PhoneWarning, str]] = {
-    PhoneWarning.NINTH_DIGIT_MISSING: "A Brazilian mobile number without its ninth digit; tried as written.",
-    PhoneWarning.NOT_IN_NUMBERING_PLAN: (
-        "The length is right, but the country's numbering plan has no such number; tried as written."
-    ),
 }
 
 
@@ -90,20 +76,15 @@ class UnknownRegion(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Phone:
-    """One number: where to send (`e164`, with the plus sign) and whom it reaches (`key`, see `key_of`).
-
-    `region` is ISO 3166 ("BR"), or "001" for numbers of no country. `warning` is set when the number is
-    possible but not valid.
-    """
+    """One number: where to send (`e164`, with the plus sign) and whom it reaches (`key`, see `key_of`)."""
 
     e164: str
     key: str
-    region: str
-    warning: PhoneWarning | None
 
 
 # A Brazilian mobile number in full, with or without its country code: most rows we see, and read 17 times
-# faster here than by the library. The area codes are those of its metadata; a test holds the two equal.
+# faster here than by the library. The area codes are those of its metadata; a test holds that both
+# ways read a number alike.
 _BRAZILIAN_MOBILE: Final = re.compile(r"(?:\+?55)?((?:[14689][1-9]|2[12478]|3[1-578]|5[13-5]|7[13-579])9[0-9]{8})")
 
 # What spreadsheets put around a number to keep it a text: '5511..., ="5511..."
@@ -173,23 +154,12 @@ def key_of(e164_or_wa_id: str) -> str:
     return digits
 
 
-def mask(e164: str) -> str:
-    """Return a number fit for a log: +5511987654321 becomes +55119****4321.
-
-    Shows at most five digits in front and four at the end, and always hides four or more. Takes any text.
-    """
-    sign, digits = ("+", e164[1:]) if e164.startswith("+") else ("", e164)
-    shown_behind = min(4, max(0, len(digits) - 4))
-    shown_before = min(5, max(0, len(digits) - 4 - shown_behind))
-    return f"{sign}{digits[:shown_before]}****{digits[len(digits) - shown_behind :]}"
-
-
 def _quickly(digits: str, region: str | None) -> Phone | None:
     mobile = _BRAZILIAN_MOBILE.fullmatch(digits)
     if mobile is None or not (region == "BR" or digits.startswith("+")):
         return None
     e164 = f"+55{mobile[1]}"
-    return Phone(e164, key_of(e164), "BR", None)
+    return Phone(e164, key_of(e164))
 
 
 def _unwrap(text: str) -> str:
@@ -285,11 +255,8 @@ def _by_the_library(digits: str, region: str | None) -> Phone:
     number = _possible_number(digits, region)
     if region and digits.startswith(str(phonenumbers.country_code_for_region(region))):
         number = _mobile_of_the_two(number, digits)
-    warning = None if phonenumbers.is_valid_number(number) else _warning_for(number)
     e164 = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-    region_found = phonenumbers.region_code_for_number(number)
-    main_region = phonenumbers.region_code_for_country_code(number.country_code or 0)
-    return Phone(e164, key_of(e164), region_found or main_region, warning)
+    return Phone(e164, key_of(e164))
 
 
 def _possible_number(digits: str, region: str | None) -> phonenumbers.PhoneNumber:
@@ -331,10 +298,3 @@ def _is_local_only(number: phonenumbers.PhoneNumber) -> bool:
         for kind in (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE)
     }
     return ValidationResult.IS_POSSIBLE not in lengths and ValidationResult.IS_POSSIBLE_LOCAL_ONLY in lengths
-
-
-def _warning_for(number: phonenumbers.PhoneNumber) -> PhoneWarning:
-    national = str(number.national_number)
-    if number.country_code == 55 and len(national) == 10 and national[2] in "6789":
-        return PhoneWarning.NINTH_DIGIT_MISSING
-    return PhoneWarning.NOT_IN_NUMBERING_PLAN
