@@ -54,12 +54,6 @@ def queue(name: str, connection: Redis) -> Queue:
     return Queue(name, connection=connection)
 
 
-def is_empty(connection: Redis, name: str) -> bool:
-    """Say whether no job waits in a queue."""
-    waiting: int = connection.llen(queue(name, connection).key)
-    return waiting == 0
-
-
 def enqueue(connection: Redis, name: str, function: str, *args: Any, description: str, retried: bool = True) -> Job:
     """Put a job at the end of a queue."""
     policy = POLICIES[name]
