@@ -89,10 +89,9 @@ class Started:
 
 @dataclass(frozen=True)
 class Ready:
-    """A child with a readiness check passed it, `after_s` seconds after its start."""
+    """A child with a readiness check passed it."""
 
     name: str
-    after_s: float
 
 
 @dataclass(frozen=True)
@@ -283,7 +282,7 @@ class Supervisor:
             yield Died(child.name, exit_code, delay_s)
         elif not state.is_ready and child.is_ready is not None and child.is_ready():
             state.is_ready = True
-            yield Ready(child.name, time.monotonic() - state.restarts.started_at)
+            yield Ready(child.name)
 
     def _started(self, state: _ChildState) -> Iterator[Event]:
         if state.process is not None:
