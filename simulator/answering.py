@@ -5,8 +5,8 @@ import random
 
 from aiohttp import web
 
-from simulator.ledger import Message
 from simulator.simulation import Simulation
+from simulator.state.ledger import Message
 
 
 class Answering:

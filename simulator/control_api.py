@@ -10,9 +10,9 @@ from typing import Any
 from aiohttp import web
 
 from simulator.errors import InvalidField
-from simulator.lines import Line
 from simulator.recipients import from_phone
 from simulator.simulation import Simulation
+from simulator.state.lines import Line
 
 _DEFAULT_PAGE = 1000
 _LONGEST_PAGE = 10_000

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
-from simulator.outbox import DeliveryCounts
+from simulator.delivering.outbox import DeliveryCounts
 from simulator.simulation import Simulation
 
 _STYLE = """

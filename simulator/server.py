@@ -9,17 +9,19 @@ from pathlib import Path
 
 from aiohttp import web
 
-from simulator import cloud_webhooks, evolution_webhooks, page
+from simulator import page
 from simulator.behaviour import Behaviour
-from simulator.cloud_api import CloudApi
+from simulator.cloud import webhooks as cloud_webhooks
+from simulator.cloud.api import CloudApi
 from simulator.control_api import ControlApi
-from simulator.evolution_api import EvolutionApi
-from simulator.instances import Instance
-from simulator.journal import Journal, NoJournal
-from simulator.lines import Line
-from simulator.numbers import Number
-from simulator.outbox import SignedRequest, Update
+from simulator.delivering.outbox import SignedRequest, Update
+from simulator.evolution import webhooks as evolution_webhooks
+from simulator.evolution.api import EvolutionApi
 from simulator.simulation import Simulation
+from simulator.state.instances import Instance
+from simulator.state.journal import Journal, NoJournal
+from simulator.state.lines import Line
+from simulator.state.numbers import Number
 
 # What is left of a stop that has to be over within one second.
 _SHUTDOWN_TIMEOUT_S = 0.1

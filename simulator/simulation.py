@@ -7,22 +7,22 @@ judged, charged, recorded and scheduled as one step.
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 
-from simulator import instances, ledger, numbers
 from simulator.behaviour import Behaviour
 from simulator.clock import Clock
-from simulator.delivery import Delivery, Pack
+from simulator.delivering.delivery import Delivery, Pack
+from simulator.delivering.updates import Event, InboundMessage, StatusUpdate
 from simulator.errors import InvalidField, Refused, ServerFault, StateDirDamaged
 from simulator.fate import DUPLICATE_DELAY, REPLY_DELAY, Draws, Fate, decide, draw, fault, timeline, within
-from simulator.instances import Instance, Instances
-from simulator.journal import NoJournal
-from simulator.ledger import Ledger, Message
-from simulator.limits import Limits
-from simulator.lines import Line
 from simulator.number_rules import Action, NumberRule, magic_rule
-from simulator.numbers import Number, Numbers
 from simulator.sending import Sending
-from simulator.templates import Template, Templates, created
-from simulator.updates import Event, InboundMessage, StatusUpdate
+from simulator.state import instances, ledger, numbers
+from simulator.state.instances import Instance, Instances
+from simulator.state.journal import NoJournal
+from simulator.state.ledger import Ledger, Message
+from simulator.state.limits import Limits
+from simulator.state.lines import Line
+from simulator.state.numbers import Number, Numbers
+from simulator.state.templates import Template, Templates, created
 from simulator.wamid import PhoneMessageIds, Wamids
 
 _DAY_S = 86_400.0

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.limits import next_arrival
+from simulator.state.limits import next_arrival
 from tests.simulator.running import Simulator
 
 

@@ -4,11 +4,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 
-from simulator.evolution_messages import jid_of
-from simulator.instances import Instance
-from simulator.ledger import Message
-from simulator.outbox import SignedRequest, Update
-from simulator.updates import Event, InboundMessage, StatusUpdate
+from simulator.delivering.outbox import SignedRequest, Update
+from simulator.delivering.updates import Event, InboundMessage, StatusUpdate
+from simulator.evolution.messages import jid_of
+from simulator.state.instances import Instance
+from simulator.state.ledger import Message
 
 _LOCAL_TIME = timezone(timedelta(hours=-3))
 _FINAL_REFUSALS = frozenset({400, 401, 403, 404, 422})

@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 
 from aiohttp import ClientPayloadError, web
 
-from simulator import evolution_messages
 from simulator.answering import Answering
 from simulator.errors import Refused, ServerFault
-from simulator.evolution_messages import Body, NotOnWhatsApp, SchemaFault, jid_of
+from simulator.evolution import messages as evolution_messages
+from simulator.evolution.messages import Body, NotOnWhatsApp, SchemaFault, jid_of
 from simulator.graph_errors import answer_body, describe
-from simulator.instances import Instance
-from simulator.ledger import Message
 from simulator.sending import Sending
 from simulator.simulation import NOT_ON_WHATSAPP, Simulation
+from simulator.state.instances import Instance
+from simulator.state.ledger import Message
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Reader = Callable[[Body], Sending]

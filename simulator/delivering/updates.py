@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from simulator.ledger import Message
+from simulator.state.ledger import Message
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections import OrderedDict
 
 from simulator.behaviour import Behaviour
 from simulator.errors import Refused
-from simulator.numbers import Number
+from simulator.state.numbers import Number
 
 _DAY_S = 86_400.0
 # Unix seconds as floats are good to about 0.2 µs; without the slack a message exactly on time is refused.

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+from simulator.delivering.outbox import SignedRequest, Update
+from simulator.delivering.updates import Event, InboundMessage, StatusUpdate
 from simulator.graph_errors import webhook_error
-from simulator.ledger import Message
-from simulator.numbers import Number
-from simulator.outbox import SignedRequest, Update
-from simulator.updates import Event, InboundMessage, StatusUpdate
+from simulator.state.ledger import Message
+from simulator.state.numbers import Number
 
 # Updates may be spread over entries, changes and statuses alike. A receiver that reads only the first of any
 # of the three has to lose something here, so a full webhook uses all three levels.

@@ -12,7 +12,7 @@ from typing import Protocol
 import aiohttp
 
 from simulator.behaviour import Behaviour
-from simulator.lines import Line
+from simulator.state.lines import Line
 
 
 class Update(Protocol):

@@ -7,10 +7,10 @@ from typing import Any
 
 from simulator import recipients
 from simulator.errors import Refused
-from simulator.numbers import Number
 from simulator.recipients import Recipient
 from simulator.sending import Sending
-from simulator.templates import Templates
+from simulator.state.numbers import Number
+from simulator.state.templates import Templates
 
 _SUMMARY_LENGTH = 60
 _CALLBACK_DATA_LENGTH = 512

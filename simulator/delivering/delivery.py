@@ -8,8 +8,8 @@ from itertools import count
 import aiohttp
 
 from simulator.behaviour import Behaviour
-from simulator.lines import Line
-from simulator.outbox import DeliveryCounts, Outbox, SignedRequest, Update, Webhook
+from simulator.delivering.outbox import DeliveryCounts, Outbox, SignedRequest, Update, Webhook
+from simulator.state.lines import Line
 
 Pack = Callable[[Line, Sequence[Update]], Iterable[tuple[SignedRequest, Sequence[Update]]]]
 """Puts updates of one line that are due together into webhooks, as its wire does it, in their order."""

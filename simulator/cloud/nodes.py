@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from simulator.behaviour import Behaviour
 from simulator.errors import Refused
-from simulator.numbers import Number
+from simulator.state.numbers import Number
 
 _DEFAULT_PHONE_FIELDS = ("id", "display_phone_number", "verified_name", "quality_rating")
 _DEFAULT_WABA_FIELDS = ("id", "name", "currency", "timezone_id")

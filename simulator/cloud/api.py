@@ -5,14 +5,15 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import ClientPayloadError, web
 
-from simulator import cloud_messages, cloud_nodes
 from simulator.answering import Answering
-from simulator.cloud_messages import Body
+from simulator.cloud import messages as cloud_messages
+from simulator.cloud import nodes as cloud_nodes
+from simulator.cloud.messages import Body
 from simulator.errors import Refused, ServerFault
 from simulator.graph_errors import THROTTLING_CODES, answer_body, describe
-from simulator.ledger import Message
-from simulator.numbers import Number
 from simulator.simulation import Simulation
+from simulator.state.ledger import Message
+from simulator.state.numbers import Number
 
 _VERSION = r"/v{version:\d+\.\d+}"
 _NO_SUCH_OBJECT_SUBCODE = 33

@@ -1,0 +1,1 @@
+"""Meta's Cloud API on the wire: its addresses (api), bodies (messages), nodes and webhooks."""

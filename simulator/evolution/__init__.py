@@ -1,0 +1,1 @@
+"""Evolution API on the wire: its addresses (api), bodies (messages) and webhooks."""
