@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 from sqlalchemy import event
 
@@ -39,6 +40,10 @@ sys.dont_write_bytecode = False
 _PREFIX = "ce-tests-"
 # A password of tests protects nothing, and hashing it 4,096 times for a connection takes longer than most statements.
 _SETTINGS = {**UNSAFE_AND_FAST, "scram_iterations": "1"}
+
+# How long an example takes is the machine's affair.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 def pytest_collection_finish() -> None:

@@ -27,7 +27,7 @@ def versions(draw: st.DrawFn) -> Limit:
     return account(count, draw(st.integers(1, count)), margin=draw(st.sampled_from([0.0, 0.005])))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     st.lists(
         st.tuples(versions(), st.integers(1, 30), st.integers(0, 3), st.integers(0, 2 * MINUTE_US)),
@@ -51,7 +51,7 @@ def test_a_change_never_lets_the_new_promise_be_broken(
         now += rest
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(versions(), versions(), st.integers(1, 40), st.integers(0, MINUTE_US))
 def test_the_quoted_instant_stays_exact_over_a_change_and_a_refusal_writes_nothing(
     new_limiter: NewLimiter, server: redis.Redis, old: Limit, new: Limit, used: int, wait: int

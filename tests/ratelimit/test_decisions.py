@@ -30,7 +30,7 @@ several_limits = st.integers(1, 4).flatmap(lambda n: st.tuples(*(limits(f"limit 
 gaps = st.one_of(st.integers(0, 2), st.integers(0, 20_000_000), st.just("until it is free"))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(several_limits, st.lists(st.tuples(gaps, st.integers(1, 20)), min_size=1, max_size=25))
 def test_every_decision_is_the_oracles(
     new_limiter: NewLimiter, server: redis.Redis, chosen: tuple[Limit, ...], steps: list[tuple[int | str, int]]
@@ -56,7 +56,7 @@ def test_every_decision_is_the_oracles(
         assert next_us(decision) == free_at
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(several_limits, st.lists(st.tuples(st.integers(0, 9_000_000), st.integers(1, 9)), max_size=15))
 def test_the_quoted_instant_is_exact_to_the_microsecond(
     new_limiter: NewLimiter, chosen: tuple[Limit, ...], steps: list[tuple[int, int]]
@@ -74,7 +74,7 @@ def test_the_quoted_instant_is_exact_to_the_microsecond(
     assert limiter.acquire(chosen, now_us=quoted).granted == 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(several_limits, st.lists(st.tuples(st.integers(0, 9_000_000), st.integers(1, 9)), max_size=10))
 def test_peek_answers_what_acquire_would_and_changes_nothing(
     new_limiter: NewLimiter, server: redis.Redis, chosen: tuple[Limit, ...], steps: list[tuple[int, int]]
@@ -92,7 +92,7 @@ def test_peek_answers_what_acquire_would_and_changes_nothing(
         assert [usage.remaining for usage in decision.usage] == remaining
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(several_limits, st.integers(1, 20))
 def test_every_key_expires(new_limiter: NewLimiter, server: redis.Redis, chosen: tuple[Limit, ...], count: int) -> None:
     limiter = new_limiter()

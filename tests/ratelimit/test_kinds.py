@@ -71,7 +71,7 @@ def test_as_many_members_as_fit_are_granted_from_the_front(limiter: Limiter) -> 
     assert decision.usage[0].used == 4
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(st.lists(st.sampled_from("abcdefg"), min_size=1, max_size=4), st.integers(0, DAY_US // 2)),

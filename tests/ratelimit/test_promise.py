@@ -30,7 +30,7 @@ def jitter_us(limit: Limit) -> int:
     return int(limit.rate.period_us * limit.margin / 2)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(hard_limits(), st.data())
 def test_no_window_holds_more_than_count_under_random_arrivals(
     new_limiter: NewLimiter, limit: Limit, data: st.DataObject
@@ -45,7 +45,7 @@ def test_no_window_holds_more_than_count_under_random_arrivals(
     assert most_in_a_window(granted, limit.rate.period_us + jitter_us(limit)) <= limit.rate.count
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(hard_limits(), st.data())
 def test_no_window_holds_more_than_count_when_everything_is_taken_the_moment_it_is_free(
     new_limiter: NewLimiter, limit: Limit, data: st.DataObject
@@ -64,7 +64,7 @@ def test_no_window_holds_more_than_count_when_everything_is_taken_the_moment_it_
     assert most_in_a_window(granted, length) >= limit.rate.count - 1  # and the promise is used, not only kept
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 60), st.integers(0, 2**32))
 def test_arrivals_that_are_late_by_differing_times_still_keep_the_promise(
     new_limiter: NewLimiter, count: int, seed: int

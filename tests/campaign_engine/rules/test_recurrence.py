@@ -234,7 +234,7 @@ def on_the_grid(rule: Recurrence, day: date) -> bool:
     return months % rule.interval == 0 and (day.day == wanted or (last and day.day < wanted))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     rule=RULES,
     after=st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2036, 1, 1)),  # noqa: DTZ001

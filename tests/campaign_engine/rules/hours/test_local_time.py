@@ -29,7 +29,7 @@ def test_a_wall_clock_means_the_first_instant_that_shows_or_passes_it(zone: str,
     assert found == datetime.fromisoformat(instant).replace(tzinfo=UTC)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     local=st.datetimes(min_value=datetime(1980, 1, 1), max_value=datetime(2040, 1, 1)),  # noqa: DTZ001
     zone=st.sampled_from(ZONES).map(ZoneInfo),

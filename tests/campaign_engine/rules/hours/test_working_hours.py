@@ -132,7 +132,7 @@ def test_hours_that_cannot_be_used_name_the_field(value: dict[str, Any], field: 
 _times = st.times().map(lambda at: at.replace(second=0, microsecond=0, fold=0))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     windows=st.lists(
         st.tuples(st.sets(st.sampled_from(WEEKDAYS), min_size=1), _times, _times).filter(lambda it: it[1] != it[2]),
