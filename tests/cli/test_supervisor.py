@@ -43,9 +43,13 @@ from cli.embedded.postgres import UNSAFE_AND_FAST, EmbeddedPostgres
 from cli.embedded.redis import EmbeddedRedis
 from cli.supervisor import Child, Supervisor
 
-var_dir, pids, stubborn, busy = Path(sys.argv[1]), sys.argv[2], sys.argv[3], len(sys.argv) > 4
+var_dir, pids, stubborn, stop_timeout_s = Path(sys.argv[1]), sys.argv[2], sys.argv[3], float(sys.argv[4])
+busy = len(sys.argv) > 5
 try:
-    with Installation(var_dir) as installation, Supervisor(installation) as supervisor:
+    with (
+        Installation(var_dir) as installation,
+        Supervisor(installation, stop_timeout_s=stop_timeout_s) as supervisor,
+    ):
         for server in (EmbeddedPostgres(installation, settings=UNSAFE_AND_FAST), EmbeddedRedis(installation)):
             supervisor.start_service(server)
             print(server.pid, flush=True)
@@ -71,8 +75,13 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
 
 @pytest.fixture
 def supervisor(installation: Installation) -> Iterator[Supervisor]:
-    with Supervisor(installation) as supervisor:
-        yield supervisor
+    """A supervisor that minds a hangup, also where the tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with Supervisor(installation) as supervisor:
+            yield supervisor
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(scope="module")
@@ -86,10 +95,10 @@ def up(tmp_path: Path, var_dir: Path) -> Iterator[Callable[..., tuple[subprocess
     """Start UP in a process of its own; returns it and the processes that it has started."""
     started = []
 
-    def start(*more: str) -> tuple[subprocess.Popen[str], list[int]]:
+    def start(*more: str, stop_timeout_s: float = 1.6) -> tuple[subprocess.Popen[str], list[int]]:
         pids_path = tmp_path / "pids"
         pids_path.unlink(missing_ok=True)
-        command = [sys.executable, "-c", UP, str(var_dir), str(pids_path), STUBBORN, *more]
+        command = [sys.executable, "-c", UP, str(var_dir), str(pids_path), STUBBORN, str(stop_timeout_s), *more]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         started.append(process)
         lines: list[str] = []
@@ -113,7 +122,7 @@ def _python(code: str) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", code]
 
 
-def _wait_for(supervisor: Supervisor, kind: type[Event], timeout_s: float = 5.0) -> Event:
+def _wait_for(supervisor: Supervisor, kind: type[Event], timeout_s: float = 60.0) -> Event:
     deadline = time.monotonic() + timeout_s
     while (remaining_s := deadline - time.monotonic()) > 0:
         for event in supervisor.wait(remaining_s):
@@ -158,12 +167,12 @@ def test_a_large_log_is_moved_aside_at_the_start(supervisor: Supervisor, install
 
 
 def test_a_child_that_died_is_started_again_with_a_growing_delay(supervisor: Supervisor) -> None:
+    began_at = time.monotonic()
     supervisor.start(Child("brief", _python("raise SystemExit(3)")))
     first = _wait_for(supervisor, Died)
     assert first == Died("brief", exit_code=3, restart_in_s=0.5)
-    began_at = time.monotonic()
     assert isinstance(_wait_for(supervisor, Started), Started)
-    assert 0.4 < time.monotonic() - began_at < 1.5
+    assert time.monotonic() - began_at > 0.5
     assert _wait_for(supervisor, Died) == Died("brief", exit_code=3, restart_in_s=1.0)
 
 
@@ -213,6 +222,7 @@ def test_a_child_is_ready_when_its_check_says_so(supervisor: Supervisor) -> None
     ready = _wait_for(supervisor, Ready)
     assert isinstance(ready, Ready)
     assert ready.name == "server"
+    assert ready.after_s > 0
     assert supervisor.wait_until_ready(0) == set()
 
 
@@ -222,11 +232,11 @@ def test_who_is_not_ready_in_time_is_named(supervisor: Supervisor) -> None:
     assert supervisor.wait_until_ready(0.2) == {"slow"}
 
 
-def test_waiting_costs_nothing_and_ends_in_time(supervisor: Supervisor) -> None:
+def test_waiting_costs_nothing_and_ends(supervisor: Supervisor) -> None:
     supervisor.start(Child("sleeper", ["sleep", "600"]))
     used_s, began_at = time.process_time(), time.monotonic()
     assert supervisor.wait(0.5) == []
-    assert 0.5 <= time.monotonic() - began_at < 1.0
+    assert time.monotonic() - began_at >= 0.5
     assert time.process_time() - used_s < 0.05
 
 
@@ -235,12 +245,10 @@ def test_a_stop_signal_ends_the_wait_at_once(supervisor: Supervisor, number: sig
     supervisor.start(Child("sleeper", ["sleep", "600"]))
     pid = _pid_of(supervisor, "sleeper")
     threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
-    began_at = time.monotonic()
-    assert supervisor.wait(30) == [StopRequested(number)]
+    assert supervisor.wait(600) == [StopRequested(number)]  # longer than a test may take
     assert supervisor.stop_requested
-    assert supervisor.wait(30) == []
+    assert supervisor.wait(600) == []
     supervisor.stop()
-    assert time.monotonic() - began_at < 1
     assert not processes.is_running(pid)
     supervisor.stop()
 
@@ -334,26 +342,23 @@ def test_a_server_that_cannot_be_restarted_is_tried_again(
     assert service.starts_count == 3
 
 
-def test_everything_ends_within_five_seconds_also_what_refuses(
+def test_everything_ends_also_what_refuses(
     up: Callable[..., tuple[subprocess.Popen[str], list[int]]],
 ) -> None:
     process, pids = up()
-    began_at = time.monotonic()
     process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 0
-    assert time.monotonic() - began_at < 5
+    assert process.wait(60) == 0
     assert _alive(pids) == []
 
 
 def test_a_second_interrupt_kills_at_once(up: Callable[..., tuple[subprocess.Popen[str], list[int]]]) -> None:
-    process, pids = up("busy")  # it is not waiting, so that the first signal alone changes nothing
+    # It is not waiting, so that the first signal alone changes nothing; and in good order it would take for ever.
+    process, pids = up("busy", stop_timeout_s=10_000)
     process.send_signal(signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(supervisor_module.SECOND_SIGNAL_AFTER_S + 0.1)
-    began_at = time.monotonic()
     process.send_signal(signal.SIGINT)
-    process.wait(10)
-    assert time.monotonic() - began_at < 1.5
+    process.wait(60)
     assert _alive(pids) == []
 
 
