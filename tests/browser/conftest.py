@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from selenium.webdriver.chrome.webdriver import WebDriver
     from selenium.webdriver.remote.webelement import WebElement
 
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 PHONE = (390, 844)
 DESKTOP = (1280, 900)
 SIZES = (PHONE, DESKTOP)

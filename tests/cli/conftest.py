@@ -26,7 +26,7 @@ def forking() -> Iterator["subprocess.Popen[str]"]:
     assert process.stdin is not None
     yield process
     process.stdin.close()
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
     assert process.stdout is not None
     process.stdout.close()
 

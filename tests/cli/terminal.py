@@ -105,7 +105,7 @@ class Terminal:
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(asked) + "\n")
         self.process.stdin.flush()
-        assert select.select([self.process.stdout], [], [], 30)[0], f"{arguments} did not end"
+        assert select.select([self.process.stdout], [], [], 60)[0], f"{arguments} did not end"
         code = int(self.process.stdout.readline())
         return self._checked(Done(code, (self.folder / "stdout").read_text(), (self.folder / "stderr").read_text()))
 

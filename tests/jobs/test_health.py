@@ -3,7 +3,6 @@
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -25,6 +24,7 @@ from jobs.runtime import Runtime
 from tests import factories
 from tests.campaign_engine import numbered
 from tests.campaign_engine.providers.wire import Behaviour, Request, answering, response, serving
+from tests.simulator.running import wait_for
 
 NODE = response(200, {"id": "1", "quality_rating": "YELLOW", "status": "CONNECTED"})
 
@@ -98,7 +98,7 @@ def test_the_accounts_of_a_job_are_checked_at_the_same_time(current: Runtime, at
     together = threading.Barrier(4)
 
     def behave(connection: socket.socket, request: Request) -> bool:
-        together.wait(10)
+        together.wait(60)
         connection.sendall(NODE)
         return True
 
@@ -133,7 +133,7 @@ def answering_sends_but_no_health(hang: threading.Event | None) -> Behaviour:
         if request.line.startswith("POST"):
             connection.sendall(response(200, json.loads(json.dumps(accepted) % next(numbers))))
         elif hang is not None:
-            hang.wait(20)
+            hang.wait(60)
             return False
         else:
             connection.sendall(response(500, {"error": {"code": 1, "message": "away"}}))
@@ -151,16 +151,13 @@ def test_a_campaign_goes_on_while_the_health_check_fails_or_hangs(
         account_id = at_work(server.url, count=12)
         checking = threading.Thread(target=jobs_health.check_accounts, args=([account_id],))
         checking.start()
-        deadline = time.monotonic() + 5
-        while not any(request.line.startswith("GET") for request in server.requests):
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+        wait_for(lambda: any(request.line.startswith("GET") for request in server.requests))
         assert checking.is_alive() or not hangs
         turns.run_turn(account_id)
         assert sent_count(account_id) == 12
         assert checking.is_alive() or not hangs
         over.set()
-        checking.join(10)
+        checking.join(60)
     found = account(account_id)
     assert (found.status, found.consecutive_failures) == ("active", 0)
 

@@ -226,7 +226,7 @@ print(limiter.peek([limit]).usage[0].used)
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=60,
     )
     assert (done.stdout.strip(), done.stderr) == ("41", "")
 
@@ -326,7 +326,7 @@ def _free_port(below: int = 65_536) -> int:
             return port
 
 
-def _until(is_so: Callable[[], bool], within_s: float = 20) -> None:
+def _until(is_so: Callable[[], bool], within_s: float = 60) -> None:
     deadline = time.monotonic() + within_s
     while True:
         try:

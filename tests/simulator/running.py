@@ -36,7 +36,7 @@ PLAIN = (  # noqa: SIM905 - as one would type it
 ).split()
 
 
-def wait_for(probe: Callable[[], T], *, within_s: float = 5.0) -> T:
+def wait_for(probe: Callable[[], T], *, within_s: float = 60.0) -> T:
     """Return the first true value of the probe; fail when there is none in time."""
     deadline = time.monotonic() + within_s
     while True:
@@ -69,7 +69,7 @@ class Simulator:
         assert self.process.stdout is not None
         with selectors.DefaultSelector() as selector:
             selector.register(self.process.stdout, selectors.EVENT_READ)
-            assert selector.select(timeout=20), "the simulator did not start in time"
+            assert selector.select(timeout=60), "the simulator did not start in time"
         line = self.process.stdout.readline()
         assert line.startswith("WhatsApp simulator at http://127.0.0.1:"), line
         return line.split()[-1]
@@ -79,7 +79,7 @@ class Simulator:
         self.http.close()
         if self.process.poll() is None:
             self.process.send_signal(with_signal)
-        code = self.process.wait(timeout=10)
+        code = self.process.wait(timeout=60)
         if self.process.stdout is not None:
             self.process.stdout.close()
         return code
@@ -93,7 +93,7 @@ class Simulator:
         phone_number_id: str = PHONE_NUMBER_ID,
         token: str | None = TOKEN,
         version: str = "v26.0",
-        timeout: float = 5,
+        timeout: float = 60,
     ) -> requests.Response:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         url = f"{self.url}/{version}/{phone_number_id}/messages"
@@ -111,12 +111,12 @@ class Simulator:
     ) -> requests.Response:
         """Call Evolution API: `path` is what stands before the name of the instance."""
         headers = {"apikey": apikey} if apikey else {}
-        return self.http.request(method, f"{self.url}/{path}/{instance}", json=body, headers=headers, timeout=5)
+        return self.http.request(method, f"{self.url}/{path}/{instance}", json=body, headers=headers, timeout=60)
 
     # The control API.
 
     def control(self, method: str, path: str, body: Any = None) -> requests.Response:
-        return self.http.request(method, f"{self.url}/simulator/{path}", json=body, timeout=5)
+        return self.http.request(method, f"{self.url}/simulator/{path}", json=body, timeout=60)
 
     def register(self, **fields: Any) -> dict[str, Any]:
         number = {"phone_number_id": PHONE_NUMBER_ID, "access_token": TOKEN, "app_secret": SECRET, **fields}
@@ -139,7 +139,7 @@ class Simulator:
     def summary(self) -> dict[str, Any]:
         return dict(self.control("GET", "summary").json())
 
-    def wait_until_delivered(self, *, within_s: float = 5.0) -> dict[str, Any]:
+    def wait_until_delivered(self, *, within_s: float = 60.0) -> dict[str, Any]:
         """Return the counts of webhooks once none is pending."""
 
         def settled() -> dict[str, Any] | None:
@@ -211,7 +211,7 @@ class Receiver:
         self.hold.set()
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(timeout=5)
+        self._thread.join(timeout=60)
 
     def accepted(self) -> list[Received]:
         with self._lock:
@@ -234,7 +234,7 @@ class Receiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 signature = self.headers.get("X-Hub-Signature-256", "")
-                receiver.hold.wait(timeout=10)
+                receiver.hold.wait(timeout=60)
                 self.send_response(receiver._take(self.path, body, signature))
                 self.send_header("Content-Length", "0")
                 self.end_headers()

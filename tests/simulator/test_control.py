@@ -21,7 +21,7 @@ def test_secrets_are_never_shown(simulator: Simulator) -> None:
     registered = simulator.control(
         "POST", "numbers", {"phone_number_id": "2", "access_token": TOKEN, "app_secret": SECRET}
     )
-    page = simulator.http.get(simulator.url, timeout=5)
+    page = simulator.http.get(simulator.url, timeout=60)
     for shown in (registered, simulator.control("GET", "numbers"), page):
         assert TOKEN not in shown.text and SECRET not in shown.text
     numbers = simulator.control("GET", "numbers").json()["numbers"]
@@ -123,7 +123,7 @@ def test_settings_change_at_once_and_are_shown(simulator: Simulator) -> None:
 def test_a_wrong_setting_is_named_and_none_is_changed(simulator: Simulator, setting: str, value: Any) -> None:
     before = simulator.control("GET", "behaviour").json()
     body = "{" + f'"jitter_ms": 5, "{setting}": {_json(value)}' + "}"
-    response = simulator.http.patch(f"{simulator.url}/simulator/behaviour", data=body, timeout=5)
+    response = simulator.http.patch(f"{simulator.url}/simulator/behaviour", data=body, timeout=60)
     assert response.status_code == 400
     assert response.json()["error"]["field"] == setting
     assert simulator.control("GET", "behaviour").json() == before
@@ -138,7 +138,7 @@ def _json(value: Any) -> str:
 
 @pytest.mark.parametrize("body", ["", "[]", "{", "null"])
 def test_a_body_that_is_no_object_is_refused(simulator: Simulator, body: str) -> None:
-    response = simulator.http.patch(f"{simulator.url}/simulator/behaviour", data=body, timeout=5)
+    response = simulator.http.patch(f"{simulator.url}/simulator/behaviour", data=body, timeout=60)
     assert (response.status_code, response.json()["error"]["field"]) == (400, "body")
 
 
@@ -231,7 +231,7 @@ def test_the_page_shows_numbers_and_counts_and_escapes_everything(simulator: Sim
     simulator.send(callback_data="<img src=x>")
     simulator.send(recipient(2), "\ud800")
     simulator.send(recipient(3), "\ud800")
-    response = simulator.http.get(simulator.url, timeout=5)
+    response = simulator.http.get(simulator.url, timeout=60)
     assert response.status_code == 200
     assert response.headers["Content-Type"] == "text/html; charset=utf-8"
     assert "<script" not in response.text and "<img" not in response.text

@@ -124,7 +124,7 @@ def test_a_torn_last_line_is_cut_off_and_another_damaged_line_is_refused(tmp_pat
     for damage in (b"nonsense\n", b'["accepted",{}]\n'):
         journal.write_bytes(whole + damage)
         ended = subprocess.run(
-            command("--port", "0", "--state-dir", str(tmp_path)), capture_output=True, text=True, timeout=20
+            command("--port", "0", "--state-dir", str(tmp_path)), capture_output=True, text=True, timeout=60
         )
         assert ended.returncode == 1
         assert ended.stderr.startswith("simulator: ") and ended.stderr.count("\n") == 1, ended.stderr
@@ -155,7 +155,7 @@ def test_two_simulators_do_not_share_a_state_directory(tmp_path: Path) -> None:
     simulator = Simulator(state_dir=tmp_path)
     try:
         ended = subprocess.run(
-            command("--port", "0", "--state-dir", str(tmp_path)), capture_output=True, text=True, timeout=20
+            command("--port", "0", "--state-dir", str(tmp_path)), capture_output=True, text=True, timeout=60
         )
         assert (ended.returncode, ended.stderr) == (
             1,

@@ -53,7 +53,7 @@ def config(
         database_url=shared_database_url,
         redis_url=redis_url,
         CLOUD_API_URL=simulator,
-        PROVIDER_TIMEOUT_S="5",
+        PROVIDER_TIMEOUT_S="30",
         API_RATE_LIMIT="100000/minute",
         VAR_DIR=str(tmp_path_factory.mktemp("var")),
     )
@@ -261,7 +261,7 @@ def simulator() -> Iterator[str]:
         yield found.group()
     finally:
         process.terminate()
-        process.wait(5)
+        process.wait(60)
         if process.stdout is not None:
             process.stdout.close()
 
@@ -272,7 +272,7 @@ def registered(simulator: str) -> Callable[..., dict[str, str]]:
 
     def register(phone_number_id: str = "106540352242922", access_token: str = "a-good-token") -> dict[str, str]:  # noqa: S107
         given = {"phone_number_id": phone_number_id, "access_token": access_token}
-        answer = requests.post(f"{simulator}/simulator/numbers", json=given, timeout=5)
+        answer = requests.post(f"{simulator}/simulator/numbers", json=given, timeout=60)
         assert answer.status_code == 200, answer.text
         return given
 

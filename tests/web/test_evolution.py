@@ -24,7 +24,7 @@ BODY = json.dumps({"event": "messages.update", "instance": "shop", "data": {"key
 @pytest.fixture
 def account(call: Caller, simulator: str) -> Account:
     instance = {"instance": "shop", "apikey": "a-good-key"}
-    requests.post(f"{simulator}/simulator/instances", json=instance, timeout=5).raise_for_status()
+    requests.post(f"{simulator}/simulator/instances", json=instance, timeout=60).raise_for_status()
     answer = call(
         "POST",
         "/accounts",

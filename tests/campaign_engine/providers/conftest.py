@@ -19,12 +19,12 @@ def _no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def api() -> CloudApi:
-    return CloudApi(version="v26.0", timeout_s=5)
+    return CloudApi(version="v26.0", timeout_s=60)
 
 
 @pytest.fixture
 def client() -> DirectHttp:
-    return DirectHttp(connect_timeout_s=5, timeout_s=5)
+    return DirectHttp(connect_timeout_s=60, timeout_s=60)
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,9 @@ BODY = b'{"to": "+5511900000001"}'
 GOOD = response(body=b'{"ok": 1}')
 
 
-def impatient() -> DirectHttp:
-    return DirectHttp(connect_timeout_s=0.1, timeout_s=0.1)
+def impatient(*, connect_timeout_s: float = 60) -> DirectHttp:
+    """A client that waits a tenth of a second for an answer; for a connection only where that is what is tried."""
+    return DirectHttp(connect_timeout_s=connect_timeout_s, timeout_s=0.1)
 
 
 def post(client: DirectHttp, url: str, *, leaving: Callable[[], object] = lambda: None, body: bytes = BODY) -> Answer:
@@ -52,7 +53,7 @@ class _Idling:
     def __call__(self, connection: socket.socket, request: Request) -> bool:
         connection.sendall(GOOD)
         if request.connection == 0:
-            self.go.wait(5)
+            self.go.wait(60)
             self.act(connection)
             self.done.set()
         return True
@@ -66,14 +67,14 @@ def used_after(
     with serving(idling, tls=tls) as server:
         post(client, server.url)
         idling.go.set()
-        assert idling.done.wait(5)
+        assert idling.done.wait(60)
         assert post(client, server.url).content == b'{"ok": 1}'
         return [request.connection for request in server.requests]
 
 
 def converse_all_at_once(client: DirectHttp, *, threads: int, rounds: int, tls: ssl.SSLContext | None = None) -> int:
     """Let threads post, each round all together, check that each gets its own answers, and count the connections."""
-    begin, all_are_here = threading.Barrier(threads, timeout=10), threading.Barrier(threads, timeout=10)
+    begin, all_are_here = threading.Barrier(threads, timeout=60), threading.Barrier(threads, timeout=60)
 
     def echo(connection: socket.socket, request: Request) -> bool:
         all_are_here.wait()

@@ -30,7 +30,7 @@ def send(api: CloudApi, to: Sender, message: Outgoing | None = None) -> Outcome:
     return outcome
 
 
-def sent_to(behave: Behaviour, *, timeout_s: float = 5, reads: bool = True) -> Outcome:
+def sent_to(behave: Behaviour, *, timeout_s: float = 60, reads: bool = True) -> Outcome:
     with serving(behave, reads=reads) as server:
         outcome = send(CloudApi(version="v26.0", timeout_s=timeout_s), sender(server.url))
         assert len(server.requests) == 1, "nothing is ever sent twice"

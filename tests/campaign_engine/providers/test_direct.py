@@ -148,8 +148,11 @@ def test_nothing_leaves_when_connecting_takes_too_long() -> None:
         socket.create_server(("127.0.0.1", 0), backlog=0) as full,
         socket.create_connection(full.getsockname()),
     ):
-        makes_room = threading.Timer(1, lambda: full.accept()[0].close())
+        makes_room = threading.Timer(60, lambda: full.accept()[0].close())
         makes_room.start()
-        assert fault(impatient(), f"http://127.0.0.1:{full.getsockname()[1]}") == ("connecting timed out", 0)
+        assert fault(impatient(connect_timeout_s=0.1), f"http://127.0.0.1:{full.getsockname()[1]}") == (
+            "connecting timed out",
+            0,
+        )
         makes_room.cancel()
         makes_room.join()

@@ -34,20 +34,20 @@ def test_a_redirect_is_an_answer_and_not_followed(client: DirectHttp) -> None:
 
 
 def test_the_connection_used_last_is_used_first(client: DirectHttp) -> None:
-    barrier = threading.Barrier(2, timeout=5)
+    barrier = threading.Barrier(2, timeout=60)
     second_may_end = threading.Event()
 
     def answer(connection: socket.socket, request: Request) -> bool:
         if b"together" in request.body:
             barrier.wait()
             if request.connection == 1:
-                second_may_end.wait(5)
+                second_may_end.wait(60)
         connection.sendall(GOOD)
         return True
 
     with serving(answer) as server, ThreadPoolExecutor(2) as threads:
         both = [threads.submit(post, client, server.url, body=b"together") for _ in range(2)]
-        wait(both, timeout=5, return_when=FIRST_COMPLETED)
+        wait(both, timeout=60, return_when=FIRST_COMPLETED)
         second_may_end.set()
         for one in both:
             one.result()
@@ -80,7 +80,7 @@ def test_a_kept_connection_on_which_nothing_happened_gets_the_next_request(clien
 
 
 def test_all_closed_connections_are_passed_over(client: DirectHttp, eventually: Callable[..., None]) -> None:
-    barrier = threading.Barrier(4, timeout=5)
+    barrier = threading.Barrier(4, timeout=60)
 
     def answer(connection: socket.socket, request: Request) -> bool:
         if request.connection < 4:
@@ -172,12 +172,12 @@ def test_nothing_is_open_before_the_first_request() -> None:
         "kinds = [os.fstat(int(name)).st_mode for name in os.listdir('/dev/fd') if os.path.exists(f'/dev/fd/{name}')]\n"
         "print(sum(map(stat.S_ISSOCK, kinds)))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "0\n"
 
 
 def test_connections_end_with_their_client(eventually: Callable[..., None]) -> None:
-    client = DirectHttp(connect_timeout_s=5, timeout_s=5)
+    client = DirectHttp(connect_timeout_s=60, timeout_s=60)
     with serving(answering(GOOD)) as server:
         post(client, server.url)
         assert server.closed_count == 0

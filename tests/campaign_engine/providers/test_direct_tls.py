@@ -136,11 +136,14 @@ def test_nothing_leaves_in_clear_where_tls_was_asked_for(client: DirectHttp) -> 
 
 def test_nothing_leaves_when_the_handshake_takes_too_long() -> None:
     def close_later(connection: socket.socket, request: Request) -> bool:
-        server.released.wait(1)
+        server.released.wait(60)
         return False
 
     with serving(close_later, reads=False) as server:
-        assert fault(impatient(), server.url.replace("http:", "https:")) == ("connecting timed out", 0)
+        assert fault(impatient(connect_timeout_s=0.1), server.url.replace("http:", "https:")) == (
+            "connecting timed out",
+            0,
+        )
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["in clear", "over TLS"])
@@ -149,10 +152,10 @@ def test_a_server_that_does_not_read_holds_nobody(trusted: Authority, secure: bo
 
     def wait_unread(connection: socket.socket, request: Request) -> bool:
         with context.wrap_socket(connection.dup(), server_side=True) if secure else connection:
-            server.released.wait(10)
+            server.released.wait(60)
         return False
 
-    client = DirectHttp(connect_timeout_s=5, timeout_s=0.2)
+    client = DirectHttp(connect_timeout_s=60, timeout_s=0.2)
     with serving(wait_unread, reads=False) as server:
         url = server.url.replace("http:", "https:") if secure else server.url
         assert fault(client, url, body=bytes(20_000_000)) == ("no answer in time", 1)

@@ -14,7 +14,7 @@ from tests.simulator.running import Simulator
 
 def received(simulator: Simulator) -> list[dict[str, Any]]:
     """Return what the provider has accepted, in order."""
-    page = requests.get(f"{simulator.url}/simulator/ledger", params={"limit": 1000}, timeout=5).json()
+    page = requests.get(f"{simulator.url}/simulator/ledger", params={"limit": 1000}, timeout=60).json()
     messages: list[dict[str, Any]] = page["messages"]
     return messages
 

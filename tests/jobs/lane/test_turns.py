@@ -72,14 +72,14 @@ def test_campaigns_take_turns_in_quanta(current: Runtime, ledger: Simulator) -> 
 
 
 def test_a_turn_stops_at_the_limit_and_is_deferred_to_its_exact_time(current: Runtime, ledger: Simulator) -> None:
-    account_id, [campaign_id] = lane(ledger, count=5, rate_limit="20/minute", burst=1)
+    account_id, [campaign_id] = lane(ledger, count=5, rate_limit="1/minute", burst=1)
     before = utc_now()
     turns.run_turn(account_id)
     assert len(received(ledger)) == 1
     at = _next_turn(current, account_id)
     assert at is not None
-    # 20 a minute, spent evenly, with half a percent of margin: one each 3.015 s.
-    assert 2.8 < at - before.timestamp() < 3.6
+    # With half a percent of margin: one each 60.3 s.
+    assert before.timestamp() + 59 < at < received(ledger)[0]["received_at"] + 61
     wait = waking.waits_of(current.redis, [account_id])[account_id]
     assert wait.reason == WaitReason.ACCOUNT_LIMIT
     with transaction() as session:
@@ -94,7 +94,7 @@ def test_a_turn_stops_at_the_limit_and_is_deferred_to_its_exact_time(current: Ru
 
 
 def test_a_turn_before_its_time_sends_nothing(current: Runtime, ledger: Simulator) -> None:
-    account_id, _ = lane(ledger, rate_limit="20/minute", burst=1)
+    account_id, _ = lane(ledger, rate_limit="1/minute", burst=1)
     for _ in range(5):
         turns.run_turn(account_id)
     assert len(received(ledger)) == 1
@@ -119,7 +119,7 @@ def test_the_long_pause_comes_after_the_series(current: Runtime, ledger: Simulat
         with transaction() as session:
             paced_until = session.get_one(Account, account_id, populate_existing=True).paced_until
             assert paced_until is not None
-            pauses.append(round((paced_until - utc_now()).total_seconds()))
+            pauses.append(round((paced_until - utc_now()).total_seconds(), -1))  # less what passed since
             session.execute(text("UPDATE accounts SET paced_until = now()"))  # the pause is over
     assert pauses == [20, 20, 60, 20, 20]
 
@@ -185,6 +185,7 @@ def test_a_provider_that_cannot_be_reached_costs_no_attempt_and_rests_the_lane(
     account_id, _ = lane(ledger)
     with transaction() as session:
         session.execute(text("UPDATE accounts SET base_url = 'http://127.0.0.1:9'"))
+    before = utc_now()
     turns.run_turn(account_id)
     assert waking.waits_of(current.redis, [account_id])[account_id].reason == WaitReason.PROVIDER_UNREACHABLE
     with transaction() as session:
@@ -193,7 +194,7 @@ def test_a_provider_that_cannot_be_reached_costs_no_attempt_and_rests_the_lane(
         session.execute(text("UPDATE accounts SET base_url = :url"), {"url": ledger.url})
         paused = session.get_one(Account, account_id, populate_existing=True).paced_until
         assert paused is not None
-        assert paused > utc_now() + timedelta(seconds=3)
+        assert paused > before + timedelta(seconds=3)
         session.execute(text("UPDATE accounts SET paced_until = NULL"))
     turns.run_turn(account_id)
     assert len(received(ledger)) == 5
@@ -202,8 +203,9 @@ def test_a_provider_that_cannot_be_reached_costs_no_attempt_and_rests_the_lane(
 def test_a_throttled_account_rests_comes_back_at_half_its_rate_and_burns_no_attempt(
     current: Runtime, ledger: Simulator
 ) -> None:
-    account_id, _ = lane(ledger, count=5, rate_limit="20/minute", burst=1)
+    account_id, _ = lane(ledger, count=5, rate_limit="1/minute", burst=1)
     ledger.behave(refuse_next=1, refuse_next_code=130429)
+    before = utc_now()
     turns.run_turn(account_id)
     assert received(ledger) == []
     with transaction() as session:
@@ -211,10 +213,10 @@ def test_a_throttled_account_rests_comes_back_at_half_its_rate_and_burns_no_atte
         account = session.get_one(Account, account_id, populate_existing=True)
         assert account.throttle_step == 1
         assert account.paced_until is not None
-        assert account.paced_until > utc_now() + timedelta(seconds=8)
+        assert account.paced_until > before + timedelta(seconds=8)
         company = session.get_one(Company, account.company_id)
         limit, slowed = limits.of_call(account, company, current.config, now=utc_now())
-        assert (limit.rate, slowed.rate) == (Rate.parse("20/minute"), Rate.parse("20/2 minutes"))
+        assert (limit.rate, slowed.rate) == (Rate.parse("1/minute"), Rate.parse("1/2 minutes"))
         # The rest is over: the bucket is empty, so one message may go, and the next one at the slow rate.
         session.execute(text("UPDATE accounts SET paced_until = NULL"))
     wait = waking.waits_of(current.redis, [account_id])[account_id]
@@ -222,12 +224,13 @@ def test_a_throttled_account_rests_comes_back_at_half_its_rate_and_burns_no_atte
     turns.run_turn(account_id)
     assert received(ledger) == [], "the limiter knows of the rest too"
     current.limiter_redis.delete(current.limiter(account.company_id).prefix + limit.tail)
+    before = utc_now()
     turns.run_turn(account_id)
     assert len(received(ledger)) == 1
-    at = _next_turn(current, account_id)
-    assert at is not None
-    assert 5.5 < at - received(ledger)[0]["received_at"] < 6.6, "one each 6 s instead of one each 3 s"
-    assert waking.waits_of(current.redis, [account_id])[account_id].reason == WaitReason.COOL_DOWN
+    wait = waking.waits_of(current.redis, [account_id])[account_id]
+    assert wait.reason == WaitReason.COOL_DOWN
+    slow = timedelta(seconds=118), timedelta(seconds=122)  # one each two minutes instead of one each minute
+    assert before + slow[0] < wait.until < utc_now() + slow[1]
 
 
 def test_a_complaint_is_not_a_silence_of_a_whole_period(current: Runtime, ledger: Simulator) -> None:
@@ -240,37 +243,34 @@ def test_a_complaint_is_not_a_silence_of_a_whole_period(current: Runtime, ledger
         # The rest is over.
         limit = limits.of_account(account, session.get_one(Company, account.company_id), current.config)
     current.limiter_redis.delete(current.limiter(account.company_id).prefix + limit.tail)
-    before = len(received(ledger))  # the call after the refused one had begun
+    sent, before = len(received(ledger)), utc_now()  # the call after the refused one had begun
     turns.run_turn(account_id)
-    assert len(received(ledger)) == before + 1
+    assert len(received(ledger)) == sent + 1
     wait = waking.waits_of(current.redis, [account_id])[account_id]
     # 100 in two hours are one each 72 s; a quarter of that fits into the margin of a limit that was not used yet.
-    assert 50 < (wait.until - utc_now()).total_seconds() < 73
+    assert before + timedelta(seconds=50) < wait.until < utc_now() + timedelta(seconds=73)
 
 
 def test_an_account_that_was_slowed_is_looked_at_when_its_rate_comes_back(current: Runtime, ledger: Simulator) -> None:
     account_id, _ = lane(ledger, count=6, rate_limit="2/hour", burst=2)
-    back_in_s = 40
+    back_at = utc_now() + timedelta(minutes=1)
     with transaction() as session:
-        session.execute(
-            text("UPDATE accounts SET throttle_step = 1, throttled_at = :at"),
-            {"at": utc_now() - RECOVERY + timedelta(seconds=back_in_s)},
-        )
+        session.execute(text("UPDATE accounts SET throttle_step = 1, throttled_at = :at"), {"at": back_at - RECOVERY})
     turns.run_turn(account_id)
     assert len(received(ledger)) == 1
     at = _next_turn(current, account_id)
     assert at is not None
-    assert back_in_s - 5 < at - utc_now().timestamp() <= back_in_s
+    assert at == pytest.approx(back_at.timestamp(), abs=0.01)
 
 
 def test_a_limit_is_used_although_answers_take_longer_than_its_interval(current: Runtime, ledger: Simulator) -> None:
-    account_id, _ = lane(ledger, count=16, rate_limit="600/minute", burst=1, max_in_flight=16)
-    ledger.behave(latency_ms=800)
+    account_id, _ = lane(ledger, count=16, rate_limit="1200/minute", burst=1, max_in_flight=16)
+    ledger.behave(latency_ms=500)
     turns.run_turn(account_id)
     ledger.behave(latency_ms=5)
-    arrivals = [entry["received_at"] for entry in received(ledger)]
-    assert len(arrivals) == 16
-    assert 1.2 < arrivals[-1] - arrivals[0] < 1.5 * 1.3, "ten a second"
+    assert len(received(ledger)) == 16
+    # Twenty a second. Whoever waited for each answer would have one at once; how much is used is for the bench to say.
+    assert ledger.summary()["by_number"]["111"]["most_sends_at_once"] > 2
 
 
 def test_many_refusals_of_calls_in_flight_are_one_complaint(current: Runtime, ledger: Simulator) -> None:
@@ -328,11 +328,12 @@ def test_one_person_is_not_flooded_from_one_number(current: Runtime, ledger: Sim
         owner = factories.user(session, session.get_one(Company, account.company_id))
         for _ in range(50):
             numbered.running(session, owner, accounts=[account], count=1, now=utc_now())
+    before = utc_now()
     turns.run_turn(account_id)
     assert len(received(ledger)) == limits.PAIR_BURST + 1
     with transaction() as session:
         postponed = session.scalars(text("SELECT next_attempt_at FROM messages WHERE status = 'pending'")).all()
-    assert all(utc_now() < at < utc_now() + timedelta(seconds=7) for at in postponed)
+    assert all(before < at < utc_now() + timedelta(seconds=7) for at in postponed)
     assert waking.waits_of(current.redis, [account_id])[account_id].reason == WaitReason.PAIR_RATE_LIMIT
     ledger.behave(pair_interval_s=6)
 
@@ -370,7 +371,7 @@ def test_five_account_failures_in_a_row_deactivate_and_an_acceptance_resets(
 
     def refuse(count: int) -> None:
         requests.patch(
-            f"{ledger.url}/simulator/behaviour", json={"refuse_next": count, "refuse_next_code": 131031}, timeout=5
+            f"{ledger.url}/simulator/behaviour", json={"refuse_next": count, "refuse_next_code": 131031}, timeout=60
         ).raise_for_status()
 
     refuse(4)
@@ -414,7 +415,7 @@ def test_a_turn_that_breaks_leaves_begun_calls_unknown_and_frees_the_others(
     current: Runtime, ledger: Simulator
 ) -> None:
     account_id, _ = lane(ledger, count=40, max_in_flight=4)
-    real = CloudApi(version="v26.0", timeout_s=5)
+    real = CloudApi(version="v26.0", timeout_s=60)
     current.providers = {"cloud_api": _BreaksAfter(real, 6)}
     with pytest.raises(RuntimeError, match="a bug"):
         turns.run_turn(account_id)

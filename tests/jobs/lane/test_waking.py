@@ -231,6 +231,6 @@ def test_promoting_with_the_servers_clock_is_never_early(
     at = datetime.now(UTC) + timedelta(milliseconds=80)
     waking.arm(redis_client, 7, at=at)
     while not promoter.promote().moved:
-        assert time.time() < at.timestamp() + 5
+        assert time.time() < at.timestamp() + 60
     seconds, microseconds = redis_client.time()
     assert seconds + microseconds / 1e6 >= at.timestamp()

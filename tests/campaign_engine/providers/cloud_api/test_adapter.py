@@ -94,7 +94,7 @@ def test_an_answer_that_is_lost_after_acceptance_is_never_sent_again(api: CloudA
 
 
 def test_sixteen_threads_share_one_adapter(api: CloudApi, simulator: Simulator) -> None:
-    barrier = threading.Barrier(16, timeout=10)
+    barrier = threading.Barrier(16, timeout=60)
 
     def send_some(thread: int) -> list[Outcome]:
         barrier.wait()
@@ -221,7 +221,7 @@ def test_an_answer_that_says_nothing_leaves_the_outcome_open(case: str) -> None:
 def test_an_answer_that_does_not_come_in_time_leaves_the_outcome_open(said_first: bytes) -> None:
     def hang(connection: socket.socket, request: Request) -> bool:
         connection.sendall(said_first)
-        server.released.wait(10)
+        server.released.wait(60)
         return False
 
     with serving(hang) as server:

@@ -169,7 +169,7 @@ def any_retry_after() -> Iterator[Callable[[str], Outcome]]:
         connection.sendall(response(429, b"", headers={"Retry-After": wanted[0]}))
         return True
 
-    api = CloudApi(version="v26.0", timeout_s=5)
+    api = CloudApi(version="v26.0", timeout_s=60)
     with serving(behave) as server:
 
         def ask(value: str) -> Outcome:

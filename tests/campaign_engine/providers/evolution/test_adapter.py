@@ -2,7 +2,6 @@
 
 import json
 import socket
-import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -57,10 +56,10 @@ def sender(base_url: str, *, instance: str = INSTANCE, secret: str = APIKEY) -> 
 
 @pytest.fixture
 def api() -> Evolution:
-    return Evolution(timeout_s=5, now=lambda: NOW)
+    return Evolution(timeout_s=60, now=lambda: NOW)
 
 
-def sent_to(behave: Behaviour, message: Outgoing | None = None, *, timeout_s: float = 5) -> Outcome:
+def sent_to(behave: Behaviour, message: Outgoing | None = None, *, timeout_s: float = 60) -> Outcome:
     with serving(behave) as server:
         outcome = Evolution(timeout_s=timeout_s).send(sender(server.url), message or outgoing())
         assert len(server.requests) == 1, "nothing is ever sent twice"
@@ -223,16 +222,17 @@ def test_an_apikey_that_comes_back_is_not_shown() -> None:
 def test_a_refused_connection_is_not_sent_and_a_lost_answer_is_lost() -> None:
     with serving(answering(b"")) as gone:
         pass
-    assert isinstance(Evolution(timeout_s=5).send(sender(gone.url), outgoing()), NotSent)
+    assert isinstance(Evolution(timeout_s=60).send(sender(gone.url), outgoing()), NotSent)
     assert isinstance(sent_to(cutting), Lost)
     assert isinstance(sent_to(closing_after(b"HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\n{")), Lost)
 
 
 def test_an_answer_that_does_not_come_in_time_is_lost() -> None:
     def dawdle(connection: socket.socket, request: Request) -> bool:
-        return threading.Event().wait(0.3)
+        return server.released.wait(60)
 
-    assert sent_to(dawdle, timeout_s=0.1) == Lost("no answer in time")
+    with serving(dawdle) as server:
+        assert Evolution(timeout_s=0.1).send(sender(server.url), outgoing()) == Lost("no answer in time")
 
 
 # --- Health, numbers, contacts.
@@ -486,7 +486,7 @@ JSON = st.recursive(
 
 @given(event=st.sampled_from(["messages.update", "messages.upsert", "connection.update"]) | JSON, data=JSON)
 def test_no_webhook_breaks_the_reading(event: Any, data: Any) -> None:
-    api = Evolution(timeout_s=5, now=lambda: NOW)
+    api = Evolution(timeout_s=60, now=lambda: NOW)
     payload = {"event": event, "instance": data, "data": data}
     for parse in (api.parse_statuses, api.parse_inbound, api.parse_notices):
         parse(payload)

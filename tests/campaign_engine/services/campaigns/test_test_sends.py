@@ -202,7 +202,7 @@ def test_a_test_that_is_asked_for_while_its_draft_is_deleted_ends_with_it(
     thread.start()
     wait_for(lambda: _waits_for_a_lock(session))
     session.commit()
-    thread.join(10)
+    thread.join(60)
     test = session.get_one(Campaign, test_id, populate_existing=True)
     assert (test.status, test.parent_id) == ("cancelled", None)
 

@@ -162,7 +162,7 @@ def test_two_administrators_who_demote_each_other_at_once_leave_one(
 ) -> None:
     pair = [factories.user(session, company).id for _ in range(2)]
     session.commit()
-    barrier = threading.Barrier(2, timeout=10)
+    barrier = threading.Barrier(2, timeout=60)
     refusals: list[str] = []
 
     def demote(own: Session, user_id: int) -> None:

@@ -145,7 +145,7 @@ def test_two_writers_of_the_same_people_in_opposite_orders_do_not_wait_for_each_
     session: Session, company: Company, other_session: Callable[[], Session]
 ) -> None:
     session.commit()
-    barrier = threading.Barrier(2, timeout=10)
+    barrier = threading.Barrier(2, timeout=60)
     created: list[int] = []
 
     def write(own: Session, people: list[NewContact]) -> None:

@@ -432,7 +432,7 @@ def test_two_runs_of_one_import_at_once_count_everything_once(
 ) -> None:
     content = "phone\n" + "".join(f"1190000{at:04}\n" for at in range(300)) + "11900000000\n"
     import_id = store(company, content).id
-    barrier = threading.Barrier(2, timeout=10)
+    barrier = threading.Barrier(2, timeout=60)
 
     def run(own: Session) -> None:
         importer = Importer(own, import_id, rows_per_transaction=50)
