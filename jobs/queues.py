@@ -12,8 +12,6 @@ from redis import Redis
 from rq import Queue, Retry
 from rq.job import Job
 
-from jobs.rq_extensions import write_scheduled
-
 CAMPAIGN_MESSAGES = "campaign-messages"
 CAMPAIGN_NOTIFICATIONS = "campaign-notifications"
 MESSAGE_RETRY = "message-retry"
@@ -74,20 +72,19 @@ def enqueue_at(
     """Put a job on a queue at an exact time; until then it waits in RQ's own scheduled registry (see `Promoter`)."""
     policy = POLICIES[name]
     target = queue(name, connection)
-    job = Job.create(
-        function,
-        args=args,
-        connection=connection,
-        timeout=policy.timeout_s,
-        result_ttl=RESULT_TTL_S,
-        failure_ttl=FAILURE_TTL_S,
-        description=description,
-    )
-    retry = policy.retry() if retried else None
-    if retry is not None:
-        job.retries_left, job.retry_intervals = retry.max, retry.intervals
     with connection.pipeline() as pipeline:
-        write_scheduled(target, job, pipeline)
+        job: Job = target.enqueue_at(
+            at,
+            function,
+            args=args,
+            job_timeout=policy.timeout_s,
+            result_ttl=RESULT_TTL_S,
+            failure_ttl=FAILURE_TTL_S,
+            description=description,
+            retry=policy.retry() if retried else None,
+            pipeline=pipeline,
+        )
+        # RQ has written the whole second.
         pipeline.zadd(target.scheduled_job_registry.key, {job.id: at.timestamp()})
         pipeline.execute()
     return job

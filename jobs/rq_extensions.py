@@ -1,9 +1,9 @@
 """Every place where we reach past RQ's public calls, in one module, for one version.
 
-RQ's own scheduler and rq-scheduler cut times to whole seconds and fire up to 0.9 s early; deferral here is exact: a
-float score in RQ's own scheduled registry (so that the dashboard shows it) and one Lua call that promotes what is
-due. A worker runs its job in its own process: a turn of a lane keeps its connections to the provider alive, and what
-a crash loses is decided in PostgreSQL, not in a queue.
+Each override says why RQ 3.0.0 still needs it (read in its source, November 2026). `tests/jobs/test_rq_extensions.py`
+holds each reason against RQ itself and fails when RQ no longer gives it. A worker runs its job in its own process: a
+turn of a lane keeps its connections to the provider alive, and what a crash loses is decided in PostgreSQL, not in a
+queue.
 """
 
 import ctypes
@@ -13,15 +13,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from types import FrameType
-from typing import Any
 
 from redis import Redis
+from redis.client import Pipeline
 from redis.commands.core import Script
 from rq import Queue, SimpleWorker
-from rq.job import Job, JobStatus
+from rq.job import Job
 from rq.version import VERSION
 
-SUPPORTED_RQ = "2.12.0"
+SUPPORTED_RQ = "3.0.0"
 if VERSION != SUPPORTED_RQ:
     raise ImportError(f"jobs.rq_extensions was written for rq {SUPPORTED_RQ}, found {VERSION}")
 
@@ -37,14 +37,6 @@ def script(connection: Redis, name: str) -> Script:
     return connection.register_script(source)
 
 
-def write_scheduled(queue: Queue, job: Job, connection: Any) -> None:
-    """Write a job's hash as a scheduled job of `queue`, without putting it anywhere yet."""
-    job.origin = queue.name
-    job._status = JobStatus.SCHEDULED
-    connection.sadd(queue.redis_queues_keys, queue.key)
-    job.save(pipeline=connection)
-
-
 @dataclass(frozen=True, slots=True)
 class Promotion:
     """How many jobs were moved, and in how many seconds the next of the others is due (None: there is none)."""
@@ -54,7 +46,12 @@ class Promotion:
 
 
 class Promoter:
-    """Moves what is due from the scheduled registries to the queues. Several may run."""
+    """Moves what is due from the scheduled registries to the queues. Several may run.
+
+    RQ's registry cuts a time to whole seconds as it is written, and RQ's scheduler cuts the present as it reads: a job
+    comes up to a second early. Here the score has its fraction (see `queues.enqueue_at`), and one Lua call moves what
+    is due. It stays RQ's registry, so the dashboard shows what waits, and RQ's own retries are promoted too.
+    """
 
     BATCH = 1000
 
@@ -87,7 +84,8 @@ class Worker(SimpleWorker):
         name: str | None = None,
         on_stop: Callable[[], None] | None = None,
     ) -> None:
-        # One queue: a worker on two takes jobs with BLPOP, and killed between taking and starting it loses the job.
+        # One queue: from a single one RQ takes jobs with BLMOVE, from several with BLPOP, and a worker that is killed
+        # between taking and starting has lost the job for good.
         self._on_stop = on_stop
         super().__init__(
             [queue],
@@ -98,15 +96,21 @@ class Worker(SimpleWorker):
             log_job_description=False,
         )
 
-    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
-        """Give a sign of life; and say again who this is when Redis has forgotten it."""
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """Give a sign of life; and say again who this is when Redis has forgotten it.
+
+        RQ restores the hash of a worker that forks, during a job, but no worker's place among those of its queue.
+        """
         if pipeline is None and not self.connection.hexists(self.key, "birth"):
             self.connection.delete(self.key)
             self.register_birth()  # type: ignore[no-untyped-call]
         super().heartbeat(timeout, pipeline)
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
-        """Finish the job in hand and end; a second signal within a job does not cut calls in flight."""
+        """Finish the job in hand and end; a second signal within a job does not cut calls in flight.
+
+        RQ ends the process at a second signal that comes a second or more after the first.
+        """
         if self._on_stop is not None:
             self._on_stop()
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
@@ -115,7 +119,10 @@ class Worker(SimpleWorker):
 
 
 def die_with_parent(expected_parent: int) -> None:
-    """Let the kernel end this process when its parent dies, however that dies (Linux; elsewhere nothing happens)."""
+    """Let the kernel end this process when its parent dies, however that dies (Linux; elsewhere nothing happens).
+
+    RQ's pool leaves its workers running when it is killed: beside those of the next one they would be too many.
+    """
     try:
         pr_set_pdeathsig = 1
         ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)

@@ -15,12 +15,12 @@ from types import TracebackType
 
 from redis import Redis
 from redis.exceptions import RedisError
-from rq.job import Job
+from rq.job import JobStatus
 
 from campaign_engine.services.messages.planning import Line
 from campaign_engine.services.outlook.progress import Wait
 from jobs import queues
-from jobs.rq_extensions import script, write_scheduled
+from jobs.rq_extensions import script
 
 LEASE_TTL_S = 15.0
 LEASE_RENEW_S = 4.0
@@ -57,18 +57,20 @@ def arm(connection: Redis, account_id: int, *, at: datetime, line: Line = Line.F
     """
     queue = queues.queue(QUEUE_OF[line], connection)
     policy = queues.POLICIES[QUEUE_OF[line]]
-    job = Job.create(
+    job = queue.create_job(
         TURN if line is Line.FIRST else RETRY_TURN,
         args=(account_id,),
-        id=f"{_KIND_OF[line].replace(' ', '-')}-{account_id}-{uuid.uuid4().hex[:12]}",
-        connection=connection,
+        job_id=f"{_KIND_OF[line].replace(' ', '-')}-{account_id}-{uuid.uuid4().hex[:12]}",
+        status=JobStatus.SCHEDULED,
         timeout=policy.timeout_s,
         result_ttl=queues.RESULT_TTL_S,
         failure_ttl=queues.FAILURE_TTL_S,
         description=f"{_KIND_OF[line]} of account {account_id}",
     )
     with connection.pipeline() as pipeline:
-        write_scheduled(queue, job, pipeline)
+        # Not RQ's `enqueue_at`, which puts the job into the registry: whether it is needed is decided below.
+        pipeline.sadd(queue.redis_queues_keys, queue.key)
+        job.save(pipeline=pipeline)
         pipeline.execute()
     taken = script(connection, "arm")(
         keys=[

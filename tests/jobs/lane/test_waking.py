@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import redis as redis_package
 from rq import Queue
-from rq.job import Job
+from rq.job import Job, JobStatus
 
 from campaign_engine.services.messages.planning import Line
 from jobs import queues
@@ -47,6 +47,16 @@ def test_a_turn_is_promoted_at_its_microsecond_and_not_before(
     job = Job.fetch(job_id, connection=redis_client)
     assert (job.func_name, job.args, job.get_status().value) == (waking.TURN, (7,), "queued")
     assert job.description == "turn of account 7"
+
+
+def test_a_waiting_turn_is_to_rq_a_scheduled_job_of_a_queue_it_knows(
+    redis_client: redis_package.Redis, queue: Queue
+) -> None:
+    waking.arm(redis_client, 7, at=T0)
+    [job_id] = _scheduled(queue)
+    job = Job.fetch(job_id, connection=redis_client)
+    assert (job.get_status(), job.origin) == (JobStatus.SCHEDULED, queue.name)
+    assert Queue.all(connection=redis_client) == [queue]
 
 
 def test_the_promoter_says_when_the_next_turn_is_due(redis_client: redis_package.Redis, promoter: Promoter) -> None:
