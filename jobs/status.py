@@ -51,10 +51,3 @@ def _alive(connection: Redis, keys: set[bytes]) -> int:
         beats = pipeline.execute()
     now = datetime.now(UTC)
     return sum(1 for beat in beats if beat is not None and now - utcparse(beat.decode()) < SILENT_AFTER)
-
-
-def scheduler_is_alive(connection: Redis) -> bool:
-    """Say whether some scheduler process has given a sign of life in the last seconds."""
-    return any(
-        not connection.hexists(key, "death") for key in connection.scan_iter(match="rq:scheduler_instance:*", count=500)
-    )

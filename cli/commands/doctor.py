@@ -19,7 +19,7 @@ from campaign_engine.services.messages import planning
 from campaign_engine.services.messages.planning import Line
 from campaign_engine.services.outlook import diagnosis, progress
 from cli.context import json_option, print_json, with_engine
-from jobs import connections, status
+from jobs import connections, start_times, status
 from jobs.lane import waking
 
 
@@ -116,7 +116,7 @@ def _redis(connection: Redis) -> Finding:
 
 
 def _processes(config: Config, connection: Redis) -> Iterator[Finding]:
-    alive = status.scheduler_is_alive(connection)
+    alive = start_times.is_alive(connection)
     yield Finding(
         "scheduler",
         ok=alive,

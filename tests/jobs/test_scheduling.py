@@ -335,13 +335,33 @@ def test_the_verification_comes_back_a_moment_after_redis_lost_everything(
     assert redis_client.hget(f"rq:job:{start_times.VERIFY_JOB_ID}", "description") == b"verify campaigns"
 
 
-def test_a_killed_scheduler_blocks_the_next_one_for_seconds_only(
-    current: Runtime, redis_client: redis_package.Redis
+def test_a_killed_scheduler_blocks_the_next_one_for_seconds_only(redis_client: redis_package.Redis) -> None:
+    start_times.ensure(redis_client, [(7, utc_now() - timedelta(seconds=2))])
+    killed = start_times.Starter(redis_client)
+    assert killed._lock.acquire()
+    start_times.Starter(redis_client).make_pass()
+    assert _queued(redis_client, queues.CAMPAIGN_SCHEDULER) == 0
+    [lock] = redis_client.keys("rq:scheduler_lock*")
+    assert 0 < redis_client.ttl(lock) <= 3
+    redis_client.delete(lock)  # as it does by itself
+    for _ in range(2):
+        start_times.Starter(redis_client).make_pass()
+    assert _queued(redis_client, queues.CAMPAIGN_SCHEDULER) == 1
+    assert redis_client.keys("rq:scheduler_lock*") == []
+
+
+def test_a_scheduler_is_seen_while_it_works_and_again_after_redis_lost_everything(
+    redis_client: redis_package.Redis,
 ) -> None:
-    killed, standby = ExactScheduler(current.config), ExactScheduler(current.config)
-    assert killed.acquire_lock()
-    assert not standby.acquire_lock()
-    assert redis_client.ttl(ExactScheduler.scheduler_lock_key) <= 3
+    starter = start_times.Starter(redis_client)
+    assert not start_times.is_alive(redis_client)
+    for _ in range(2):
+        starter.make_pass()
+        assert start_times.is_alive(redis_client)
+        redis_client.flushall()
+    starter.make_pass()
+    starter.end()
+    assert not start_times.is_alive(redis_client)
 
 
 def test_asking_for_the_verification_again_leaves_one_job(current: Runtime) -> None:
