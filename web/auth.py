@@ -23,7 +23,7 @@ from campaign_engine.db import transaction
 from campaign_engine.errors import NotAllowed, NotAuthenticated
 from campaign_engine.models import Role, User
 from campaign_engine.services.company import users
-from web import throttling
+from web import api_limits
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -108,7 +108,7 @@ def sign_in(session: Session, *, email: str, password: str) -> User:
         TooManyRequests: too many attempts from this address or for this e-mail address.
         NotAuthenticated: address or password is wrong; which of them is not said.
     """
-    throttling.charge_login(address=request.remote_addr or "unknown", email=email)
+    api_limits.charge_login(address=request.remote_addr or "unknown", email=email)
     # PostgreSQL takes no NUL characters, so nobody's address has one.
     user = users.authenticate(session, email=email.replace("\0", "\ufffd"), password=password)
     browser.clear()

@@ -36,7 +36,7 @@ from campaign_engine.errors import (
 )
 from campaign_engine.logs import get_logger
 from ratelimit import LimiterUnavailable
-from web.throttling import seconds_until
+from web.api_limits import seconds_until
 
 log = get_logger(__name__)
 

@@ -89,7 +89,7 @@ class EmbeddedPostgres(EmbeddedServer):
         super().__init__(installation, port=port)
         self._settings = {**_SETTINGS, **(settings or {})}
         self._programs = Path()
-        self._account: processes.Account | None = None
+        self._account: processes.SystemUser | None = None
 
     @property
     def url(self) -> str:
@@ -268,16 +268,16 @@ class EmbeddedPostgres(EmbeddedServer):
             raise failure
         raise StartFailed(self.name, f"{program.name} ended with {done.returncode}", self.log_path)
 
-    def _choose_account(self) -> processes.Account | None:
+    def _choose_account(self) -> processes.SystemUser | None:
         if os.geteuid() != 0:
             return None
         if self.data_dir.exists() and (owner := self.data_dir.stat()).st_uid != 0:
-            return processes.Account(f"user id {owner.st_uid}", owner.st_uid, owner.st_gid)
+            return processes.SystemUser(f"user id {owner.st_uid}", owner.st_uid, owner.st_gid)
         try:
             entry = pwd.getpwnam(UNPRIVILEGED_ACCOUNT)
         except KeyError:
             raise RootNotPossible(f"there is no account {UNPRIVILEGED_ACCOUNT!r} to run it as") from None
-        return processes.Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+        return processes.SystemUser(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
     def _ensure_database(self) -> None:
         try:
@@ -303,7 +303,7 @@ def _find_programs() -> Path:
     )
 
 
-def _give(folder: Path, account: processes.Account) -> None:
+def _give(folder: Path, account: processes.SystemUser) -> None:
     """Give a folder and all in it to `account`; the folder itself last, as its owner says that it is done."""
     try:
         for parent, _, files in os.walk(folder, topdown=False):

@@ -16,7 +16,7 @@ ROTATE_AT_BYTES = 10 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Account:
+class SystemUser:
     """An operating system account that a child runs as."""
 
     name: str
@@ -31,7 +31,7 @@ def spawn(
     death_signal: signal.Signals,
     env: Mapping[str, str],
     cwd: Path = Path("/"),
-    account: Account | None = None,
+    account: SystemUser | None = None,
     reach: Sequence[Path] = (),
 ) -> subprocess.Popen[bytes]:
     """Start `program` in a session of its own, its output appended to `log_path`; on Linux it gets
@@ -63,7 +63,7 @@ def run(
     env: Mapping[str, str],
     timeout_s: float,
     input_text: str = "",
-    account: Account | None = None,
+    account: SystemUser | None = None,
     reach: Sequence[Path] = (),
 ) -> subprocess.CompletedProcess[str]:
     """Run `program` to its end and capture its output, standard error included. It dies with this process.
@@ -157,7 +157,7 @@ def is_running(pid: int) -> bool:
     return True
 
 
-def _launch(death_signal: signal.Signals, account: Account | None, reach: Sequence[Path]) -> list[str]:
+def _launch(death_signal: signal.Signals, account: SystemUser | None, reach: Sequence[Path]) -> list[str]:
     command = [sys.executable, "-I", "-S", str(_LAUNCHER)]
     command += ["--parent", str(os.getpid()), "--death-signal", death_signal.name]
     if account is not None:

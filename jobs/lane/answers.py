@@ -15,10 +15,10 @@ from campaign_engine.db import transaction
 from campaign_engine.logs import get_logger
 from campaign_engine.providers.base import Accepted, Failure, NotSent, Outcome, Refused
 from campaign_engine.providers.cloud_api.errors import MARKETING_REFUSED
+from campaign_engine.rules.cool_down import Throttle
 from campaign_engine.rules.failures import Blame
 from campaign_engine.rules.pacing import Pacing
 from campaign_engine.rules.retry import FIRST_LINE_ATTEMPTS
-from campaign_engine.rules.throttling import Throttle
 from campaign_engine.services.accounts import activation
 from campaign_engine.services.campaigns import lifecycle
 from campaign_engine.services.company import limits

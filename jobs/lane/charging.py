@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
-from campaign_engine.rules.throttling import Throttle
+from campaign_engine.rules.cool_down import Throttle
 from campaign_engine.rules.waiting import WaitReason
 from campaign_engine.services.company import limits
 from campaign_engine.services.messages import claiming

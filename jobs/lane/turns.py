@@ -23,7 +23,7 @@ from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.logs import bound, get_logger
 from campaign_engine.rules import fairness, pacing
-from campaign_engine.rules.throttling import Throttle
+from campaign_engine.rules.cool_down import Throttle
 from campaign_engine.rules.waiting import WaitReason
 from campaign_engine.services.accounts import accounts
 from campaign_engine.services.campaigns import lifecycle

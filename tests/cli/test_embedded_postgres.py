@@ -290,7 +290,7 @@ def test_root_runs_it_as_nobody_in_a_folder_only_root_may_enter(server: Embedded
 @needs_root
 @needs_linux
 def test_no_capability_is_kept_where_none_is_needed_and_no_group_ever() -> None:
-    account = processes.Account("nobody", 65534, 65534)
+    account = processes.SystemUser("nobody", 65534, 65534)
     groups = os.getgroups()
     os.setgroups([*groups, 4])
     try:
@@ -307,7 +307,7 @@ def test_a_program_that_only_root_may_read_runs_too(tmp_path: Path) -> None:
     program = tmp_path / "cat"
     shutil.copy("/bin/cat", program)
     program.chmod(0o711)  # as pip leaves it under umask 077
-    account = processes.Account("nobody", 65534, 65534)
+    account = processes.SystemUser("nobody", 65534, 65534)
     done = processes.run([str(program), "/proc/self/status"], env={}, timeout_s=60, account=account, reach=[program])
     assert done.returncode == 0
     assert "Uid:\t65534" in done.stdout

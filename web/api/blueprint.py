@@ -16,7 +16,7 @@ from werkzeug.routing import BaseConverter, ValidationError
 
 from campaign_engine.errors import InvalidInput
 from campaign_engine.models import Role
-from web import auth, throttling
+from web import api_limits, auth
 from web.bodies import whole_body
 
 MAX_ID = 2**63 - 1
@@ -106,7 +106,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
         self._reads = reads
         self._writes = writes
         self.before_request(self._admit)
-        self.after_request(throttling.add_headers)
+        self.after_request(api_limits.add_headers)
 
     # The three decorators of a view, with types; flask-smorest has none.
 
@@ -127,7 +127,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
 
     def _admit(self) -> None:
         auth.authenticate_api()
-        throttling.charge_api(auth.current_user().id)
+        api_limits.charge_api(auth.current_user().id)
         auth.require_role(self._reads if flask.request.method in auth.SAFE_METHODS else self._writes)
 
 

@@ -4,12 +4,12 @@ from flask import Flask
 
 from web.pages import (
     accounts,
+    at_hand,
     campaign_actions,
     campaign_schedule,
     campaigns,
     imports,
     notifications,
-    rendering,
     replies,
     signing_in,
 )
@@ -21,5 +21,5 @@ SECTIONS = (signing_in, campaigns, campaign_actions, campaign_schedule, imports,
 
 def register(app: Flask) -> None:
     """Serve the pages in `app`, and give every template, the error page's too, what the frame needs."""
-    rendering.register(app)
+    at_hand.register(app)
     app.register_blueprint(blueprint)

@@ -12,8 +12,8 @@ from campaign_engine.config import Config
 from campaign_engine.core import engine
 from campaign_engine.db import transaction
 from campaign_engine.models import Account, AccountStatus, Company, Role
+from campaign_engine.rules.cool_down import Throttle, slowed
 from campaign_engine.rules.pacing import Pacing
-from campaign_engine.rules.throttling import Throttle, slowed
 from campaign_engine.services.accounts import accounts as service
 from campaign_engine.services.accounts import activation, health
 from campaign_engine.services.company import limits

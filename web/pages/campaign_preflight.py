@@ -12,7 +12,7 @@ from campaign_engine.rules.hours.local_time import first_instant
 from campaign_engine.rules.states import CampaignStatus
 from campaign_engine.services.campaigns import audience_sizes
 from web.pages import words
-from web.pages.rendering import zone
+from web.pages.at_hand import zone
 from web.progress import read_preflight
 
 COUNTED_AT_ONCE = 20_000

@@ -22,8 +22,8 @@ from jobs import start_times
 from web import auth
 from web.auditing import audited
 from web.hints import hint
+from web.pages.at_hand import zone
 from web.pages.blueprint import blueprint
-from web.pages.rendering import zone
 
 
 def shown(session: Session, campaign: Campaign) -> dict[str, Any]:

@@ -20,9 +20,9 @@ from web import auth
 from web.auditing import audited
 from web.hints import hint
 from web.pages import campaign_actions, campaign_preflight, campaign_schedule, facts, ledger, words
+from web.pages.at_hand import zone
 from web.pages.blueprint import blueprint
 from web.pages.content import shown_content
-from web.pages.rendering import zone
 from web.progress import read_progress
 
 CAMPAIGNS_PER_PAGE = 20

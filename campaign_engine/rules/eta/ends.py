@@ -17,8 +17,8 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import datetime, timedelta
 from math import ceil, inf
 
-from campaign_engine.rules.eta.flow import HORIZON, TINY, Account, Flow, QuotaLevel, Use
-from campaign_engine.rules.eta.terms import Bound, End, Load, NoEnd, Quota, Sender
+from campaign_engine.rules.eta.flow import HORIZON, TINY, Flow, QuotaLevel, SendingAccount, Use
+from campaign_engine.rules.eta.terms import Bound, End, Load, NoEnd, Quota, SenderTerms
 from campaign_engine.rules.pacing import Pacing
 from campaign_engine.rules.sharing import Sharing
 
@@ -29,7 +29,7 @@ that all differ share accounts."""
 
 def ends_of(
     loads: Iterable[Load],
-    senders: Mapping[int, Sender],
+    senders: Mapping[int, SenderTerms],
     *,
     owners: Mapping[int, float],
     quotas: Mapping[str, Quota] | None = None,
@@ -73,7 +73,7 @@ class _Simulation:
     def __init__(
         self,
         loads: list[Load],
-        senders: Mapping[int, Sender],
+        senders: Mapping[int, SenderTerms],
         *,
         owners: Mapping[int, float],
         quotas: Mapping[str, Quota],
@@ -81,7 +81,7 @@ class _Simulation:
     ) -> None:
         self._now = now
         self._owners = owners
-        self._accounts = {each: Account(each, sender, now) for each, sender in senders.items()}
+        self._accounts = {each: SendingAccount(each, sender, now) for each, sender in senders.items()}
         self._quotas = {key: QuotaLevel(quota, now) for key, quota in quotas.items()}
         self._ends: dict[int, End] = {}
         self._parts: dict[int, int] = {}
@@ -205,15 +205,17 @@ class _Simulation:
         """
         filled = self._fill(sharers, full=frozenset())
         longer = {use.account for flow, use in sharers if self._wait_s(flow, use) > use.gap_s}
-        full = longer & {by for _, by in filled if isinstance(by, Account)}
+        full = longer & {by for _, by in filled if isinstance(by, SendingAccount)}
         if not full:
             return filled
         again = self._fill(sharers, full=full)
         # Where nobody takes the turns that are left over, the account is idle after all.
-        still_full = full & {by for _, by in again if isinstance(by, Account)}
+        still_full = full & {by for _, by in again if isinstance(by, SendingAccount)}
         return again if still_full == full else self._fill(sharers, full=still_full)
 
-    def _fill(self, sharers: Iterable[tuple[Flow, Use]], *, full: Set[Account]) -> list[tuple[float, Hashable | None]]:
+    def _fill(
+        self, sharers: Iterable[tuple[Flow, Use]], *, full: Set[SendingAccount]
+    ) -> list[tuple[float, Hashable | None]]:
         sharing = Sharing()
         for flow, use in sharers:
             count = len(flow.members)
@@ -301,7 +303,7 @@ def _take_long_pauses(sharers: Sequence[tuple[Flow, Use]]) -> None:
     A pause takes the place of the time to the next message: where a delay or an owner's limit leaves an account idle,
     it costs so much less.
     """
-    per_s: dict[Account, float] = {}
+    per_s: dict[SendingAccount, float] = {}
     for flow, use in sharers:
         per_s[use.account] = per_s.get(use.account, 0.0) + use.rate * len(flow.members)
     stretched = dict.fromkeys(per_s, 1.0)

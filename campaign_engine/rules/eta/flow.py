@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import inf
 
-from campaign_engine.rules.eta.terms import Bound, Load, Quota, Sender
+from campaign_engine.rules.cool_down import RECOVERY, Throttle
+from campaign_engine.rules.eta.terms import Bound, Load, Quota, SenderTerms
 from campaign_engine.rules.hours.open_hours import stretches
 from campaign_engine.rules.hours.recipient_zone import stretches_in
 from campaign_engine.rules.pacing import Pacing
-from campaign_engine.rules.throttling import RECOVERY, Throttle
 
 HORIZON = timedelta(days=400)
 """Nothing is foretold beyond."""
@@ -28,10 +28,10 @@ def seconds_until(moment: datetime | None, now: datetime) -> float:
     return 0.0 if moment is None else (moment - now).total_seconds()
 
 
-class Account:
+class SendingAccount:
     """An account that sends, at its rate of the moment."""
 
-    def __init__(self, account_id: int, sender: Sender, now: datetime) -> None:
+    def __init__(self, account_id: int, sender: SenderTerms, now: datetime) -> None:
         self.account_id = account_id
         self.sender = sender
         self.free_at = seconds_until(sender.free_at, now)
@@ -128,7 +128,7 @@ class QuotaLevel:
 class Use:
     """A flow's use of an account; rates are of one member."""
 
-    account: Account
+    account: SendingAccount
     pacing: Pacing
     quotas: Sequence[QuotaLevel]
     rate: float = 0.0

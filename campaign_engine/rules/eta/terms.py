@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from campaign_engine.rules.cool_down import Throttle
 from campaign_engine.rules.hours.recipient_zone import Zones
 from campaign_engine.rules.hours.working_hours import WorkingHours
 from campaign_engine.rules.pacing import Pacing
-from campaign_engine.rules.throttling import Throttle
 
 
 class Bound(StrEnum):
@@ -43,7 +43,7 @@ class Quota:
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
+class SenderTerms:
     """An account that sends. `quotas` are keys of the quotas that bind it."""
 
     per_s: float

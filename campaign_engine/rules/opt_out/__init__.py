@@ -1,1 +1,1 @@
-"""Whether a reply asks to be left alone: `intent` decides, by the `words` of three languages."""
+"""Whether a reply asks to be left alone: `intent` decides, by the `lexicon` of three languages."""

@@ -16,7 +16,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 
-from campaign_engine.rules.opt_out import words
+from campaign_engine.rules.opt_out import lexicon
 
 LONGEST = 1_000  # characters that are looked at; who writes more has more to say than stop
 
@@ -55,7 +55,7 @@ def read_button(text: str | None, payload: str | None) -> Reading:
     if said.intent is Intent.CERTAIN or not payload:
         return said
     tokens = _plain(payload[:LONGEST]).split()
-    if tokens[:1] and (tokens[0] in words.PAYLOADS or " ".join(tokens[:2]) in words.PAYLOADS):
+    if tokens[:1] and (tokens[0] in lexicon.PAYLOADS or " ".join(tokens[:2]) in lexicon.PAYLOADS):
         return Reading(Intent.CERTAIN, said.language)
     return _surest(said, read(payload))
 
@@ -64,8 +64,8 @@ def confirmation(language: str | None, *, phone_key: str) -> str:
     """Return what confirms an opt-out: in its language, or that of the number's country when the word was of none."""
     if language is None:
         codes = (phone_key[:length] for length in (3, 2))
-        language = next((words.LANGUAGE_OF[code] for code in codes if code in words.LANGUAGE_OF), "en")
-    return words.CONFIRMATIONS[language]
+        language = next((lexicon.LANGUAGE_OF[code] for code in codes if code in lexicon.LANGUAGE_OF), "en")
+    return lexicon.CONFIRMATIONS[language]
 
 
 def normalised(text: str) -> str:
@@ -164,9 +164,9 @@ def _choice(phrases: Collection[str]) -> str:
 def _by_keyword() -> Mapping[str, Reading]:
     found: dict[str, Reading] = {}
     for intent, by_language in (
-        (Intent.CERTAIN, words.CERTAIN),
-        (Intent.LIKELY, words.LIKELY),
-        (Intent.RESUME, words.RESUME),
+        (Intent.CERTAIN, lexicon.CERTAIN),
+        (Intent.LIKELY, lexicon.LIKELY),
+        (Intent.RESUME, lexicon.RESUME),
     ):
         for language, phrases in by_language.items():
             for phrase in phrases:
@@ -181,17 +181,18 @@ _LETTERS_THRICE: Final = re.compile(r"([a-z])\1{2,}")
 _SPACED_OUT: Final = re.compile(r"[a-z](?: [a-z]){2,}")
 _NO_WORD: Final = re.compile(r"[^a-z0-9]+")
 _SENTENCE_END: Final = re.compile(r"[.!?;,:\n…¿¡]+|\s[-–—]+\s")
-_SPELLINGS: Final = {short: full for full, shorts in words.SPELLINGS.items() for short in shorts.split()}
-_MANNERS: Final = _at_the_ends(words.MANNERS)
-_HURRY: Final = _at_the_ends(words.HURRY)
-_NEGATIONS: Final = frozenset(words.NEGATIONS)
-_REVERSALS: Final = frozenset(words.NEGATIONS + words.QUESTIONS)
+_SPELLINGS: Final = {short: full for full, shorts in lexicon.SPELLINGS.items() for short in shorts.split()}
+_MANNERS: Final = _at_the_ends(lexicon.MANNERS)
+_HURRY: Final = _at_the_ends(lexicon.HURRY)
+_NEGATIONS: Final = frozenset(lexicon.NEGATIONS)
+_REVERSALS: Final = frozenset(lexicon.NEGATIONS + lexicon.QUESTIONS)
 _KEYWORDS: Final = _by_keyword()
 # At most three ways of asking, what is asked, and then only words that go with it.
 _SENTENCES: Final = {
     language: re.compile(
-        f"(?:{_choice(words.LEADS[language])} ){{0,3}}{_choice(asked)}(?: {_choice(words.TAILS[language].split())})*"
+        f"(?:{_choice(lexicon.LEADS[language])} ){{0,3}}{_choice(asked)}"
+        f"(?: {_choice(lexicon.TAILS[language].split())})*"
     )
-    for language, asked in words.SENTENCES.items()
+    for language, asked in lexicon.SENTENCES.items()
 }
-_WITHIN: Final = {language: re.compile(rf"\b{_choice(phrases)}\b") for language, phrases in words.WITHIN.items()}
+_WITHIN: Final = {language: re.compile(rf"\b{_choice(phrases)}\b") for language, phrases in lexicon.WITHIN.items()}

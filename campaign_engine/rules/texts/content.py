@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from campaign_engine.rules.texts import rendering
-from campaign_engine.rules.texts.rendering import Template
+from campaign_engine.rules.texts.rendering import TextTemplate
 
 MEDIA_TYPES = ("image", "video", "audio", "document", "sticker")
 MEDIA_WITH_CAPTION = ("image", "video", "document")
 
 
-def templates_of(content: Mapping[str, Any]) -> Iterator[tuple[str, Template]]:
+def templates_of(content: Mapping[str, Any]) -> Iterator[tuple[str, TextTemplate]]:
     """Yield (field, template) for every text with variables.
 
     Raises:

@@ -113,7 +113,7 @@ def variable_name(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
+class TextTemplate:
     """A text split once at its variables, to be rendered for many recipients.
 
     `variables` are all names in order of first use, `required` those used at least once without a fallback.
@@ -160,7 +160,7 @@ class Template:
         return rendered
 
 
-def parse(text: str, *, max_chars: int = MAX_TEXT_CHARS) -> Template:
+def parse(text: str, *, max_chars: int = MAX_TEXT_CHARS) -> TextTemplate:
     """Split a text at its variables; a text met lately costs a look-up.
 
     Raises UnclosedPlaceholder, EmptyName, EmptyText, and TextTooLong when it is too long whatever the values.
@@ -168,7 +168,7 @@ def parse(text: str, *, max_chars: int = MAX_TEXT_CHARS) -> Template:
     return _parse(text, max_chars)
 
 
-def component_templates(components: list[dict[str, Any]]) -> list[Template]:
+def component_templates(components: list[dict[str, Any]]) -> list[TextTemplate]:
     """Return the template of every `text` parameter of an approved template's components, in order.
 
     The shape is that of wire reference 2.4; cards inside a carousel are searched too. For checking the names
@@ -180,7 +180,7 @@ def component_templates(components: list[dict[str, Any]]) -> list[Template]:
 def render_components(components: list[dict[str, Any]], variables: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return the components for one recipient: a copy, with every `text` parameter rendered.
 
-    Raises what `parse` and `Template.render` raise.
+    Raises what `parse` and `TextTemplate.render` raise.
     """
     return [{key: _filled(key, value, variables) for key, value in each.items()} for each in components]
 
@@ -206,7 +206,7 @@ def _filled(key: str, node: Any, variables: Mapping[str, str]) -> Any:
 
 
 @lru_cache(maxsize=1024)
-def _parse(text: str, max_chars: int) -> Template:
+def _parse(text: str, max_chars: int) -> TextTemplate:
     if not text or text.isspace():
         raise EmptyText
     pieces, tail = _split(text)
@@ -215,7 +215,7 @@ def _parse(text: str, max_chars: int) -> Template:
         raise TextTooLong(length=literal_chars, limit=max_chars)
     variables = dict.fromkeys(name for _, name, _ in pieces)
     required = dict.fromkeys(name for _, name, fallback in pieces if fallback is None)
-    return Template(text, tuple(variables), tuple(required), max_chars, pieces, tail)
+    return TextTemplate(text, tuple(variables), tuple(required), max_chars, pieces, tail)
 
 
 def _split(text: str) -> tuple[tuple[_Piece, ...], str]:

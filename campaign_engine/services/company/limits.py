@@ -11,7 +11,7 @@ from typing import Any
 
 from campaign_engine.config import Config
 from campaign_engine.models import Account, Company
-from campaign_engine.rules.throttling import Throttle, slowed
+from campaign_engine.rules.cool_down import Throttle, slowed
 from campaign_engine.rules.warm_up import messages_per_day
 from ratelimit import Limit, Rate
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from campaign_engine.db import affected
 from campaign_engine.models import Account
-from campaign_engine.rules.throttling import Throttle
+from campaign_engine.rules.cool_down import Throttle
 
 
 def take_pace(session: Session, *, account: Account, until: datetime, series_count: int, now: datetime) -> bool:

@@ -12,13 +12,13 @@ from sqlalchemy.orm import Session
 
 from campaign_engine.config import Config
 from campaign_engine.models import Account, AccountStatus, Company
+from campaign_engine.rules.cool_down import Throttle
 from campaign_engine.rules.eta import ends
-from campaign_engine.rules.eta.terms import End, Load, Quota, Sender
+from campaign_engine.rules.eta.terms import End, Load, Quota, SenderTerms
 from campaign_engine.rules.hours import working_hours
 from campaign_engine.rules.hours.recipient_zone import Zones
 from campaign_engine.rules.hours.working_hours import WorkingHours
 from campaign_engine.rules.pacing import Pacing
-from campaign_engine.rules.throttling import Throttle
 from campaign_engine.rules.waiting import OF_THE_ACCOUNT
 from campaign_engine.services.campaigns import audience_sizes
 from campaign_engine.services.company import limits
@@ -46,7 +46,7 @@ class Outlook:
 
     companies: Mapping[int, Company]
     accounts: dict[int, Account] = field(default_factory=dict)
-    senders: dict[int, Sender] = field(default_factory=dict)
+    senders: dict[int, SenderTerms] = field(default_factory=dict)
     loads: dict[int, Load] = field(default_factory=dict)  # by campaign
     owners: dict[int, float] = field(default_factory=dict)
     quotas: dict[str, Quota] = field(default_factory=dict)
@@ -194,12 +194,12 @@ def per_s_of(account: Account, company: Company, config: Config) -> float:
     return (rate.count - burst + 1) * 1e6 / rate.period_us
 
 
-def _sender(account: Account, company: Company, wait: Wait | None, *, config: Config, now: datetime) -> Sender:
+def _sender(account: Account, company: Company, wait: Wait | None, *, config: Config, now: datetime) -> SenderTerms:
     ends = [account.paced_until]
     if wait is not None and wait.reason in OF_THE_ACCOUNT:
         ends.append(wait.until)
     later = [each for each in ends if each is not None and each > now]
-    return Sender(
+    return SenderTerms(
         per_s=per_s_of(account, company, config),
         free_at=max(later, default=None),
         series_count=account.series_count,

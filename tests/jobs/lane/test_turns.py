@@ -20,8 +20,8 @@ from campaign_engine.db import transaction
 from campaign_engine.models import Account, Campaign, Company
 from campaign_engine.providers.base import Outcome, Outgoing, Sender
 from campaign_engine.providers.cloud_api.adapter import CloudApi
+from campaign_engine.rules.cool_down import RECOVERY
 from campaign_engine.rules.hours.working_hours import WEEKDAYS
-from campaign_engine.rules.throttling import RECOVERY
 from campaign_engine.rules.waiting import WaitReason
 from campaign_engine.services.campaigns import lifecycle
 from campaign_engine.services.company import limits

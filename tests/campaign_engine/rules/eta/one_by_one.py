@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 from math import inf
 from typing import Any
 
-from campaign_engine.rules.eta.terms import Load, Quota, Sender
+from campaign_engine.rules.eta.terms import Load, Quota, SenderTerms
 
 
 def sent_one_by_one(
     loads: Sequence[Load],
-    senders: Mapping[int, Sender],
+    senders: Mapping[int, SenderTerms],
     *,
     owners: Mapping[int, float],
     quotas: Mapping[str, Quota],

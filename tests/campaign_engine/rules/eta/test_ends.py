@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from campaign_engine.rules.cool_down import Throttle
 from campaign_engine.rules.eta.ends import ends_of, period_s
 from campaign_engine.rules.eta.flow import HORIZON
-from campaign_engine.rules.eta.terms import Bound, End, Load, NoEnd, Quota, Sender
+from campaign_engine.rules.eta.terms import Bound, End, Load, NoEnd, Quota, SenderTerms
 from campaign_engine.rules.hours import working_hours
 from campaign_engine.rules.pacing import Pacing
-from campaign_engine.rules.throttling import Throttle
 from tests.campaign_engine.rules.eta.one_by_one import sent_one_by_one
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)  # a Friday; 09:00 in São Paulo
@@ -43,9 +43,9 @@ def office(
 
 
 def seconds(
-    *loads: Load, senders: Mapping[int, Sender] | None = None, now: datetime = NOW, **values: Any
+    *loads: Load, senders: Mapping[int, SenderTerms] | None = None, now: datetime = NOW, **values: Any
 ) -> dict[int, float | None]:
-    ends = ends_of(loads, {1: Sender(inf)} if senders is None else senders, now=now, **{"owners": {}, **values})
+    ends = ends_of(loads, {1: SenderTerms(inf)} if senders is None else senders, now=now, **{"owners": {}, **values})
     return {each: None if end.at is None else (end.at - now).total_seconds() for each, end in ends.items()}
 
 
@@ -54,7 +54,7 @@ def latest(found: Mapping[int, float | None]) -> float:
 
 
 def end(*loads: Load, **values: Any) -> End:
-    given_ = {"senders": {1: Sender(inf)}, "owners": {}, "now": NOW, **values}
+    given_ = {"senders": {1: SenderTerms(inf)}, "owners": {}, "now": NOW, **values}
     return ends_of(loads, given_.pop("senders"), **given_)[loads[0].campaign_id]
 
 
@@ -68,10 +68,10 @@ _STARTS = st.sampled_from([None, None, NOW + timedelta(minutes=10), NOW + timede
 
 
 @st.composite
-def scenes(draw: st.DrawFn) -> tuple[list[Load], dict[int, Sender], dict[int, float], dict[str, Quota]]:
+def scenes(draw: st.DrawFn) -> tuple[list[Load], dict[int, SenderTerms], dict[int, float], dict[str, Quota]]:
     quotas = draw(st.sampled_from([{}, {}, {"q": Quota([(NOW, 30)])}, {"q": Quota([(NOW, 20), (NOW + DAY, 50)])}]))
     senders = {
-        account: Sender(
+        account: SenderTerms(
             per_s=draw(st.sampled_from([1 / 3, 1 / 10, 1.0])),
             free_at=draw(st.sampled_from([None, NOW + timedelta(seconds=90)])),
             quotas=tuple(quotas),
@@ -97,7 +97,7 @@ def scenes(draw: st.DrawFn) -> tuple[list[Load], dict[int, Sender], dict[int, fl
 @settings(max_examples=40)
 @given(scene=scenes())
 def test_the_flow_ends_where_sending_message_by_message_does(
-    scene: tuple[list[Load], dict[int, Sender], dict[int, float], dict[str, Quota]],
+    scene: tuple[list[Load], dict[int, SenderTerms], dict[int, float], dict[str, Quota]],
 ) -> None:
     loads, senders, owners, quotas = scene
     ends = ends_of(loads, senders, owners=owners, quotas=quotas, now=NOW)
@@ -132,20 +132,20 @@ def test_the_flow_ends_where_sending_message_by_message_does(
     ],
 )
 def test_the_default_pace_is_164_messages_an_hour_to_the_second(count: int, series: int, seconds_: int) -> None:
-    found = seconds(load(1, count), senders={1: Sender(inf, series_count=series)})[1]
+    found = seconds(load(1, count), senders={1: SenderTerms(inf, series_count=series)})[1]
     assert found == pytest.approx(seconds_, abs=0.001 if count < 200 else 60)
 
 
 def test_the_next_message_leaves_when_the_account_is_free_and_each_after_its_interval() -> None:
     for passed in (0, 5, 19):
-        sender = Sender(inf, free_at=NOW + timedelta(seconds=20 - passed))
+        sender = SenderTerms(inf, free_at=NOW + timedelta(seconds=20 - passed))
         assert seconds(load(1, 6, pace=every(20)), senders={1: sender})[1] == pytest.approx(120 - passed, abs=0.001)
 
 
 def test_the_slower_of_limit_and_pace_rules() -> None:
-    assert seconds(load(1, 61, pace=every(1)), senders={1: Sender(20 / 60)})[1] == pytest.approx(180)
-    assert seconds(load(1, 61, pace=every(20)), senders={1: Sender(20 / 60)})[1] == pytest.approx(1200)
-    assert seconds(load(1, 61, pace=UNPACED), senders={1: Sender(20 / 60)})[1] == pytest.approx(180)
+    assert seconds(load(1, 61, pace=every(1)), senders={1: SenderTerms(20 / 60)})[1] == pytest.approx(180)
+    assert seconds(load(1, 61, pace=every(20)), senders={1: SenderTerms(20 / 60)})[1] == pytest.approx(1200)
+    assert seconds(load(1, 61, pace=UNPACED), senders={1: SenderTerms(20 / 60)})[1] == pytest.approx(180)
     assert period_s(replace(DEFAULT, jitter_s=10), per_s=inf) == (27, Bound.PACING)
     assert period_s(DEFAULT, per_s=1 / 30) == ((19 * 30 + 60) / 20, Bound.PACING)
     assert period_s(DEFAULT, per_s=1 / 90) == (90, Bound.ACCOUNT_LIMIT)
@@ -166,21 +166,21 @@ def test_a_small_campaign_beside_a_big_one_takes_twice_as_long_and_the_big_one_o
 
 def test_what_one_campaign_cannot_use_the_others_get() -> None:
     slow = replace(UNPACED, message_delay_s=10)
-    both = seconds(load(1, 100, pace=slow), load(2, 900, pace=UNPACED), senders={1: Sender(1.0)})
+    both = seconds(load(1, 100, pace=slow), load(2, 900, pace=UNPACED), senders={1: SenderTerms(1.0)})
     assert both[1] == pytest.approx(990, abs=1)
     assert both[2] == pytest.approx(999, abs=2)
 
 
 def test_a_delay_of_one_second_of_its_own_holds_on_each_account() -> None:
     pace = replace(UNPACED, message_delay_s=1)
-    assert seconds(load(1, 100, pace=pace), senders={1: Sender(50.0)})[1] == pytest.approx(99, abs=0.01)
-    two = seconds(load(1, 100, 1, 2, pace=pace), senders={1: Sender(50.0), 2: Sender(50.0)})
+    assert seconds(load(1, 100, pace=pace), senders={1: SenderTerms(50.0)})[1] == pytest.approx(99, abs=0.01)
+    two = seconds(load(1, 100, 1, 2, pace=pace), senders={1: SenderTerms(50.0), 2: SenderTerms(50.0)})
     assert two[1] == pytest.approx(49, abs=0.01)
     assert end(load(1, 100, pace=pace)).bound == (Bound.CAMPAIGN_DELAY, None)
 
 
 def test_an_owners_limit_holds_for_all_accounts_and_campaigns_together() -> None:
-    senders = {each: Sender(1000 / 60) for each in (1, 2, 3)}
+    senders = {each: SenderTerms(1000 / 60) for each in (1, 2, 3)}
     one = seconds(load(1, 1000, 1, 2, 3, pace=UNPACED), senders=senders, owners={1: 100 / 60})
     assert one[1] == pytest.approx(600, abs=1)
     two = [load(1, 500, 1, 2, 3, pace=UNPACED), load(2, 500, 2, pace=UNPACED)]
@@ -192,7 +192,7 @@ def test_an_owners_limit_holds_for_all_accounts_and_campaigns_together() -> None
 
 
 def test_accounts_share_a_campaign_each_at_its_own_pace_and_only_those_that_send() -> None:
-    senders = {1: Sender(20 / 60), 2: Sender(40 / 60)}
+    senders = {1: SenderTerms(20 / 60), 2: SenderTerms(40 / 60)}
     campaign = load(1, 600, 1, 2, 3, pace=UNPACED)
     assert seconds(campaign, senders=senders)[1] == pytest.approx(600, abs=3)
     assert seconds(campaign, senders={1: senders[1]})[1] == pytest.approx(1800, abs=3)
@@ -200,7 +200,7 @@ def test_accounts_share_a_campaign_each_at_its_own_pace_and_only_those_that_send
 
 
 def test_weights_deal_the_messages_out_and_the_last_part_is_the_end() -> None:
-    senders = {1: Sender(1.0), 2: Sender(1.0), 3: Sender(1.0)}
+    senders = {1: SenderTerms(1.0), 2: SenderTerms(1.0), 3: SenderTerms(1.0)}
     weighted = load(1, 400, 1, 2, 3, pace=UNPACED, weights={1: 3, 2: 1})
     assert seconds(weighted, senders=senders)[1] == pytest.approx(299, abs=0.01)
     # The others stand in for one that has fallen away.
@@ -264,7 +264,7 @@ def test_the_warm_up_ladder_is_climbed_day_by_day() -> None:
         (begun + 15 * DAY, 200),
         (begun + 30 * DAY, None),
     ]
-    senders = {1: Sender(inf, quotas=("w",))}
+    senders = {1: SenderTerms(inf, quotas=("w",))}
 
     def end_of(count: int) -> float:
         found = seconds(load(1, count, pace=every(20)), senders=senders, quotas={"w": Quota(ladder)})[1]
@@ -283,7 +283,7 @@ def test_the_warm_up_ladder_is_climbed_day_by_day() -> None:
 
 
 def test_messages_of_the_last_24_hours_count_until_they_are_a_day_old() -> None:
-    senders = {1: Sender(inf, quotas=("w",))}
+    senders = {1: SenderTerms(inf, quotas=("w",))}
     ten_at_five, ten_at_nine = (NOW + timedelta(hours=each) for each in (5, 9))
     used = [(ten_at_five, ten_at_five, 10.0), (ten_at_nine, ten_at_nine, 8.0)]
     ends = [
@@ -295,7 +295,7 @@ def test_messages_of_the_last_24_hours_count_until_they_are_a_day_old() -> None:
 
 
 def test_a_quota_is_shared_by_the_accounts_of_a_portfolio() -> None:
-    senders = {1: Sender(1.0, quotas=("p",)), 2: Sender(1.0, quotas=("p",))}
+    senders = {1: SenderTerms(1.0, quotas=("p",)), 2: SenderTerms(1.0, quotas=("p",))}
     found = seconds(load(1, 300, 1, 2, pace=UNPACED), senders=senders, quotas={"p": Quota([(NOW, 250)])})[1]
     assert found == pytest.approx(86_400 + 25, abs=3)
 
@@ -310,7 +310,7 @@ def test_a_scheduled_campaign_slows_the_others_from_its_start() -> None:
 def test_a_slowed_account_gets_its_rate_back_step_by_step() -> None:
     throttle = Throttle(step=2, since=NOW - timedelta(minutes=2))
     # 3 minutes at a quarter, 5 at the half, then the whole rate.
-    found = seconds(load(1, 45 + 150 + 61, pace=UNPACED), senders={1: Sender(1.0, throttle=throttle)})[1]
+    found = seconds(load(1, 45 + 150 + 61, pace=UNPACED), senders={1: SenderTerms(1.0, throttle=throttle)})[1]
     assert found == pytest.approx(180 + 300 + 60, abs=3)
 
 
@@ -323,7 +323,7 @@ def test_a_campaign_without_messages_is_through_and_one_beyond_the_horizon_has_n
 
 def test_what_holds_a_campaign_up_most_is_named() -> None:
     assert end(load(1, 100)).bound == (Bound.PACING, 1)
-    assert end(load(1, 100, pace=UNPACED), senders={1: Sender(1.0)}).bound == (Bound.ACCOUNT_LIMIT, 1)
+    assert end(load(1, 100, pace=UNPACED), senders={1: SenderTerms(1.0)}).bound == (Bound.ACCOUNT_LIMIT, 1)
 
 
 # --- Its cost.
@@ -352,7 +352,7 @@ def campaigns(count: int) -> Iterator[Load]:
 
 
 def test_a_look_is_cheap_however_big_and_many_the_campaigns_are() -> None:
-    senders = {1: Sender(1 / 3), 2: Sender(1 / 3)}
+    senders = {1: SenderTerms(1 / 3), 2: SenderTerms(1 / 3)}
     assert calls_of(*campaigns(20), senders=senders) < 60_000  # a week of hours; 15,000 calls took a millisecond
     assert calls_of(*(replace(each, hours=None) for each in campaigns(1000)), senders=senders) < 300_000
     assert calls_of(load(1, 10**9, pace=every(0.001))) < 1_000
@@ -360,8 +360,8 @@ def test_a_look_is_cheap_however_big_and_many_the_campaigns_are() -> None:
 
 def test_a_thousand_campaigns_that_all_differ_are_foretold_within_a_bounded_effort() -> None:
     loads = [load(each, 100 + each, pace=replace(UNPACED, message_delay_s=1 + each / 1000)) for each in range(1000)]
-    assert calls_of(*loads, senders={1: Sender(100.0)}) < 4_000_000
-    found = seconds(*loads, senders={1: Sender(100.0)})
+    assert calls_of(*loads, senders={1: SenderTerms(100.0)}) < 4_000_000
+    found = seconds(*loads, senders={1: SenderTerms(100.0)})
     whole = sum(each.message_count for each in loads) / 100
     assert len([each for each in found.values() if each is not None]) == 1000
     assert whole * 0.9 <= latest(found) <= whole * 2

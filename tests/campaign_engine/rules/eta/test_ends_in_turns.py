@@ -9,7 +9,7 @@ from math import inf
 import pytest
 
 from campaign_engine.rules.eta.ends import ends_of
-from campaign_engine.rules.eta.terms import Load, Sender
+from campaign_engine.rules.eta.terms import Load, SenderTerms
 from campaign_engine.rules.pacing import Pacing
 from tests.campaign_engine.rules.eta.one_by_one import sent_one_by_one
 
@@ -20,7 +20,7 @@ EVEN = Pacing(message_interval_s=INTERVAL_S, longer_interval_after=0, greater_in
 WITH_PAUSES = replace(EVEN, longer_interval_after=20, greater_interval_s=60)
 LIMITED = replace(EVEN, message_interval_s=0)
 
-Scene = tuple[list[Load], Mapping[int, Sender], Mapping[int, float]]
+Scene = tuple[list[Load], Mapping[int, SenderTerms], Mapping[int, float]]
 
 
 def scene(
@@ -30,7 +30,7 @@ def scene(
     per_s = 1 / INTERVAL_S if pace is LIMITED else inf
     used = dict.fromkeys(range(accounts), replace(pace, message_delay_s=delay_s))
     loads = [Load(each, 1, round(240 * sizes**each), used) for each in range(campaigns)]
-    return loads, dict.fromkeys(used, Sender(per_s)), {1: 1 / owner_s} if owner_s else {}
+    return loads, dict.fromkeys(used, SenderTerms(per_s)), {1: 1 / owner_s} if owner_s else {}
 
 
 def largest_error(made: Scene) -> float:
@@ -112,7 +112,7 @@ def mixed(chance: random.Random) -> Scene:
         loads.append(Load(each, chance.choice([1, 1, 2]), chance.randint(60, 400), used))
     per_s = [1 / 10, 1 / 3] if pace is LIMITED else [inf, inf, 1 / 10, 1 / 3]
     owners = {owner: 1 / chance.uniform(3, 60) for owner in (1, 2) if chance.random() < 0.3}
-    return loads, {account: Sender(chance.choice(per_s)) for account in accounts}, owners
+    return loads, {account: SenderTerms(chance.choice(per_s)) for account in accounts}, owners
 
 
 def test_a_long_pause_costs_the_less_the_longer_a_delay_leaves_the_account_idle() -> None:

@@ -8,7 +8,7 @@ from math import inf
 import pytest
 
 from campaign_engine.rules.eta.ends import ends_of
-from campaign_engine.rules.eta.terms import End, Load, NoEnd, Sender
+from campaign_engine.rules.eta.terms import End, Load, NoEnd, SenderTerms
 from campaign_engine.rules.hours import working_hours
 from campaign_engine.rules.hours.recipient_zone import Zones
 from campaign_engine.rules.pacing import Pacing
@@ -31,7 +31,7 @@ def load(campaign_id: int, count: float, zones: Mapping[Zones, float], pace: Pac
 
 
 def ends(*loads: Load, now: datetime = FRIDAY) -> dict[int, End]:
-    return ends_of(loads, {1: Sender(inf)}, owners={}, now=now)
+    return ends_of(loads, {1: SenderTerms(inf)}, owners={}, now=now)
 
 
 def end(*loads: Load, now: datetime = FRIDAY) -> datetime:
@@ -95,7 +95,7 @@ def test_weights_and_zones_hold_together() -> None:
     weighted = replace(
         load(1, 720, {SAO_PAULO: 1, LISBON: 1}), paces={1: EVERY_20_S, 2: EVERY_20_S}, weights={1: 3, 2: 1}
     )
-    at = ends_of([weighted], {1: Sender(inf), 2: Sender(inf)}, owners={}, now=FRIDAY)[1].at
+    at = ends_of([weighted], {1: SenderTerms(inf), 2: SenderTerms(inf)}, owners={}, now=FRIDAY)[1].at
     assert at is not None
     # The first account has 540: as alone.
     assert is_near(at, NINE_IN_LISBON + timedelta(hours=1))

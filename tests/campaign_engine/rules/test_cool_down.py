@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from campaign_engine.rules.throttling import LONGEST_REST_S, MAX_STEP, RECOVERY, Throttle, slowed
+from campaign_engine.rules.cool_down import LONGEST_REST_S, MAX_STEP, RECOVERY, Throttle, slowed
 from ratelimit import Rate
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
