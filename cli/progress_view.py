@@ -22,7 +22,7 @@ _ORDINARY = (
 
 
 def line_of(progress: dict[str, Any], *, zone: ZoneInfo) -> str:
-    """Return the progress (shape of the contract) in one line of about 120 characters."""
+    """Return the progress (as the JSON API has it) in one line of about 120 characters."""
     total = progress["total"]
     counts = progress["counts"]
     done = total - counts["pending"] - counts["sending"]

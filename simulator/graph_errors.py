@@ -99,7 +99,7 @@ def describe(code: int) -> GraphError:
 
 
 def answer_body(code: int, details: str, *, subcode: int | None = None) -> dict[str, object]:
-    """Return the envelope of a refused request (wire reference 3.1)."""
+    """Return the envelope of a refused request (docs/wire.md, Errors)."""
     known = describe(code)
     error: dict[str, object] = {
         "message": f"(#{code}) {known.title}",
@@ -115,7 +115,7 @@ def answer_body(code: int, details: str, *, subcode: int | None = None) -> dict[
 
 
 def webhook_error(code: int) -> dict[str, object]:
-    """Return the form the same error takes inside a status webhook (wire reference 3.1)."""
+    """Return the form the same error takes inside a status webhook (docs/wire.md, Errors)."""
     title = describe(code).title
     return {
         "code": code,

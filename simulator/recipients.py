@@ -9,7 +9,7 @@ from dataclasses import dataclass
 # What Meta tolerates in `to`: a plus, spaces, hyphens, parentheses. Dots are added for pasted numbers.
 _SPELLING = re.compile(r"\+?[0-9][0-9 ().\-]*|\+?\([0-9][0-9 ().\-]*", re.ASCII)
 _NOT_DIGITS = re.compile(r"[^0-9]")
-# Business-scoped user id (wire reference 2.1).
+# Business-scoped user id (docs/wire.md, Sending).
 _USER_ID = re.compile(r"[A-Z]{2}\.(ENT\.)?[0-9A-Za-z]{1,128}", re.ASCII)
 
 # Brazilian area codes whose WhatsApp accounts keep the ninth digit (rule of thumb of Green API and whapi).
@@ -70,7 +70,7 @@ def _brazilian_wa_id(digits: str) -> str:
 
 
 def key_of(digits: str) -> str:
-    """Return the key that all spellings of one person's number share (wire reference F, rule 4)."""
+    """Return the key that all spellings of one person's number share (docs/wire.md, Phone numbers)."""
     if digits.startswith("55"):
         subscriber = digits[4:]
         if len(subscriber) == 9 and subscriber[0] == "9" and subscriber[1] >= "6":

@@ -15,7 +15,7 @@ from web.runtime import runtime
 
 
 def read_progress(session: Session, selected: Sequence[Campaign]) -> list[dict[str, Any]]:
-    """Return the progress of campaigns in the shape of the contract, times as datetimes, ids as integers.
+    """Return the progress of campaigns in the shape of the JSON API, times as datetimes, ids as integers.
 
     Side effects: one call to Redis, for why accounts wait, and a few for each account with a limit of 24 hours. Without
     it the explanation is missing, and the ETA knows less.

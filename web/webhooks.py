@@ -28,7 +28,7 @@ blueprint = Blueprint("webhooks", __name__, url_prefix="/webhooks")
 
 
 def cloud_bytes(config: Config) -> int:  # noqa: ARG001
-    """Return the most a webhook of the Cloud API may have: 3 MB (wire reference 6.3)."""
+    """Return the most a webhook of the Cloud API may have: 3 MB (docs/wire.md, Webhook delivery)."""
     return 3 * MEBIBYTE
 
 
@@ -39,7 +39,7 @@ def evolution_bytes(config: Config) -> int:  # noqa: ARG001
 
 @blueprint.get("/cloud")
 def verify_cloud() -> Response:
-    """Answer Meta's challenge when it knows a verify token of ours (wire reference 6.1)."""
+    """Answer Meta's challenge when it knows a verify token of ours (docs/wire.md, Webhook verification)."""
     token, challenge = request.args.get("hub.verify_token", ""), request.args.get("hub.challenge", "")
     with transaction() as session:
         known = deliveries.verify_token_is_known(session, vault=runtime().vault, token=token)

@@ -3,9 +3,9 @@
     InvalidPhone(ValueError)      no message can be sent to such a text; `reason` is a PhoneFault
     UnknownRegion(ValueError)     the default region is not an ISO 3166 code that `phonenumbers` knows
 
-The rules are those of the wire reference, part F, checked there with `phonenumbers` 9.0.43: being *possible*
-is the gate, not being *valid*, because WhatsApp still knows Brazilians by eight digits that the numbering plan has
-retired. No sentence repeats the number: it may reach a log.
+The rules (docs/wire.md, Phone numbers) were tried with `phonenumbers` 9.0.43: being *possible* is the gate, not being
+*valid*, because WhatsApp still knows Brazilians by eight digits that the numbering plan has retired. No sentence
+repeats the number: it may reach a log.
 """
 
 import re
@@ -103,7 +103,7 @@ _LINK: Final = re.compile(
 _FLOAT_TAIL: Final = re.compile(r"(\+?[0-9]{7,})[.,]0{1,2}")
 _CARRIER_PLACEHOLDER: Final = re.compile(r"^\(?0?xx\s*(?=\(?[0-9]{2})", re.I)
 
-# Mexico's mobile 1 after 52 (part F) and its trunk codes, abolished in 2019.
+# Mexico's mobile 1 after 52 and its trunk codes, abolished in 2019.
 _OLD_MEXICAN: Final = re.compile(r"\+52(?:1|01|04[45])([0-9]{10})")
 _OLD_MEXICAN_IN_MEXICO: Final = re.compile(r"(?:521|(?:52)?(?:01|04[45]))([0-9]{10})")
 
@@ -133,9 +133,9 @@ def parse_phone(text: str, *, default_region: str | None) -> Phone:
 def key_of(e164_or_wa_id: str) -> str:
     """Return the identity that all spellings of one WhatsApp account share: digits, without a plus sign.
 
-    Wire reference, part F, rule 4: Brazil without the ninth digit of mobiles, Mexico without the 1 after 52,
+    As in docs/wire.md, Phone numbers: Brazil without the ninth digit of mobiles, Mexico without the 1 after 52,
     Argentina without the 9 after 54. The ninth digit stays where the other eight would be a Brazilian land
-    line (first digit 2 to 5, rule 5), which is another person's.
+    line (first digit 2 to 5), which is another person's.
 
     Raises InvalidPhone when the text is not 1 to 15 digits with an optional plus sign.
     """

@@ -63,8 +63,8 @@ CAMPAIGN_MAY_SEND_AGAIN = frozenset(
 
 # What a provider's status means for a row, and over which states it may win. A status only moves forward
 # (accepted < sent < delivered < read); `failed` is final but loses against a later `delivered` or `read` of the same
-# message (wire reference 6.3). A row may wait for a retry after a fault of the provider's own and have been sent all
-# the same: any proof of that wins over `pending` too.
+# message (docs/wire.md, Webhook delivery). A row may wait for a retry after a fault of the provider's own and have
+# been sent all the same: any proof of that wins over `pending` too.
 NOT_YET_SENT = frozenset({MessageStatus.PENDING, MessageStatus.SENDING, MessageStatus.UNKNOWN})
 STATUS_MAY_REPLACE: dict[MessageStatus, frozenset[MessageStatus]] = {
     MessageStatus.READ: frozenset({*NOT_YET_SENT, MessageStatus.SENT, MessageStatus.DELIVERED, MessageStatus.FAILED}),

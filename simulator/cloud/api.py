@@ -1,4 +1,4 @@
-"""Meta's Cloud API: the addresses, who may use them, and how they answer (wire reference 1 to 5)."""
+"""Meta's Cloud API: the addresses, who may use them, and how they answer (docs/wire.md, Cloud API)."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -200,7 +200,7 @@ def _no_such_object(node_id: str) -> Refused:
 
 
 def _accepted(message: Message) -> dict[str, object]:
-    """Return the body of an accepted message (wire reference 2.8)."""
+    """Return the body of an accepted message (docs/wire.md, Answers)."""
     contact = {"input": message.to}
     if message.wa_id:
         contact["wa_id"] = message.wa_id

@@ -1,4 +1,4 @@
-"""The body of a send request: what it must hold, and what it asks for (wire reference 2)."""
+"""The body of a send request: what it must hold, and what it asks for (docs/wire.md, Sending)."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -47,7 +47,7 @@ def parse(raw: bytes) -> Body:
 
 
 def read_receipt(body: Body) -> ReadReceipt | None:
-    """Return the read receipt when the request is one (wire reference 2.7). Raises Refused."""
+    """Return the read receipt when the request is one (docs/wire.md, Read receipts). Raises Refused."""
     if "status" not in body:
         return None
     if body["status"] != "read":

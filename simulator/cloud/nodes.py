@@ -1,4 +1,4 @@
-"""What Meta's Graph shows of a phone number and of a WABA, and how it pages lists (wire reference 5)."""
+"""What Meta's Graph shows of a phone number and of a WABA, and how it pages lists (docs/wire.md, Health)."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""Meta's webhook body and its signature (wire reference 6)."""
+"""Meta's webhook body and its signature (docs/wire.md, Webhooks)."""
 
 import hashlib
 import hmac

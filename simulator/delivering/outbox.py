@@ -115,7 +115,7 @@ class Outbox:
         self._retry_later(webhook)
 
     async def _post(self, request: SignedRequest) -> int | None:
-        """Post once and return the status. Anything but 200 is a refusal, as it is for Meta (wire reference 6.3)."""
+        """Post once and return the status. Anything but 200 is a refusal (docs/wire.md, Webhook delivery)."""
         line = self._line()
         if line is None or line.webhook_url is None:
             return None

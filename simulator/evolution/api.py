@@ -1,4 +1,4 @@
-"""Evolution API 2.3.6: the addresses, who may use them, and how they answer (wire reference B.1 to B.3)."""
+"""Evolution API 2.3.6: the addresses, who may use them, and how they answer (docs/wire.md, Evolution API)."""
 
 import asyncio
 import json
@@ -194,7 +194,7 @@ class EvolutionApi:
 
 
 def _stored(message: Message, instance: Instance) -> dict[str, object]:
-    """Return the body of an accepted message (wire reference B.2)."""
+    """Return the body of an accepted message (docs/wire.md, Evolution sending)."""
     content: dict[str, object] = {"conversation": message.summary}
     return {
         "key": {"remoteJid": jid_of(message.wa_id), "fromMe": True, "id": message.message_id},
@@ -226,7 +226,7 @@ def _contact(instance: Instance, jid: str, name: str, kind: str) -> dict[str, ob
 
 
 def _refusal(status: int, reason: str, message: object) -> web.Response:
-    """Return an error in Evolution's envelope (wire reference B.1)."""
+    """Return an error in Evolution's envelope (docs/wire.md, Evolution access)."""
     return _json({"status": status, "error": reason, "response": {"message": message}}, status=status)
 
 

@@ -1,4 +1,4 @@
-"""The bodies of Evolution's calls: what they must hold, and what they ask for (wire reference B.2, B.5)."""
+"""The bodies of Evolution's calls: what they must hold, and what they ask for (docs/wire.md, Evolution sending)."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -92,7 +92,7 @@ def jid_of(wa_id: str) -> str:
 
 
 def _wa_id_of(digits: str) -> str:
-    """Return the number that Evolution makes an id of: not the rule of Meta's answers (wire reference B.5)."""
+    """Return the number that Evolution makes an id of: not the rule of Meta's answers (docs/wire.md, Evolution ids)."""
     if len(digits) != 13:
         return digits
     if digits.startswith(("52", "54")):

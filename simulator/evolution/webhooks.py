@@ -1,4 +1,4 @@
-"""Evolution's webhooks: one event a request, without a signature (wire reference B.4)."""
+"""Evolution's webhooks: one event a request, without a signature (docs/wire.md, Evolution webhooks)."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

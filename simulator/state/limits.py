@@ -1,7 +1,7 @@
 """Meta's sending limits as behaviour: throughput, recipient pair, unique recipients.
 
 The first two are token buckets in the form of the generic cell rate algorithm: one float for each, the
-theoretical arrival time of the next message. Figures: wire reference 4.
+theoretical arrival time of the next message. Figures: docs/wire.md, Rates and limits.
 """
 
 from collections import OrderedDict

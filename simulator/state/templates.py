@@ -1,4 +1,4 @@
-"""Message templates of each WABA: what exists, and whether a message fits it (wire reference 2.4)."""
+"""Message templates of each WABA: what exists, and whether a message fits it (docs/wire.md, Templates)."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence

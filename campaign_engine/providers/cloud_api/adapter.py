@@ -36,14 +36,14 @@ from campaign_engine.providers.http import (
 from campaign_engine.providers.values import objects_of, text_of
 from campaign_engine.rules.failures import ErrorClass
 
-_NO_SUCH_OBJECT_SUBCODE = 33  # beside code 100: the number itself is gone (wire reference 3.1)
+_NO_SUCH_OBJECT_SUBCODE = 33  # beside code 100: the number itself is gone (docs/wire.md, Errors)
 HEALTH_FIELDS = (
     "id,display_phone_number,verified_name,quality_rating,status,throughput,whatsapp_business_manager_messaging_limit,"
     "health_status"
 )
 
 
-_TIER = re.compile(r"TIER_(?:UNLIMITED|([1-9][0-9]{0,5})(K?))")  # wire reference 4
+_TIER = re.compile(r"TIER_(?:UNLIMITED|([1-9][0-9]{0,5})(K?))")  # docs/wire.md, Rates and limits
 
 
 class CloudApi:
@@ -128,7 +128,7 @@ def _authorized(sender: Sender) -> dict[str, str]:
 
 
 def _health_details(node: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a phone number's node says (wire reference 4 and 5), each as one word or name."""
+    """Return what a phone number's node says (docs/wire.md, Health), each as one word or name."""
     throughput, standing = node.get("throughput"), node.get("health_status")
     said = {
         "display_phone_number": node.get("display_phone_number"),
@@ -188,7 +188,7 @@ def _outcome(response: AnyAnswer, sender: Sender) -> Outcome:
 
 
 def _envelope(payload: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the error that Meta's envelope holds (wire reference 3.1), or None: a gateway's error is none."""
+    """Return the error that Meta's envelope holds (docs/wire.md, Errors), or None: a gateway's error is none."""
     error = payload.get("error")
     return error if isinstance(error, dict) and isinstance(error.get("code"), int) else None
 

@@ -1,4 +1,4 @@
-"""What the Cloud API's webhooks say: statuses, what people wrote, and notices (wire reference 6.4 to 6.7).
+"""What the Cloud API's webhooks say: statuses, what people wrote, and notices (docs/wire.md, Webhooks).
 
     {"entry": [{"id": <business account>, "changes": [{"field", "value"}]}]}
 

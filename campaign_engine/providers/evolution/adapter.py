@@ -1,4 +1,4 @@
-"""Evolution API 2.3.6 over pooled connections: a phone's own WhatsApp session behind HTTP (wire reference B).
+"""Evolution API 2.3.6 over pooled connections: a phone's own session behind HTTP (docs/wire.md, Evolution API).
 
 It takes no id of ours along. A message is matched with its webhooks by `key.id`, which only the answer to the send
 gives, so a message whose answer was lost stays `unknown` until a person decides: no webhook can heal it. For the same
@@ -117,7 +117,7 @@ class Evolution:
     def list_contacts(self, sender: Sender) -> Sequence[KnownPerson]:
         """Return the people in the phone's address book and chats: `POST /chat/findContacts/{instance}`.
 
-        The wire reference does not describe this call. It is taken from Evolution's own documentation (an object
+        What is known of this call (docs/wire.md, Evolution checks) is from Evolution's own documentation (an object
         `where`, which may be empty) and the source of its channel service, where `fetchContacts` returns a plain list
         of rows with `remoteJid`, `pushName` and, in newer versions, `type`: `contact`, `group`, or `group_member` for
         people whom the phone has only met in a group, and who never gave it their number: these are left out.

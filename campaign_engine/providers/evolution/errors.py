@@ -1,6 +1,6 @@
 """What Evolution API answers instead of a sent message, as data: one class per failure, with its source.
 
-Evolution has no codes of its own, so the codes here are ours. Sources: the wire reference, B.1 to B.3 (read in
+Evolution has no codes of its own, so the codes here are ours. Source: docs/wire.md, Evolution API (read in
 Evolution 2.3.6, commit 3454bec7), unless an entry says otherwise. On the WHATSAPP-BUSINESS channel it hands Meta's
 error through: those have Meta's codes and classes.
 
@@ -53,11 +53,11 @@ class KnownFault:
 
 
 KNOWN_FAULTS = (
-    # B.2: the session of the phone is not open. Baileys looks for that before it writes to its socket.
+    # The session of the phone is not open. Baileys looks for that before it writes to its socket.
     KnownFault("connection closed", ErrorClass.ACCOUNT, "session_closed"),
-    # B.2, inferred there: the number is looked up before anything is sent, on a session that was never opened.
+    # Inferred: the number is looked up before anything is sent, on a session that was never opened.
     KnownFault("(reading 'onwhatsapp')", ErrorClass.ACCOUNT, "session_closed"),
-    # B.2: templates exist on the business channel only.
+    # Templates exist on the business channel only.
     KnownFault("method not available", ErrorClass.CAMPAIGN, "not_available"),
     # The file is fetched before anything is sent, outside the attempt to send (which answers 400): the words are those
     # of Evolution's HTTP client, which it also calls other systems with once a message has left.
@@ -116,7 +116,7 @@ def _of_meta(error: Mapping[str, Any]) -> Failure:
 
 
 def _messages_of(body: Mapping[str, Any]) -> Iterator[Any]:
-    """Yield what the envelope says: texts, objects, and lists of texts for a body that breaks the schema (B.1)."""
+    """Yield what the envelope says: texts, objects, and lists of texts for a body that breaks the schema."""
     response = body.get("response")
     message = response.get("message") if isinstance(response, dict) else body.get("message")
     if isinstance(message, list):

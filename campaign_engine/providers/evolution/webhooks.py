@@ -1,4 +1,4 @@
-"""What Evolution API's webhooks say, in every shape that versions and forks send them (wire reference B.4).
+"""What Evolution API's webhooks say, whatever version or fork sends them (docs/wire.md, Evolution webhooks).
 
     {"event", "instance", "data", "date_time", ...}   `data` is an object or a list of them
 

@@ -135,7 +135,7 @@ class WorkingHours:
 
 
 def parse(value: Mapping[str, Any], *, default_zone: str) -> WorkingHours:
-    """Read `{windows: [{days, start, end}], timezone?, holidays?, at_close?}` (contract).
+    """Read `{windows: [{days, start, end}], timezone?, holidays?, at_close?}`, the `working_hours` of the JSON API.
 
     `default_zone` is the company's when `timezone` is `company` or `recipient`, and the campaign's when it is left out.
 

@@ -1,6 +1,6 @@
 """What a campaign says: text, an approved template, or media; checked once and rendered per recipient.
 
-Shapes (contract): `{"type": "text", "text"}`, `{"type": "template", "name", "language", "components"}`,
+As the JSON API takes it: `{"type": "text", "text"}`, `{"type": "template", "name", "language", "components"}`,
 `{"type": "media", "media_type", "link" or "id", "caption", "filename"}`.
 """
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-MAX_TEXT_CHARS: Final = 4096  # body of a text message; Cloud API, wire reference 2.2
-MAX_CAPTION_CHARS: Final = 1024  # caption of image, video, document; wire reference 2.3
+MAX_TEXT_CHARS: Final = 4096  # body of a text message (docs/wire.md, Text and media)
+MAX_CAPTION_CHARS: Final = 1024  # caption of image, video, document (docs/wire.md, Text and media)
 
 _KNOWN_NAMES_SHOWN: Final = 20
 _SEPARATORS: Final = re.compile(r"[\W_]+")
@@ -171,7 +171,7 @@ def parse(text: str, *, max_chars: int = MAX_TEXT_CHARS) -> TextTemplate:
 def component_templates(components: list[dict[str, Any]]) -> list[TextTemplate]:
     """Return the template of every `text` parameter of an approved template's components, in order.
 
-    The shape is that of wire reference 2.4; cards inside a carousel are searched too. For checking the names
+    The shape is Meta's (docs/wire.md, Templates); cards inside a carousel are searched too. For checking the names
     before a campaign starts. Raises what `parse` raises.
     """
     return [parse(text) for text in _texts(components)]

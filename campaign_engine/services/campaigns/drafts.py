@@ -42,7 +42,7 @@ def create(
 ) -> Campaign:
     """Create a campaign, as a draft or, with `scheduled_at` or `recurrence`, scheduled.
 
-    `values` has the shape of `POST /campaigns` (contract), ids as integers. A recurrence without `scheduled_at` begins
+    `values` has the shape of `POST /campaigns`, ids as integers. A recurrence without `scheduled_at` begins
     at its first time from now.
 
     Raises:

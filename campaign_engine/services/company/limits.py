@@ -16,7 +16,7 @@ from campaign_engine.rules.warm_up import messages_per_day
 from ratelimit import Limit, Rate
 
 # A share of the rate that is ours to spend on arrival jitter and late wake-ups, so that the promise holds as the
-# provider sees it (contract: at most 0.5 %).
+# provider sees it. Half a percent is the most that is given away (`ratelimit.kinds.MAX_MARGIN`).
 MARGIN = 0.005
 
 ACCOUNT_LIMIT = "whatsapp account"
@@ -34,7 +34,7 @@ DAY_US = 86_400_000_000
 NO_CAP = "none"
 LONGEST_CAP = timedelta(days=90)
 LONGEST_CAP_US = LONGEST_CAP.days * DAY_US
-PAIR_RATE = Rate.parse("1/6 s")  # wire reference 4: more is refused with 131056
+PAIR_RATE = Rate.parse("1/6 s")  # docs/wire.md, Rates and limits: more is refused with 131056
 PAIR_BURST = 40
 PAIR_FULL_AFTER = timedelta(seconds=6 * 45)
 

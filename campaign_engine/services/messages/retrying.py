@@ -24,7 +24,7 @@ from campaign_engine.services.company import audit
 log = get_logger(__name__)
 
 SHIELDED_FOR = timedelta(hours=24)
-"""Another try within a day of 131049 can bar a person for a day more (Meta's help page on per-user limits)."""
+"""Another try within a day of 131049 can bar a person for a day more (docs/wire.md, Rules of sending)."""
 
 
 NO_CODE = "none"

@@ -55,7 +55,7 @@ def read(
     waits: Mapping[int, Wait] | None = None,
     limiter_of: LimiterOf | None = None,
 ) -> list[dict[str, Any]]:
-    """Return the progress of campaigns in the shape of the contract, times as datetimes, ids as integers.
+    """Return the progress of campaigns in the shape of the JSON API, times as datetimes, ids as integers.
 
     Args:
         session: reads the campaigns of the same companies and their accounts, in a constant number of statements.

@@ -130,7 +130,7 @@ eight_digits = st.integers(0, 99_999_999).map(lambda number: f"{number:08}")
             "+5511900000001",
         ),
         ("\u0661\u0661\u0669\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0661", "BR", "+5511900000001"),
-        # Mexico: the mobile 1 and the trunk codes that ended in 2019 (wire reference, part F).
+        # Mexico: the mobile 1 and the trunk codes that ended in 2019 (docs/wire.md, Phone numbers).
         ("+52 55 0000 0001", None, "+525500000001"),
         ("+52 1 55 0000 0001", None, "+525500000001"),
         ("5215500000001", "MX", "+525500000001"),
@@ -337,7 +337,7 @@ def test_the_key_of_a_key_is_itself(digits: str) -> None:
         ("+5218", "5218"),
     ],
 )
-def test_the_key_is_that_of_the_wire_reference(spelling: str, key: str) -> None:
+def test_all_spellings_of_a_number_have_one_key(spelling: str, key: str) -> None:
     assert key_of(spelling) == key
 
 

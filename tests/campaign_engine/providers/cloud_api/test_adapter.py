@@ -72,7 +72,7 @@ def test_a_token_that_is_wrong_is_the_accounts_fault(api: CloudApi, simulator: S
 
 
 def test_a_number_that_is_gone_is_the_accounts_fault_and_not_the_contents(api: CloudApi, simulator: Simulator) -> None:
-    # Meta says 100 (a parameter is wrong) with the subcode 33 (wire reference 3.1).
+    # Meta says 100 (a parameter is wrong) with the subcode 33 (docs/wire.md, Errors).
     assert refusal(send(api, sender(simulator.url, number="999999999999999")))[0] is ErrorClass.ACCOUNT
 
 
@@ -115,7 +115,7 @@ def test_sixteen_threads_share_one_adapter(api: CloudApi, simulator: Simulator) 
 # --- The request, byte by byte.
 
 
-def test_the_request_is_what_the_wire_reference_asks_for(api: CloudApi) -> None:
+def test_the_request_is_what_the_wire_asks_for(api: CloudApi) -> None:
     with serving(answering(response())) as server:
         send(api, sender(server.url))
         (request,) = server.requests

@@ -154,7 +154,7 @@ META = {"message": "(#131049) Kept back", "type": "OAuthException", "code": 1310
 @pytest.mark.parametrize(
     ("status", "body", "error_class", "code"),
     [
-        # What Evolution itself says (wire reference B.1, B.2).
+        # What Evolution itself says (docs/wire.md, Evolution access).
         (400, envelope(400, [{"jid": "5511@s.whatsapp.net", "exists": False, "number": "5511"}]), "recipient",
          "not_on_whatsapp"),
         (400, envelope(400, ["Error: Connection Closed"]), "account", "session_closed"),

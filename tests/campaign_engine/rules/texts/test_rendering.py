@@ -183,7 +183,7 @@ def test_any_text_is_a_template_or_refused(text: str) -> None:
         assert template.render({}) == text
 
 
-# --- Components of approved templates (wire reference 2.4).
+# --- Components of approved templates (docs/wire.md, Templates).
 
 
 def components() -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Progress: the shape of the contract, at what rate, until when, and why it waits."""
+"""Progress: the shape of the JSON API, at what rate, until when, and why it waits."""
 
 import json
 from datetime import UTC, datetime, timedelta
