@@ -1,8 +1,8 @@
 """Confirming an opt-out to the person who asked for it: one short message, once at most, while the window is open.
 
-An answer within 24 hours of what a person wrote needs no template and costs nothing; after that there is none. That it
-is owed is written together with the opt-out and struck out before the message leaves: it is not lost with any job, and
-never sent again, whatever became of it.
+An answer within 24 hours of what a person wrote needs no template (docs/wire.md, Rules of sending); after that there is
+none. That it is owed is written together with the opt-out and struck out before the message leaves: it is not lost with
+any job, and never sent again, whatever became of it.
 """
 
 from collections.abc import Sequence
