@@ -31,9 +31,13 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 
 
 def load_config() -> Config:
-    """Read the configuration and send the logs of this process where they belong."""
+    """Read the configuration and send the logs of this process, and its errors, where they belong."""
     config = configuration.load()
     logs.configure(log_format=config.log_format, level=config.log_level)
+    if config.sentry_dsn is not None:
+        from campaign_engine import error_reports  # costs a fifth of a second that most installations need not pay
+
+        error_reports.configure(config.sentry_dsn)
     return config
 
 

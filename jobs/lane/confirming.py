@@ -39,7 +39,9 @@ def confirm_opt_outs(current: Runtime, account_id: int) -> None:
     deadline = time.monotonic() + current.config.turn_budget_s
     while True:
         with transaction() as session:
-            confirmation = confirmations.next_owed(session, account_id, now=utc_now())
+            confirmation = confirmations.next_owed(
+                session, account_id, locale=current.config.default_locale, now=utc_now()
+            )
         if confirmation is None:
             return
         blocked_until = _take(current, confirmation)

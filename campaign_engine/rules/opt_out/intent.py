@@ -60,11 +60,13 @@ def read_button(text: str | None, payload: str | None) -> Reading:
     return _surest(said, read(payload))
 
 
-def confirmation(language: str | None, *, phone_key: str) -> str:
-    """Return what confirms an opt-out: in its language, or that of the number's country when the word was of none."""
+def confirmation(language: str | None, *, phone_key: str, otherwise: str) -> str:
+    """Return what confirms an opt-out: in its language, that of the number's country when the word was of none, or
+    else in that of the installation (`otherwise`, such as `pt_BR`).
+    """
     if language is None:
         codes = (phone_key[:length] for length in (3, 2))
-        language = next((lexicon.LANGUAGE_OF[code] for code in codes if code in lexicon.LANGUAGE_OF), "en")
+        language = next((lexicon.LANGUAGE_OF[code] for code in codes if code in lexicon.LANGUAGE_OF), otherwise[:2])
     return lexicon.CONFIRMATIONS[language]
 
 

@@ -71,8 +71,11 @@ def owing(session: Session, *, now: datetime) -> Sequence[int]:
     return session.scalars(_OWING, {"now": now}).all()
 
 
-def next_owed(session: Session, account_id: int, *, now: datetime) -> Confirmation | None:
-    """Return the confirmation that an account owes and whose window ends first, or None."""
+def next_owed(session: Session, account_id: int, *, locale: str, now: datetime) -> Confirmation | None:
+    """Return the confirmation that an account owes and whose window ends first, or None.
+
+    It speaks the language of the reply, else that of the number's country, else that of `locale`.
+    """
     row = session.execute(_NEXT, {"account_id": account_id, "now": now}).one_or_none()
     if row is None:
         return None
@@ -85,7 +88,7 @@ def next_owed(session: Session, account_id: int, *, now: datetime) -> Confirmati
         account=account,
         company=company,
         to=row.phone,
-        text=own_words or intent.confirmation(said_in, phone_key=row.phone_key),
+        text=own_words or intent.confirmation(said_in, phone_key=row.phone_key, otherwise=locale),
     )
 
 

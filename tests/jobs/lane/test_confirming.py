@@ -96,6 +96,18 @@ def test_an_opt_out_is_confirmed_once_in_its_language(
     assert next_try(current) == []
 
 
+@pytest.mark.parametrize(("locale", "words"), [("pt_BR", "Pronto"), ("en", "Done")])
+def test_an_opt_out_that_tells_no_language_is_confirmed_in_that_of_the_installation(
+    current: Runtime, provider: Server, locale: str, words: str
+) -> None:
+    current.config = replace(current.config, default_locale=locale)
+    number = account(provider)
+    opted_out(number, "STOP", sender="12125550147")  # a number of a country whose languages are none of ours
+    turns.run_turn(number.id)
+    [(_, body)] = received(provider)
+    assert body.startswith(words)
+
+
 @pytest.mark.parametrize("sender", ["5511987654321", "5511987650001", "5215512345678"])
 def test_who_is_no_contact_gets_it_by_the_spelling_of_the_provider(
     current: Runtime, provider: Server, sender: str
