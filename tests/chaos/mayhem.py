@@ -67,6 +67,7 @@ class Mayhem:
     timeout_s: float = 240.0
     rounds: int = 1_000_000
     rate_limit: str = "600000/minute"  # of each account
+    verify_interval_s: int = 5
     kills: dict[str, int] = field(default_factory=dict)
 
     def run(self, told: Callable[[str], object] = print) -> Verdict:
@@ -82,7 +83,7 @@ class Mayhem:
                 database_url=postgres.url,
                 redis_url=redis.url,
                 folder=self.folder,
-                VERIFY_INTERVAL_S="5",
+                VERIFY_INTERVAL_S=str(self.verify_interval_s),
                 CAMPAIGN_MESSAGES_WORKERS=str(ACCOUNTS),
                 DELIVERY_EVENTS_WORKERS="1",
             )

@@ -8,7 +8,7 @@ import pytest
 from tests.chaos.outages import IN_FLIGHT, Manner, Server, running_site
 
 COUNT = 600
-AWAY_S = 3.0
+AWAY_S = 2.0
 STEP_S = 0.3
 OUTAGES = (
     (Server.POSTGRES, Manner.REFUSED),
@@ -21,7 +21,9 @@ pytestmark = pytest.mark.usefixtures("redis_client")  # Redis is empty at first
 
 
 def test_a_campaign_survives_an_outage_of_each_server(tmp_path: Path, database_url: str, redis_url: str) -> None:
-    with running_site(tmp_path, database_url=database_url, redis_url=redis_url, count=COUNT) as site:
+    with running_site(
+        tmp_path, database_url=database_url, redis_url=redis_url, count=COUNT, VERIFY_INTERVAL_S="1"
+    ) as site:
         site.until_accepted(COUNT // 8)
         cut_at = time.time()
         # One after the other they go, and in the same order they come back.
@@ -42,7 +44,7 @@ def test_a_deploy_in_the_middle_of_slow_calls_loses_nothing_and_goes_on_at_once(
     tmp_path: Path, database_url: str, redis_url: str
 ) -> None:
     with running_site(
-        tmp_path, database_url=database_url, redis_url=redis_url, count=70, latency_ms=250, VERIFY_INTERVAL_S="3600"
+        tmp_path, database_url=database_url, redis_url=redis_url, count=50, latency_ms=250, VERIFY_INTERVAL_S="3600"
     ) as site:
         site.until_accepted(IN_FLIGHT)
         site.plant.end("workers", within_s=60)
