@@ -3,11 +3,12 @@
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
-from typing import Any, TextIO
+from datetime import timedelta
+from typing import TextIO
 from zoneinfo import ZoneInfo
 
 from campaign_engine.rules.waiting import WaitReason
+from campaign_engine.services.outlook.progress import Progress
 
 BAR_WIDTH = 24
 OVER = ("completed", "cancelled", "failed")
@@ -21,44 +22,44 @@ _ORDINARY = (
 )
 
 
-def line_of(progress: dict[str, Any], *, zone: ZoneInfo) -> str:
-    """Return the progress (as the JSON API has it) in one line of about 120 characters."""
-    total = progress["total"]
-    counts = progress["counts"]
+def line_of(progress: Progress, *, zone: ZoneInfo) -> str:
+    """Return the progress in one line of about 120 characters."""
+    total = progress.total
+    counts = progress.counts
     done = total - counts["pending"] - counts["sending"]
     filled = round(BAR_WIDTH * done / total) if total else 0
     parts = [
         f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {done}/{total}",
-        f"sent {progress['funnel']['sent']}",
-        f"delivered {progress['funnel']['delivered']}",
-        f"read {progress['funnel']['read']}",
+        f"sent {progress.funnel.sent}",
+        f"delivered {progress.funnel.delivered}",
+        f"read {progress.funnel.read}",
         f"failed {counts['failed']}",
     ]
     parts += [f"{name} {counts[name]}" for name in ("unknown", "skipped") if counts[name]]
-    if progress["status"] in OVER:
-        parts.append(progress["status"])
-    elif progress["status"] == "running":
-        parts.append(f"{progress['rate_per_minute']:.0f}/min")
+    if progress.status in OVER:
+        parts.append(progress.status)
+    elif progress.status == "running":
+        parts.append(f"{progress.rate_per_minute:.0f}/min")
         parts += [_eta(progress, zone), _why_not_now(progress)]
     else:
-        parts += [progress["status"], *(wait["text"] for wait in progress["waiting"])]
+        parts += [progress.status, *(wait.text for wait in progress.waiting)]
     return "  ".join(part for part in parts if part)
 
 
-def _eta(progress: dict[str, Any], zone: ZoneInfo) -> str:
-    eta, seconds = progress["eta"], progress["eta_seconds"]
-    if eta is None:
+def _eta(progress: Progress, zone: ZoneInfo) -> str:
+    eta, seconds = progress.eta, progress.eta_seconds
+    if eta is None or seconds is None:
         return ""
-    ends: datetime = eta.astimezone(zone)
+    ends = eta.astimezone(zone)
     is_today = ends.date() == (eta - timedelta(seconds=seconds)).astimezone(zone).date()
     at = f"{ends:%H:%M:%S}" if is_today else f"{ends:%a} {ends.day} {ends:%b}, {ends:%H:%M}"
     return f"ETA {_duration(seconds)} ({at})"
 
 
-def _why_not_now(progress: dict[str, Any]) -> str:
+def _why_not_now(progress: Progress) -> str:
     """Return what it waits for, in words; the wait between two messages is no news while the end is known."""
-    known = progress["eta"] is not None
-    texts: list[str] = [wait["text"] for wait in progress["waiting"] if not (known and wait["reason"] in _ORDINARY)]
+    known = progress.eta is not None
+    texts = [wait.text for wait in progress.waiting if not (known and wait.reason in _ORDINARY)]
     return texts[0] if texts else ""
 
 

@@ -14,8 +14,8 @@ from jobs.lane.waking import waits_of
 from web.runtime import runtime
 
 
-def read_progress(session: Session, selected: Sequence[Campaign]) -> list[dict[str, Any]]:
-    """Return the progress of campaigns in the shape of the JSON API, times as datetimes, ids as integers.
+def read_progress(session: Session, selected: Sequence[Campaign]) -> list[progress.Progress]:
+    """Return the progress of campaigns.
 
     Side effects: one call to Redis, for why accounts wait, and a few for each account with a limit of 24 hours. Without
     it the explanation is missing, and the ETA knows less.

@@ -1,5 +1,6 @@
 """Why nothing is sent just now: a word for programs, and a sentence with its end for people."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
@@ -28,6 +29,14 @@ class WaitReason(StrEnum):
     OTHER_ACCOUNTS = "other_accounts"  # of the same campaign hold the rows that are left
     TURN_OVER = "turn_over"  # goes on as soon as a worker is free
     ACCOUNT_INACTIVE = "account_inactive"
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Why an account is not sending just now, and until when at the earliest (None: nobody knows)."""
+
+    reason: str
+    until: datetime | None
 
 
 OF_THE_ACCOUNT = frozenset(

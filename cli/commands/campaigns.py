@@ -29,6 +29,7 @@ from cli.context import ID, json_option, print_fields, print_json, print_table, 
 from cli.progress_view import View, line_of
 from jobs import connections, enqueueing, start_times
 from jobs.lane import waking
+from web.schemas.campaigns import ProgressesSchema, ProgressSchema
 
 LONGEST_DELAY_S = 86_400
 
@@ -120,19 +121,21 @@ def list_campaigns(as_json: bool) -> None:
         found = lifecycle.of_company(session, chosen_company(session).id)
         shown = progress.read(session, found, config=engine().config, now=utc_now())
     if as_json:
-        print_json({"items": [_with_text_ids(row) for row in shown]})
+        print_json(ProgressesSchema().dump({"items": shown}))
         return
     print_table(
         ["id", "name", "status", "total", "sent", "delivered", "read", "failed", "pending"],
         [
             [
-                row["campaign_id"],
-                row["name"],
-                row["status"],
-                row["total"],
-                *(row["funnel"][step] for step in ("sent", "delivered", "read")),
-                row["counts"]["failed"],
-                row["counts"]["pending"],
+                row.campaign_id,
+                row.name,
+                row.status,
+                row.total,
+                row.funnel.sent,
+                row.funnel.delivered,
+                row.funnel.read,
+                row.counts["failed"],
+                row.counts["pending"],
             ]
             for row in shown
         ],
@@ -147,18 +150,18 @@ def show(campaign_id: int, as_json: bool) -> None:
     """Show how far a campaign is."""
     shown, zone = read_progress(campaign_id)
     if as_json:
-        print_json(_with_text_ids(shown))
+        print_json(ProgressSchema().dump(shown))
         return
     click.echo(line_of(shown, zone=zone))
     print_fields(
         {
-            "name": shown["name"],
-            "status": shown["status"],
-            "reason": shown["status_reason"],
-            "accounts": ", ".join(f"{each['name']} ({each['status']})" for each in shown["accounts"]),
-            "waiting": "; ".join(wait["text"] for wait in shown["waiting"]),
-            "started": shown["started_at"],
-            "finished": shown["finished_at"],
+            "name": shown.name,
+            "status": shown.status,
+            "reason": shown.status_reason,
+            "accounts": ", ".join(f"{each.name} ({each.status})" for each in shown.accounts),
+            "waiting": "; ".join(wait.text for wait in shown.waiting),
+            "started": shown.started_at,
+            "finished": shown.finished_at,
         }
     )
 
@@ -171,7 +174,7 @@ def watch(campaign_id: int) -> None:
     view = View()
     while True:
         shown, zone = read_progress(campaign_id)
-        over = shown["status"] in CAMPAIGN_IS_OVER
+        over = shown.status in CAMPAIGN_IS_OVER
         view.show(line_of(shown, zone=zone), last=over)
         if over:
             return
@@ -203,7 +206,7 @@ _verb("resume", "Go on where a pause stopped.", lambda s, c: lifecycle.resume(s,
 _verb("cancel", "End a campaign for good.", lambda s, c: lifecycle.cancel(s, c, now=utc_now()), prepares=False)
 
 
-def read_progress(campaign_id: int) -> tuple[dict[str, Any], ZoneInfo]:
+def read_progress(campaign_id: int) -> tuple[progress.Progress, ZoneInfo]:
     """Return the progress of a campaign and the zone its company lives in."""
     config = engine().config
     with transaction() as session:
@@ -233,13 +236,6 @@ def _hint(session: Session, enqueue: Callable[[], object]) -> None:
             click.echo(f"Redis does not answer ({away}); what follows is done when it is back.", err=True)
 
     after_commit(session, give)
-
-
-def _with_text_ids(shown: dict[str, Any]) -> dict[str, Any]:
-    """Return a progress as the JSON API shows it, where ids are texts."""
-    accounts = [{**each, "id": str(each["id"])} for each in shown["accounts"]]
-    waiting = [{**each, "account_id": each["account_id"] and str(each["account_id"])} for each in shown["waiting"]]
-    return {**shown, "campaign_id": str(shown["campaign_id"]), "accounts": accounts, "waiting": waiting}
 
 
 def _zone(name: str) -> ZoneInfo:

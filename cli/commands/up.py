@@ -217,13 +217,13 @@ def _watch(campaign_id: int, supervisor: Supervisor, *, patience_s: float = PATI
     moved_at, counts = time.monotonic(), None
     while not supervisor.stop_requested:
         shown, zone = read_progress(campaign_id)
-        over = shown["status"] in CAMPAIGN_IS_OVER or shown["status"] == "paused"
+        over = shown.status in CAMPAIGN_IS_OVER or shown.status == "paused"
         if over and not settle_until:
             settle_until = time.monotonic() + 8
-        if shown["counts"] != counts:
-            moved_at, counts = time.monotonic(), shown["counts"]
+        if shown.counts != counts:
+            moved_at, counts = time.monotonic(), shown.counts
         waits = not over and time.monotonic() - moved_at >= patience_s
-        done = over and (time.monotonic() > settle_until or shown["counts"]["sent"] == 0)
+        done = over and (time.monotonic() > settle_until or shown.counts["sent"] == 0)
         view.show(line_of(shown, zone=zone), last=done or waits)
         if waits:
             _say("It waits; its page shows how it goes on")

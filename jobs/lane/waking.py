@@ -17,8 +17,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 from rq.job import JobStatus
 
+from campaign_engine.rules.waiting import Wait
 from campaign_engine.services.messages.planning import Line
-from campaign_engine.services.outlook.progress import Wait
 from jobs import queues
 from jobs.rq_extensions import script
 

@@ -17,6 +17,7 @@ from tests.web import scenes
 from tests.web.scenes import NOW, progress
 from tests.web.visitor import move, running
 from web.pages import facts
+from web.schemas.campaigns import ProgressSchema
 
 
 @pytest.fixture(params=SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
@@ -259,10 +260,10 @@ SCENES: list[dict[str, Any]] = [
     {
         "counts": {"pending": 3},
         "accounts": [
-            {"id": 1, "name": "A: B", "status": "active", "status_reason": None},
-            {"id": 2, "name": "A", "status": "active", "status_reason": None},
-            {"id": 3, "name": "C", "status": "deactivated", "status_reason": "190: <expired>"},
-            {"id": 4, "name": "D", "status": "deleted", "status_reason": None},
+            scenes.account(1, "A: B"),
+            scenes.account(2, "A"),
+            scenes.account(3, "C", "deactivated", "190: <expired>"),
+            scenes.account(4, "D", "deleted"),
         ],
         "waiting": [scenes.wait(1, "x", 30), scenes.wait(2, "y", 86_500)],
     },
@@ -282,20 +283,11 @@ def test_the_browser_says_what_the_server_says(window: Window, admin: User, camp
                     "const [progress, options, done] = arguments;"
                     "import('/static/js/facts.js').then((facts) => done("
                     "  [facts.describe(progress, options), facts.segments(progress.counts, progress.total)]));",
-                    as_json(given),
+                    ProgressSchema().dump(given),
                     {"zone": zone, "now": at.timestamp() * 1000},
                 )
                 assert said[0] == facts.describe(given, zone=ZoneInfo(zone), now=at), (zone, scene)
-                pieces = facts.segments(given["counts"], given["total"])
+                pieces = facts.segments(given.counts, given.total)
                 assert [(piece["state"], round(piece["x"], 1), round(piece["width"], 1)) for piece in said[1]] == [
                     (piece.state, round(piece.x, 1), round(piece.width, 1)) for piece in pieces
                 ]
-
-
-def as_json(value: Any) -> Any:
-    """Return progress as the API gives it."""
-    if isinstance(value, datetime):
-        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    if isinstance(value, dict):
-        return {key: as_json(inner) for key, inner in value.items()}
-    return [as_json(inner) for inner in value] if isinstance(value, list) else value

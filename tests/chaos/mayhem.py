@@ -123,12 +123,12 @@ class Mayhem:
                 victims = rng.sample(self.victims, len(self.victims))
             self._kill(victims.pop(), plant, postgres, redis, rng, told)
             shown = plant.progress(owner, campaign)
-            unknown_at_most = max(unknown_at_most, shown["counts"]["unknown"])
+            unknown_at_most = max(unknown_at_most, shown.counts["unknown"])
         give_up_at = began_at + self.timeout_s
         while time.monotonic() < give_up_at:
             shown = plant.progress(owner, campaign)
-            unknown_at_most = max(unknown_at_most, shown["counts"]["unknown"])
-            if shown["status"] == "completed" and shown["counts"]["unknown"] == 0:
+            unknown_at_most = max(unknown_at_most, shown.counts["unknown"])
+            if shown.status == "completed" and shown.counts["unknown"] == 0:
                 break
             time.sleep(0.5)
         shown = plant.progress(owner, campaign)
@@ -138,7 +138,7 @@ class Mayhem:
             kills=self.kills,
             missing=self.count - len(received),
             twice=sum(1 for times in received.values() if times > 1),
-            unknown=shown["counts"]["unknown"],
+            unknown=shown.counts["unknown"],
             unknown_at_most=unknown_at_most,
             miscounted=plant.miscounted(),
             seconds=round(time.monotonic() - began_at, 1),

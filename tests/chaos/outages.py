@@ -133,13 +133,13 @@ class Site:
 
     def counts(self) -> dict[str, int]:
         """Return how many messages are in which state."""
-        found: dict[str, int] = self.plant.progress(self.owner, self.campaign)["counts"]
+        found: dict[str, int] = self.plant.progress(self.owner, self.campaign).counts
         return found
 
     def until_delivered(self, count: int) -> None:
         """Wait until the webhooks have told of `count` deliveries."""
         self.plant.until(
-            lambda: self.plant.progress(self.owner, self.campaign)["funnel"]["delivered"] == count,
+            lambda: self.plant.progress(self.owner, self.campaign).funnel.delivered == count,
             f"{count} messages are delivered",
         )
 
@@ -161,10 +161,10 @@ class Site:
         unknown_at_most, completed_at = 0, 0.0
         while time.time() < returned_at + until_s:
             shown = self.plant.progress(self.owner, self.campaign)
-            unknown_at_most = max(unknown_at_most, shown["counts"]["unknown"])
-            if not completed_at and shown["status"] == "completed":
+            unknown_at_most = max(unknown_at_most, shown.counts["unknown"])
+            if not completed_at and shown.status == "completed":
                 completed_at = time.time()
-            if completed_at and shown["counts"]["unknown"] == self.count - self.plant.accepted():
+            if completed_at and shown.counts["unknown"] == self.count - self.plant.accepted():
                 break  # No webhook will tell of these: they never arrived.
             time.sleep(0.1)
         shown = self.plant.progress(self.owner, self.campaign)
@@ -180,7 +180,7 @@ class Site:
             worst_stall_s=round(max(stalls, default=0.0), 2),
             completed_s=round(completed_at - returned_at, 2) if completed_at else float("inf"),
             unknown_at_most=unknown_at_most,
-            unknown=shown["counts"]["unknown"],
+            unknown=shown.counts["unknown"],
             missing=self.count - len(received),
             twice=sum(1 for times in received.values() if times > 1),
             miscounted=self.plant.miscounted(),

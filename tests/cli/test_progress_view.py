@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from campaign_engine.services.outlook.progress import Funnel, Progress, Waiting
 from cli.progress_view import BAR_WIDTH, View, line_of
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -17,19 +18,30 @@ SAO_PAULO = ZoneInfo("America/Sao_Paulo")
 STATES = ("pending", "sending", "sent", "delivered", "read", "failed", "unknown", "skipped")
 
 
-def progress(*, eta_seconds: float | None = 90.0, **fields: Any) -> dict[str, Any]:
+def progress(*, eta_seconds: float | None = 90.0, **fields: Any) -> Progress:
     counts = {**dict.fromkeys(STATES, 0), **fields.pop("counts", {"pending": 30, "sent": 20, "read": 40, "failed": 10})}
-    return {
+    running = {
         "status": "running",
         "total": sum(counts.values()),
-        "counts": counts,
-        "funnel": {"sent": 60, "delivered": 50, "read": 40},
         "rate_per_minute": 19.6,
         "eta": None if eta_seconds is None else NOW + timedelta(seconds=eta_seconds),
-        "eta_seconds": eta_seconds,
         "waiting": [],
-        **fields,
     }
+    return Progress(
+        campaign_id=1,
+        name="Spring",
+        status_reason=None,
+        counts=counts,
+        funnel=Funnel(sent=60, delivered=50, read=40),
+        success_rate=None,
+        eta_seconds=eta_seconds,
+        accounts=[],
+        scheduled_at=None,
+        started_at=None,
+        finished_at=None,
+        version=1,
+        **{**running, **fields},
+    )
 
 
 def test_a_running_campaign_says_how_far_how_fast_and_until_when_in_the_companys_time() -> None:
@@ -72,32 +84,32 @@ def test_a_time_that_is_left_is_rounded_as_people_say_it(seconds: float, said: s
         ({"status": "draft"}, "failed 10  draft"),
         ({"status": "preparing"}, "failed 10  preparing"),
         (
-            {"status": "paused", "waiting": [{"text": "Paused: by an operator."}]},
+            {"status": "paused", "waiting": [Waiting("paused", None, "Paused: by an operator.")]},
             "failed 10  paused  Paused: by an operator.",
         ),
         (
             {
                 "eta_seconds": None,
                 "waiting": [
-                    {"reason": "account_inactive", "text": "Loja is deactivated: 190"},
-                    {"reason": "x", "text": "x"},
+                    Waiting("account_inactive", None, "Loja is deactivated: 190"),
+                    Waiting("x", None, "x"),
                 ],
             },
             "20/min  Loja is deactivated: 190",
         ),
         ({"eta_seconds": None}, "failed 10  20/min"),
         (
-            {"eta_seconds": None, "waiting": [{"reason": "pacing", "text": "Loja: pacing for 3 s"}]},
+            {"eta_seconds": None, "waiting": [Waiting("pacing", None, "Loja: pacing for 3 s")]},
             "20/min  Loja: pacing for 3 s",
         ),
         (
-            {"waiting": [{"reason": "pacing", "text": "Loja: pacing for 3 s"}]},
+            {"waiting": [Waiting("pacing", None, "Loja: pacing for 3 s")]},
             "20/min  ETA 1 min 30 s (09:01:30)",
         ),
         (
             {
                 "eta_seconds": 86_400.0,
-                "waiting": [{"reason": "outside_hours", "text": "outside hours until Sat 21 Nov, 08:00"}],
+                "waiting": [Waiting("outside_hours", None, "outside hours until Sat 21 Nov, 08:00")],
             },
             "20/min  ETA 24 h 0 min (Sat 21 Nov, 09:00)  outside hours until Sat 21 Nov, 08:00",
         ),

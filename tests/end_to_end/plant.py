@@ -30,6 +30,7 @@ from campaign_engine.services.accounts import accounts
 from campaign_engine.services.campaigns import drafts, lifecycle
 from campaign_engine.services.company import users
 from campaign_engine.services.outlook import progress
+from campaign_engine.services.outlook.progress import Progress
 from campaign_engine.services.people import contacts
 from campaign_engine.services.people.contacts import NewContact
 from jobs import connections, enqueueing
@@ -282,7 +283,7 @@ class Plant:
                 lifecycle.start(session, lifecycle.get(session, owner[0], campaign_id), now=utc_now())
                 after_commit(session, partial(enqueueing.enqueue_prepare, connection, campaign_id))
 
-    def progress(self, owner: tuple[int, int], campaign_id: int) -> dict[str, Any]:
+    def progress(self, owner: tuple[int, int], campaign_id: int) -> Progress:
         """Return a campaign's progress."""
         with self.inside(), transaction() as session:
             campaign = lifecycle.get(session, owner[0], campaign_id)

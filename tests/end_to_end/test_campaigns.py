@@ -35,7 +35,7 @@ def test_two_campaigns_on_one_account_interleave_and_a_third_on_another_is_not_s
     plant.start_campaigns(owner, first, second, third)
 
     plant.until(
-        lambda: all(plant.progress(owner, each)["status"] == "completed" for each in (first, second, third)),
+        lambda: all(plant.progress(owner, each).status == "completed" for each in (first, second, third)),
         "all three campaigns are complete",
     )
 
@@ -54,8 +54,8 @@ def test_two_campaigns_on_one_account_interleave_and_a_third_on_another_is_not_s
     # Each has counters of its own, and they are true.
     for campaign in (first, second, third):
         shown = plant.progress(owner, campaign)
-        assert shown["total"] == 60
-        assert shown["funnel"]["sent"] == 60
+        assert shown.total == 60
+        assert shown.funnel.sent == 60
     assert plant.miscounted() == []
     # The logs tell the story: who starts, whose messages each turn took, why the lane waits and until when, the end.
     log = plant.log("workers")
@@ -77,7 +77,7 @@ def test_the_limit_of_an_account_is_kept_by_its_campaigns_together(plant: Plant)
     campaigns = [plant.create_campaign(owner, accounts=[account], first=start, count=12) for start in (0, 1000, 2000)]
 
     plant.until(
-        lambda: all(plant.progress(owner, each)["status"] == "completed" for each in campaigns),
+        lambda: all(plant.progress(owner, each).status == "completed" for each in campaigns),
         "all are complete",
     )
 
@@ -107,8 +107,8 @@ def _assert_everybody_got_one(plant: Plant, owner: tuple[int, int], campaign: in
     assert len(received) == COUNT
     assert max(received.values()) == 1
     shown = plant.progress(owner, campaign)
-    assert shown["counts"]["unknown"] == 0
-    assert shown["funnel"]["sent"] == COUNT
+    assert shown.counts["unknown"] == 0
+    assert shown.funnel.sent == COUNT
     assert plant.miscounted() == []
 
 
@@ -120,9 +120,9 @@ def test_killing_all_workers_loses_nothing_and_doubles_nothing(plant: Plant) -> 
     assert arrived < COUNT, "the campaign was over before the kill"
     plant.start("workers", "cli", "workers")
 
-    plant.until(lambda: plant.progress(owner, campaign)["status"] == "completed", "the campaign completes")
+    plant.until(lambda: plant.progress(owner, campaign).status == "completed", "the campaign completes")
     plant.until(
-        lambda: plant.progress(owner, campaign)["counts"]["unknown"] == 0,
+        lambda: plant.progress(owner, campaign).counts["unknown"] == 0,
         "webhooks settle what was in flight",
     )
     _assert_everybody_got_one(plant, owner, campaign)
@@ -136,7 +136,7 @@ def test_flushing_redis_in_the_middle_costs_a_moment_and_no_message(plant: Plant
     assert plant.accepted() < COUNT, "the campaign was over before the flush"
 
     plant.until(
-        lambda: plant.progress(owner, campaign)["status"] == "completed",
+        lambda: plant.progress(owner, campaign).status == "completed",
         "the campaign completes",
     )
     _assert_everybody_got_one(plant, owner, campaign)
@@ -150,9 +150,9 @@ def test_an_answer_that_was_lost_is_unknown_until_its_webhook_and_never_sent_aga
     account = plant.create_account(owner[0], "111", rate_limit="3000/minute", max_in_flight=8)
     campaign = plant.create_campaign(owner, accounts=[account], first=0, count=60)
 
-    plant.until(lambda: plant.progress(owner, campaign)["counts"]["unknown"] > 0, "lost answers are unknown")
-    plant.until(lambda: plant.progress(owner, campaign)["status"] == "completed", "the campaign completes")
-    plant.until(lambda: plant.progress(owner, campaign)["counts"]["unknown"] == 0, "webhooks settle them")
+    plant.until(lambda: plant.progress(owner, campaign).counts["unknown"] > 0, "lost answers are unknown")
+    plant.until(lambda: plant.progress(owner, campaign).status == "completed", "the campaign completes")
+    plant.until(lambda: plant.progress(owner, campaign).counts["unknown"] == 0, "webhooks settle them")
 
     summary = requests.get(f"{plant.simulator_url}/simulator/summary", timeout=60).json()
     assert summary["answers_lost"] > 5
@@ -216,7 +216,7 @@ def test_a_campaign_goes_out_one_by_one_and_a_lost_answer_stays_unknown(plant: P
     campaign = plant.create_campaign(owner, accounts=[account], first=0, count=30)
 
     def counts() -> dict[str, int]:
-        found: dict[str, int] = plant.progress(owner, campaign)["counts"]
+        found: dict[str, int] = plant.progress(owner, campaign).counts
         return found
 
     plant.until(

@@ -36,7 +36,7 @@ def test_a_start_a_moment_ahead_comes_without_a_verification(
         lifecycle.schedule(session, campaign, at=utc_now() + timedelta(seconds=AHEAD_S), now=utc_now())
         after_commit(session, lambda: start_times.ensure(connection, schedules.start_of(campaign)))
 
-    plant.until(lambda: plant.progress(owner, campaign_id)["started_at"] is not None, "it has started")
+    plant.until(lambda: plant.progress(owner, campaign_id).started_at is not None, "it has started")
     with plant.inside(), transaction() as session:
         campaign = session.get_one(Campaign, campaign_id)
         assert campaign.started_at is not None

@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.web.scenes import NOW, progress, wait
+from tests.web.scenes import NOW, account, progress, wait
 from web.pages import facts
 
 ZONE = ZoneInfo("America/Sao_Paulo")
@@ -118,9 +118,9 @@ def test_what_a_campaign_does_is_one_sentence(values: dict[str, Any], said: str)
 
 def test_a_campaign_waits_only_when_all_its_active_accounts_do_and_then_for_the_first() -> None:
     accounts = [
-        {"id": 1, "name": "A", "status": "active", "status_reason": None},
-        {"id": 2, "name": "B", "status": "active", "status_reason": None},
-        {"id": 3, "name": "C", "status": "deactivated", "status_reason": "190: expired"},
+        account(1, "A"),
+        account(2, "B"),
+        account(3, "C", "deactivated", "190: expired"),
     ]
     one = describe(accounts=accounts, counts={"pending": 1}, waiting=[wait(1, "x", 30)])
     assert one["activity"] == "Sending."
@@ -155,7 +155,7 @@ def test_each_step_of_the_funnel_is_a_share_of_all_and_of_the_step_before() -> N
 
 
 def test_a_bar_shows_every_state_that_has_messages_and_never_more_than_its_length() -> None:
-    counts = progress(counts={"read": 999_990, "failed": 4, "unknown": 3, "skipped": 3})["counts"]
+    counts = progress(counts={"read": 999_990, "failed": 4, "unknown": 3, "skipped": 3}).counts
     pieces = facts.segments(counts, 1_000_000)
     assert {piece.state for piece in pieces if piece.width >= 3.9} == {"read", "failed", "unknown", "skipped"}
     assert pieces[-1].x + pieces[-1].width <= facts.BAR_WIDTH + 0.1

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
 
 from flask import flash, redirect, render_template, request, url_for
 from sqlalchemy.orm import Session
@@ -14,7 +13,7 @@ from campaign_engine.errors import InvalidInput, TransitionNotAllowed
 from campaign_engine.models import Campaign, Role, User
 from campaign_engine.services.campaigns import lifecycle as service
 from campaign_engine.services.company.audit import CAMPAIGN_ACTIONS
-from campaign_engine.services.outlook.progress import STATES
+from campaign_engine.services.outlook.progress import STATES, Progress
 from jobs import enqueueing
 from web import auth
 from web.auditing import audited
@@ -153,5 +152,5 @@ _ACTIONS: dict[str, Callable[[Session, Campaign], None]] = {
 }
 
 
-def _facts(progress: dict[str, Any]) -> dict[str, str]:
+def _facts(progress: Progress) -> dict[str, str]:
     return facts.describe(progress, zone=zone(), now=utc_now())

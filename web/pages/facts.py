@@ -5,13 +5,13 @@ those of the `data-show` attributes.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from campaign_engine.rules import waiting
+from campaign_engine.services.outlook.progress import AccountInProgress, Progress, Waiting
 from web.pages import words
 
 NONE = "–"
@@ -96,18 +96,18 @@ def segments(counts: Mapping[str, int], total: int) -> list[Segment]:
     return pieces
 
 
-def describe(progress: Mapping[str, Any], *, zone: ZoneInfo, now: datetime) -> dict[str, str]:
+def describe(progress: Progress, *, zone: ZoneInfo, now: datetime) -> dict[str, str]:
     """Return every string about a campaign's progress, by its `data-show` key."""
-    counts, funnel, total = progress["counts"], progress["funnel"], progress["total"]
+    counts, funnel, total = progress.counts, progress.funnel, progress.total
     done = total - counts["pending"] - counts["sending"]
     shown = {
-        "name": progress["name"],
-        "status": words.CAMPAIGN_STATUS[progress["status"]].label,
+        "name": progress.name,
+        "status": words.CAMPAIGN_STATUS[progress.status].label,
         "total": number(total),
         "done": number(done),
         "done_share": share(done, total),
-        "rate": f"{progress['rate_per_minute']:,.1f}".removesuffix(".0"),
-        "success": share(progress["success_rate"], 1) if progress["success_rate"] is not None else NONE,
+        "rate": f"{progress.rate_per_minute:,.1f}".removesuffix(".0"),
+        "success": share(progress.success_rate, 1) if progress.success_rate is not None else NONE,
         "eta": eta(progress, zone=zone, now=now),
         "end": end(progress, zone=zone, now=now),
         "activity": activity(progress, zone=zone, now=now),
@@ -117,44 +117,44 @@ def describe(progress: Mapping[str, Any], *, zone: ZoneInfo, now: datetime) -> d
         shown[f"count.{state}"] = number(count)
         shown[f"share.{state}"] = share(count, total)
     previous = total
-    for step in ("sent", "delivered", "read"):
-        shown[f"funnel.{step}"] = number(funnel[step])
-        shown[f"funnel.{step}.of_total"] = share(funnel[step], total)
-        shown[f"funnel.{step}.of_previous"] = share(funnel[step], previous)
-        previous = funnel[step]
+    for step, count in (("sent", funnel.sent), ("delivered", funnel.delivered), ("read", funnel.read)):
+        shown[f"funnel.{step}"] = number(count)
+        shown[f"funnel.{step}.of_total"] = share(count, total)
+        shown[f"funnel.{step}.of_previous"] = share(count, previous)
+        previous = count
     for name in ("scheduled_at", "started_at", "finished_at"):
-        at = progress[name]
+        at: datetime | None = getattr(progress, name)
         shown[name] = clock(at, zone, now=now) if at is not None else NONE
-    for account in progress["accounts"]:
-        shown[f"account.{account['id']}"] = account_now(account, progress, zone=zone, now=now)
+    for account in progress.accounts:
+        shown[f"account.{account.id}"] = account_now(account, progress, zone=zone, now=now)
     return shown
 
 
-def eta(progress: Mapping[str, Any], *, zone: ZoneInfo, now: datetime) -> str:
+def eta(progress: Progress, *, zone: ZoneInfo, now: datetime) -> str:
     """Return when the last message leaves: `in 3 min 20 s, at 14:32`."""
-    if progress["eta"] is None:
+    if progress.eta is None:
         return NONE
-    left_s = (progress["eta"] - now).total_seconds()
+    left_s = (progress.eta - now).total_seconds()
     if left_s <= 1:
         return "now"
-    return f"in {duration(left_s)}, at {clock(progress['eta'], zone, now=now)}"
+    return f"in {duration(left_s)}, at {clock(progress.eta, zone, now=now)}"
 
 
-def end(progress: Mapping[str, Any], *, zone: ZoneInfo, now: datetime) -> str:
+def end(progress: Progress, *, zone: ZoneInfo, now: datetime) -> str:
     """Return when it was over, or when its last message will leave."""
-    finished_at = progress["finished_at"]
+    finished_at = progress.finished_at
     return clock(finished_at, zone, now=now) if finished_at is not None else eta(progress, zone=zone, now=now)
 
 
-def activity(progress: Mapping[str, Any], *, zone: ZoneInfo, now: datetime) -> str:
+def activity(progress: Progress, *, zone: ZoneInfo, now: datetime) -> str:
     """Return in one sentence what the campaign is doing, or why it is not."""
-    status, reason = progress["status"], progress["status_reason"]
-    counts = progress["counts"]
+    status, reason = progress.status, progress.status_reason
+    counts = progress.counts
     left = counts["pending"] + counts["sending"]
     if status == "draft":
         return f"Not started: {reason}." if reason else "Not started."
-    if status == "scheduled":
-        at = clock(progress["scheduled_at"], zone, now=now)
+    if status == "scheduled" and progress.scheduled_at is not None:
+        at = clock(progress.scheduled_at, zone, now=now)
         return f"Due since {at}; it cannot start: {reason}." if reason else f"Starts by itself at {at}."
     if status == "preparing":
         return "Its messages are being written."
@@ -169,13 +169,13 @@ def activity(progress: Mapping[str, Any], *, zone: ZoneInfo, now: datetime) -> s
     own = _wait_of(None, progress, now)
     if own is not None:
         return f"Waiting: {_wait_text(own, zone=zone, now=now)}."
-    waits = [account for account in progress["accounts"] if _wait_of(account, progress, now) is not None]
-    active = [account for account in progress["accounts"] if account["status"] == "active"]
+    waits = [wait for account in progress.accounts if (wait := _wait_of(account, progress, now)) is not None]
+    active = [account for account in progress.accounts if account.status == "active"]
     if not active:
         return "Waiting: none of its accounts is active."
     if len(waits) < len(active):
         return "Sending."
-    soonest = min((_wait_of(account, progress, now) or {} for account in waits), key=_until)
+    soonest = min(waits, key=lambda wait: wait.until or datetime.max.replace(tzinfo=UTC))
     return f"Waiting: {_wait_text(soonest, zone=zone, now=now)}."
 
 
@@ -186,16 +186,16 @@ def paused(reason: str | None) -> str:
     return f"P{reason[1:]}." if reason.startswith("paused ") else f"Paused: {reason.removesuffix('.')}."
 
 
-def account_now(account: Mapping[str, Any], progress: Mapping[str, Any], *, zone: ZoneInfo, now: datetime) -> str:
+def account_now(account: AccountInProgress, progress: Progress, *, zone: ZoneInfo, now: datetime) -> str:
     """Return what an account is doing for a campaign."""
-    if account["status"] != "active":
-        label = words.ACCOUNT_STATUS[account["status"]].label
-        return f"{label}: {account['status_reason']}" if account["status_reason"] else label
+    if account.status != "active":
+        label = words.ACCOUNT_STATUS[account.status].label
+        return f"{label}: {account.status_reason}" if account.status_reason else label
     wait = _wait_of(account, progress, now)
     if wait is not None:
         return f"Active; waiting: {_wait_text(wait, zone=zone, now=now)}"
-    left = progress["counts"]["pending"] + progress["counts"]["sending"]
-    sends = progress["status"] == "running" and left and _wait_of(None, progress, now) is None
+    left = progress.counts["pending"] + progress.counts["sending"]
+    sends = progress.status == "running" and left and _wait_of(None, progress, now) is None
     return "Active; sending" if sends else "Active"
 
 
@@ -209,21 +209,16 @@ def bar_label(counts: Mapping[str, int], total: int) -> str:
     return f"Of {number(total)} messages: {', '.join(parts)}." if parts else "No messages yet."
 
 
-def _wait_of(account: Mapping[str, Any] | None, progress: Mapping[str, Any], now: datetime) -> Mapping[str, Any] | None:
+def _wait_of(account: AccountInProgress | None, progress: Progress, now: datetime) -> Waiting | None:
     """Return what this account waits for; without an account, what the campaign itself does."""
-    account_id = account["id"] if account is not None else None
-    waits: Sequence[Mapping[str, Any]] = progress["waiting"]
-    mine = [wait for wait in waits if wait["account_id"] == account_id]
-    return next((wait for wait in mine if wait["until"] is None or wait["until"] > now), None)
+    account_id = account.id if account is not None else None
+    mine = [wait for wait in progress.waiting if wait.account_id == account_id]
+    return next((wait for wait in mine if wait.until is None or wait.until > now), None)
 
 
-def _wait_text(wait: Mapping[str, Any], *, zone: ZoneInfo, now: datetime) -> str:
-    reason = waiting.phrase(wait["reason"])
-    if wait["until"] is None:
+def _wait_text(wait: Waiting, *, zone: ZoneInfo, now: datetime) -> str:
+    reason = waiting.phrase(wait.reason)
+    if wait.until is None:
         return reason
-    left = duration((wait["until"] - now).total_seconds())
-    return f"{reason}, until {clock(wait['until'], zone, now=now, precise=True)} ({left})"
-
-
-def _until(wait: Mapping[str, Any]) -> datetime:
-    return wait.get("until") or datetime.max.replace(tzinfo=UTC)
+    left = duration((wait.until - now).total_seconds())
+    return f"{reason}, until {clock(wait.until, zone, now=now, precise=True)} ({left})"

@@ -19,7 +19,7 @@ from campaign_engine.rules.hours import working_hours
 from campaign_engine.rules.hours.recipient_zone import Zones
 from campaign_engine.rules.hours.working_hours import WorkingHours
 from campaign_engine.rules.pacing import Pacing
-from campaign_engine.rules.waiting import OF_THE_ACCOUNT
+from campaign_engine.rules.waiting import OF_THE_ACCOUNT, Wait
 from campaign_engine.services.campaigns import audience_sizes
 from campaign_engine.services.company import limits
 from campaign_engine.services.messages.planning import OF_LINE, Due, pacing_of
@@ -30,14 +30,6 @@ DAY = timedelta(days=1)
 
 LimiterOf = Callable[[int], Limiter]
 """Gives the limiter of a company's sends, to look at."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Why an account is not sending just now, and until when at the earliest (None: nobody knows)."""
-
-    reason: str
-    until: datetime | None
 
 
 @dataclass(slots=True)

@@ -25,12 +25,12 @@ from campaign_engine.rules.hours.working_hours import WorkingHours
 from campaign_engine.rules.pacing import Pacing
 from campaign_engine.rules.states import CampaignStatus
 from campaign_engine.rules.texts import content as content_rules
-from campaign_engine.rules.waiting import WaitReason, clock
+from campaign_engine.rules.waiting import Wait, WaitReason, clock
 from campaign_engine.services.campaigns.audiences import Audience
 from campaign_engine.services.company import limits
 from campaign_engine.services.messages.planning import pacing_of
 from campaign_engine.services.outlook import forecasts
-from campaign_engine.services.outlook.forecasts import LimiterOf, Wait
+from campaign_engine.services.outlook.forecasts import LimiterOf
 from campaign_engine.services.people import recipient_zones
 from ratelimit import Rate
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
@@ -14,15 +13,66 @@ from campaign_engine.models import Account, AccountStatus, Campaign, Company
 from campaign_engine.rules import waiting
 from campaign_engine.rules.eta.terms import End
 from campaign_engine.rules.states import CAMPAIGN_IS_OVER, CampaignStatus
-from campaign_engine.rules.waiting import WaitReason, sentence
+from campaign_engine.rules.waiting import Wait, WaitReason, sentence
 from campaign_engine.services.outlook import forecasts
 from campaign_engine.services.outlook.forecasts import LimiterOf, WaitingRows
-from campaign_engine.services.outlook.forecasts import Wait as Wait
 
 YOUNGEST_S = 3.0
 """A campaign younger than this is taken for as old: the rate of its first messages would be a wild guess."""
 
 STATES = ("pending", "sending", "sent", "delivered", "read", "failed", "unknown", "skipped")
+
+
+@dataclass(frozen=True, slots=True)
+class Funnel:
+    """How many messages got at least this far."""
+
+    sent: int
+    delivered: int
+    read: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Why nothing leaves just now, for a program and in words; without an account it is the campaign that waits."""
+
+    reason: str
+    until: datetime | None
+    text: str
+    account_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountInProgress:
+    """An account of the campaign."""
+
+    id: int
+    name: str
+    status: str
+    status_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a campaign is; `counts` is by state, `success_rate` a part of one, of what is settled."""
+
+    campaign_id: int
+    name: str
+    status: str
+    status_reason: str | None
+    total: int
+    counts: Mapping[str, int]
+    funnel: Funnel
+    success_rate: float | None
+    rate_per_minute: float
+    eta: datetime | None
+    eta_seconds: float | None
+    waiting: Sequence[Waiting]
+    accounts: Sequence[AccountInProgress]
+    scheduled_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    version: int
 
 
 _HAS_AN_END = (CampaignStatus.SCHEDULED, CampaignStatus.PREPARING, CampaignStatus.RUNNING)
@@ -54,8 +104,8 @@ def read(
     now: datetime,
     waits: Mapping[int, Wait] | None = None,
     limiter_of: LimiterOf | None = None,
-) -> list[dict[str, Any]]:
-    """Return the progress of campaigns in the shape of the JSON API, times as datetimes, ids as integers.
+) -> list[Progress]:
+    """Return the progress of campaigns.
 
     Args:
         session: reads the campaigns of the same companies and their accounts, in a constant number of statements.
@@ -90,43 +140,33 @@ def read(
     ]
 
 
-def _progress(campaign: Campaign, around: _Surroundings, *, now: datetime, waits: Mapping[int, Wait]) -> dict[str, Any]:
+def _progress(campaign: Campaign, around: _Surroundings, *, now: datetime, waits: Mapping[int, Wait]) -> Progress:
     counts = {state: getattr(campaign, f"{state}_count") for state in STATES}
-    sent = campaign.funnel_sent_count
     finished_well = counts["sent"] + counts["delivered"] + counts["read"]
     settled = finished_well + counts["failed"]
     ends_at = _ends_at(campaign, around, now)
-    return {
-        "campaign_id": campaign.id,
-        "name": campaign.name,
-        "status": campaign.status,
-        "status_reason": campaign.status_reason,
-        "total": campaign.total_count,
-        "counts": counts,
-        "funnel": {
-            "sent": sent,
-            "delivered": campaign.funnel_delivered_count,
-            "read": campaign.funnel_read_count,
-        },
-        "success_rate": finished_well / settled if settled else None,
-        "rate_per_minute": round(_rate_per_minute(campaign, now), 1),
-        "eta": ends_at,
-        "eta_seconds": None if ends_at is None else round((ends_at - now).total_seconds(), 1),
-        "waiting": list(_waiting(campaign, around, waits, now)),
-        "accounts": [
-            {
-                "id": use.account.id,
-                "name": use.account.name,
-                "status": use.account.status,
-                "status_reason": use.account.status_reason,
-            }
-            for use in around.uses
+    return Progress(
+        campaign_id=campaign.id,
+        name=campaign.name,
+        status=campaign.status,
+        status_reason=campaign.status_reason,
+        total=campaign.total_count,
+        counts=counts,
+        funnel=Funnel(campaign.funnel_sent_count, campaign.funnel_delivered_count, campaign.funnel_read_count),
+        success_rate=finished_well / settled if settled else None,
+        rate_per_minute=round(_rate_per_minute(campaign, now), 1),
+        eta=ends_at,
+        eta_seconds=None if ends_at is None else round((ends_at - now).total_seconds(), 1),
+        waiting=list(_waiting(campaign, around, waits, now)),
+        accounts=[
+            AccountInProgress(account.id, account.name, account.status, account.status_reason)
+            for account in (use.account for use in around.uses)
         ],
-        "scheduled_at": campaign.scheduled_at,
-        "started_at": campaign.started_at,
-        "finished_at": campaign.finished_at,
-        "version": campaign.version,
-    }
+        scheduled_at=campaign.scheduled_at,
+        started_at=campaign.started_at,
+        finished_at=campaign.finished_at,
+        version=campaign.version,
+    )
 
 
 def _ends_at(campaign: Campaign, around: _Surroundings, now: datetime) -> datetime | None:
@@ -159,9 +199,7 @@ def _rate_per_minute(campaign: Campaign, now: datetime) -> float:
     return count * 60 / min(60.0, max(running_s, YOUNGEST_S))
 
 
-def _waiting(
-    campaign: Campaign, around: _Surroundings, waits: Mapping[int, Wait], now: datetime
-) -> Iterator[dict[str, Any]]:
+def _waiting(campaign: Campaign, around: _Surroundings, waits: Mapping[int, Wait], now: datetime) -> Iterator[Waiting]:
     """Yield what a campaign waits for: what holds it up itself, or what holds its accounts up, one by one."""
     if campaign.status in CAMPAIGN_IS_OVER or campaign.status in (CampaignStatus.DRAFT, CampaignStatus.PREPARING):
         return
@@ -216,29 +254,25 @@ _OF_ONE_CAMPAIGN = (
 )
 
 
-def _reason(campaign: Campaign, wait: Wait, account: Account | None, now: datetime) -> dict[str, Any]:
+def _reason(campaign: Campaign, wait: Wait, account: Account | None, now: datetime) -> Waiting:
     of_account = account.name if account is not None and wait.reason != WaitReason.USER_LIMIT else None
     said = sentence(wait.reason, account=of_account, until=wait.until, now=now, zone=ZoneInfo(campaign.timezone))
     if wait.reason == WaitReason.ACCOUNT_INACTIVE and account is not None:
         said = f"{account.name} is {account.status}: {account.status_reason or 'no reason given'}"
-    return _wait(wait.reason, wait.until, said, account)
+    return Waiting(wait.reason, wait.until, said, account.id if account is not None else None)
 
 
-def _paused(campaign: Campaign) -> dict[str, Any]:
+def _paused(campaign: Campaign) -> Waiting:
     reason = campaign.status_reason or "paused"
-    return _wait(WaitReason.PAUSED, None, reason if reason.startswith("paused") else f"paused: {reason}")
+    return Waiting(WaitReason.PAUSED, None, reason if reason.startswith("paused") else f"paused: {reason}")
 
 
-def _scheduled(campaign: Campaign, now: datetime) -> dict[str, Any]:
+def _scheduled(campaign: Campaign, now: datetime) -> Waiting:
     zone = ZoneInfo(campaign.timezone)
     said = sentence(WaitReason.SCHEDULE, until=campaign.scheduled_at, now=now, zone=zone)
     if campaign.status_reason is not None:
         said = f"{said}; {campaign.status_reason}"
-    return _wait(WaitReason.SCHEDULE, campaign.scheduled_at, said)
-
-
-def _wait(reason: str, until: datetime | None, said: str, account: Account | None = None) -> dict[str, Any]:
-    return {"reason": str(reason), "until": until, "text": said, "account_id": account.id if account else None}
+    return Waiting(WaitReason.SCHEDULE, campaign.scheduled_at, said)
 
 
 def _uses_of(session: Session, campaign_ids: Sequence[int]) -> dict[int, list[_Use]]:

@@ -90,7 +90,7 @@ def test_a_turn_stops_at_the_limit_and_is_deferred_to_its_exact_time(current: Ru
             now=utc_now(),
             waits={account_id: wait},
         )[0]
-    assert shown["waiting"][0]["until"] == wait.until
+    assert shown.waiting[0].until == wait.until
 
 
 def test_a_turn_before_its_time_sends_nothing(current: Runtime, ledger: Simulator) -> None:

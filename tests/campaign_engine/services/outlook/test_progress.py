@@ -1,6 +1,6 @@
 """Progress: the shape of the JSON API, at what rate, until when, and why it waits."""
 
-import json
+import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,10 +14,10 @@ from campaign_engine.clock import utc_now
 from campaign_engine.config import Config
 from campaign_engine.db import db
 from campaign_engine.models import Account, Campaign, Company, User
+from campaign_engine.rules.waiting import Wait
 from campaign_engine.services.campaigns import lifecycle, preparing
 from campaign_engine.services.company import limits
 from campaign_engine.services.outlook import progress
-from campaign_engine.services.outlook.progress import Wait
 from ratelimit import Limiter
 from ratelimit.decision import to_us
 from tests.campaign_engine import cloned, numbered
@@ -39,7 +39,7 @@ def campaign(session: Session, owner: User, number: Account) -> Campaign:
     return numbered.running(session, owner, accounts=[number], count=6)
 
 
-def read(session: Session, campaign: Campaign, *, now: datetime = NOW, **arguments: Any) -> dict[str, Any]:
+def read(session: Session, campaign: Campaign, *, now: datetime = NOW, **arguments: Any) -> progress.Progress:
     session.refresh(campaign)
     (shown,) = progress.read(session, [campaign], config=CONFIG, now=now, **arguments)
     return shown
@@ -68,14 +68,14 @@ def settle(session: Session, campaign: Campaign, **counts: int) -> None:
 
 def test_it_has_the_shape_of_the_contract(session: Session, campaign: Campaign, number: Account) -> None:
     shown = read(session, campaign)
-    assert {name: type(value) for name, value in shown.items()} == {
+    assert {each.name: type(getattr(shown, each.name)) for each in dataclasses.fields(shown)} == {
         "campaign_id": int,
         "name": str,
         "status": str,
         "status_reason": type(None),
         "total": int,
         "counts": dict,
-        "funnel": dict,
+        "funnel": progress.Funnel,
         "success_rate": type(None),
         "rate_per_minute": float,
         "eta": datetime,
@@ -88,11 +88,9 @@ def test_it_has_the_shape_of_the_contract(session: Session, campaign: Campaign, 
         "version": int,
     }
     states = ["pending", "sending", "sent", "delivered", "read", "failed", "unknown", "skipped"]
-    assert list(shown["counts"]) == states
-    assert list(shown["funnel"]) == ["sent", "delivered", "read"]
-    assert shown["accounts"] == [{"id": number.id, "name": "Loja", "status": "active", "status_reason": None}]
-    assert (shown["campaign_id"], shown["status"], shown["total"]) == (campaign.id, "running", 6)
-    json.dumps(shown, default=str)
+    assert list(shown.counts) == states
+    assert shown.accounts == [progress.AccountInProgress(number.id, "Loja", "active", None)]
+    assert (shown.campaign_id, shown.status, shown.total) == (campaign.id, "running", 6)
 
 
 def test_counts_are_by_state_the_funnel_adds_up_and_success_is_of_what_is_settled(
@@ -100,7 +98,7 @@ def test_counts_are_by_state_the_funnel_adds_up_and_success_is_of_what_is_settle
 ) -> None:
     settle(session, campaign, sent=2, read=1, failed=1, unknown=1)
     shown = read(session, campaign)
-    assert shown["counts"] == {
+    assert shown.counts == {
         "pending": 1,
         "sending": 0,
         "sent": 2,
@@ -110,19 +108,19 @@ def test_counts_are_by_state_the_funnel_adds_up_and_success_is_of_what_is_settle
         "unknown": 1,
         "skipped": 0,
     }
-    assert shown["funnel"] == {"sent": 3, "delivered": 1, "read": 1}
-    assert shown["success_rate"] == 3 / 4
-    assert sum(shown["counts"].values()) == shown["total"]
+    assert shown.funnel == progress.Funnel(sent=3, delivered=1, read=1)
+    assert shown.success_rate == 3 / 4
+    assert sum(shown.counts.values()) == shown.total
 
 
 def test_the_version_grows_with_every_change_and_with_nothing_else(
     session: Session, campaign: Campaign, number: Account
 ) -> None:
-    versions = [read(session, campaign)["version"] for _ in range(2)]
+    versions = [read(session, campaign).version for _ in range(2)]
     settle(session, campaign, failed=1)
-    versions.append(read(session, campaign)["version"])
+    versions.append(read(session, campaign).version)
     lifecycle.pause(session, campaign)
-    versions.append(read(session, campaign)["version"])
+    versions.append(read(session, campaign).version)
     assert versions[0] == versions[1] < versions[2] < versions[3]
 
 
@@ -175,12 +173,12 @@ def test_the_rate_is_that_of_the_last_minute(
             "id": campaign.id,
         },
     )
-    assert read(session, campaign)["rate_per_minute"] == pytest.approx(rate, abs=0.11)
+    assert read(session, campaign).rate_per_minute == pytest.approx(rate, abs=0.11)
 
 
 def test_a_campaign_that_has_not_started_has_no_rate(session: Session, owner: User, number: Account) -> None:
     draft = numbered.draft(session, owner, accounts=[number], audience={"recipients": [{"phone": "+5511900000001"}]})
-    assert read(session, draft)["rate_per_minute"] == 0.0
+    assert read(session, draft).rate_per_minute == 0.0
 
 
 def test_acceptances_make_the_rate_and_failures_do_not(
@@ -189,11 +187,11 @@ def test_acceptances_make_the_rate_and_failures_do_not(
     now = utc_now()
     campaign = numbered.running(session, owner, accounts=[number], count=6, now=now - timedelta(minutes=10))
     settle(session, campaign, failed=1, unknown=1)
-    assert read(session, campaign, now=now)["rate_per_minute"] == 0.0
+    assert read(session, campaign, now=now).rate_per_minute == 0.0
     settle(session, campaign, sent=3, delivered=1)
     # Counted on PostgreSQL's clock: a minute may have ended in between, and some of its weight with it.
-    assert 3.5 <= read(session, campaign, now=utc_now())["rate_per_minute"] <= 4.0
-    assert read(session, campaign, now=utc_now() + timedelta(minutes=3))["rate_per_minute"] == 0.0
+    assert 3.5 <= read(session, campaign, now=utc_now()).rate_per_minute <= 4.0
+    assert read(session, campaign, now=utc_now() + timedelta(minutes=3)).rate_per_minute == 0.0
 
 
 # --- The ETA.
@@ -201,11 +199,10 @@ def test_acceptances_make_the_rate_and_failures_do_not(
 
 def eta_s(session: Session, campaign: Campaign) -> float | None:
     shown = read(session, campaign)
-    assert (shown["eta"] is None) == (shown["eta_seconds"] is None)
-    if shown["eta"] is not None:
-        assert shown["eta"] - NOW == timedelta(seconds=shown["eta_seconds"])
-    seconds: float | None = shown["eta_seconds"]
-    return seconds
+    assert (shown.eta is None) == (shown.eta_seconds is None)
+    if shown.eta is not None:
+        assert shown.eta - NOW == timedelta(seconds=shown.eta_seconds)
+    return shown.eta_seconds
 
 
 def test_the_last_of_six_messages_at_twenty_a_minute_leaves_after_fifteen_seconds(
@@ -272,14 +269,14 @@ def test_the_end_stays_while_a_number_waits_for_its_next_message(
 ) -> None:
     number.message_interval_s, number.paced_until = 20, NOW + timedelta(seconds=12)
     session.flush()
-    ends = {read(session, campaign, now=NOW + timedelta(seconds=passed))["eta"] for passed in (0, 5, 11)}
+    ends = {read(session, campaign, now=NOW + timedelta(seconds=passed)).eta for passed in (0, 5, 11)}
     assert ends == {NOW + timedelta(seconds=112)}
 
 
 def test_what_a_lane_waits_for_holds_its_number_up(session: Session, campaign: Campaign, number: Account) -> None:
     until = NOW + timedelta(seconds=40)
     for reason, seconds in (("cool_down", 55.0), ("account_limit", 55.0), ("outside_hours", 15.0)):
-        assert read(session, campaign, waits={number.id: Wait(reason, until)})["eta_seconds"] == seconds
+        assert read(session, campaign, waits={number.id: Wait(reason, until)}).eta_seconds == seconds
 
 
 def test_a_number_that_was_slowed_down_is_slower_until_it_recovers(
@@ -295,20 +292,20 @@ def test_hours_hold_the_end_back(session: Session, campaign: Campaign) -> None:
     campaign.working_hours = {"windows": [{"days": ["mon"], "start": "08:00", "end": "10:00"}]}
     session.flush()
     monday = datetime(2026, 11, 23, 11, 0, tzinfo=UTC)
-    assert read(session, campaign)["eta"] == monday + timedelta(seconds=15)
+    assert read(session, campaign).eta == monday + timedelta(seconds=15)
 
 
 def test_hours_of_each_recipient_hold_back_those_who_are_closed(session: Session, owner: User, number: Account) -> None:
     # 09:00 on a Friday in São Paulo; an hour later it is 09:00 in Manaus.
     campaign = in_recipients_hours(session, owner, number)
-    assert read(session, campaign)["eta"] == NOW + timedelta(hours=1, seconds=2 * 3)
+    assert read(session, campaign).eta == NOW + timedelta(hours=1, seconds=2 * 3)
     session.execute(
         text("UPDATE messages SET status = 'sent', accepted_at = :now WHERE phone LIKE '+5592%'"), {"now": NOW}
     )
     assert eta_s(session, campaign) == 4 * 3
     # At 21:00 all are closed until Monday.
     monday = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-    assert read(session, campaign, now=NOW + timedelta(hours=12))["eta"] == monday + timedelta(seconds=4 * 3)
+    assert read(session, campaign, now=NOW + timedelta(hours=12)).eta == monday + timedelta(seconds=4 * 3)
 
 
 def in_recipients_hours(session: Session, owner: User, number: Account) -> Campaign:
@@ -350,7 +347,7 @@ def test_the_audience_of_a_campaign_that_is_being_prepared_is_estimated(
     lifecycle.start(session, campaign, now=NOW)
     assert eta_s(session, campaign) == 60.0
     preparing.prepare_chunk(session, campaign.id, now=NOW, chunk=5)
-    assert read(session, campaign)["counts"]["pending"] == 5
+    assert read(session, campaign).counts["pending"] == 5
     assert eta_s(session, campaign) == 60.0
 
 
@@ -373,10 +370,10 @@ def test_what_the_warm_up_has_let_through_is_asked_of_the_limiter(
         at = NOW - timedelta(hours=20) + timedelta(minutes=minutes)
         assert limiter.acquire(bound, now_us=to_us(at)).granted
     at_that_time = AtNow(redis_client, prefix=limits.prefix_of(company.id))
-    seen = read(session, campaign, limiter_of=lambda _: at_that_time)["eta_seconds"]
+    seen = read(session, campaign, limiter_of=lambda _: at_that_time).eta_seconds
     assert seen == pytest.approx(4 * 3600 + 3 * 60, abs=90)
     away = Limiter(redis.Redis(port=1), prefix="x")
-    assert read(session, campaign, limiter_of=lambda _: away)["eta_seconds"] == 15.0
+    assert read(session, campaign, limiter_of=lambda _: away).eta_seconds == 15.0
 
 
 class AtNow(Limiter):
@@ -424,9 +421,9 @@ def postpone(session: Session, campaign: Campaign, until: datetime, *, attempts:
 def waiting(
     session: Session, campaign: Campaign, waits: dict[int, Wait] | None = None
 ) -> list[tuple[str, object, str]]:
-    shown = read(session, campaign, waits=waits)["waiting"]
-    assert all(each["account_id"] is None or each["account_id"] > 0 for each in shown)
-    return [(each["reason"], each["until"], each["text"]) for each in shown]
+    shown = read(session, campaign, waits=waits).waiting
+    assert all(each.account_id is None or each.account_id > 0 for each in shown)
+    return [(each.reason, each.until, each.text) for each in shown]
 
 
 def test_a_number_that_waits_says_for_what_and_until_when(
@@ -436,7 +433,7 @@ def test_a_number_that_waits_says_for_what_and_until_when(
     assert waiting(session, campaign) == []
     wait = {number.id: Wait("pacing", later)}
     assert waiting(session, campaign, wait) == [("pacing", later, "Loja: pacing for 3 s")]
-    assert read(session, campaign, waits=wait)["waiting"][0]["account_id"] == number.id
+    assert read(session, campaign, waits=wait).waiting[0].account_id == number.id
     assert waiting(session, campaign, {number.id: Wait("account_limit", None)}) == [
         ("account_limit", None, "Loja: limit of the account")
     ]
@@ -536,7 +533,7 @@ def test_a_campaign_that_does_not_run_says_why(session: Session, owner: User, nu
     assert waiting(session, paused) == [("paused", None, "paused: the provider refuses its content (132015)")]
     lifecycle.cancel(session, paused, now=NOW)
     assert waiting(session, paused) == []
-    assert read(session, paused)["finished_at"] == NOW
+    assert read(session, paused).finished_at == NOW
 
 
 # --- Cost.
@@ -556,7 +553,7 @@ def statements(session: Session, company_id: int, campaign_ids: list[int]) -> tu
         shown = progress.read(session, selected, config=CONFIG, now=NOW)
     finally:
         event.remove(db.engine, "before_cursor_execute", note)
-    return len(seen), [each["campaign_id"] for each in shown]
+    return len(seen), [each.campaign_id for each in shown]
 
 
 def test_fifty_campaigns_cost_as_many_statements_as_one(session: Session, owner: User, company: Company) -> None:
@@ -598,12 +595,12 @@ def test_each_campaign_is_shown_with_its_own_numbers(session: Session, owner: Us
         for at, accounts in enumerate((numbers[:1], numbers[1:], numbers))
     ]
     shown = progress.read(session, made, config=CONFIG, now=NOW)
-    assert [[account["name"] for account in each["accounts"]] for each in shown] == [
+    assert [[account.name for account in each.accounts] for each in shown] == [
         ["N0"],
         ["N1", "N2"],
         ["N0", "N1", "N2"],
     ]
-    assert {each["started_at"].tzinfo for each in shown} == {UTC}
+    assert {each.started_at.tzinfo for each in shown} == {UTC}
 
 
 def entries_read(session: Session, campaign: Campaign) -> int:
