@@ -7,7 +7,19 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from campaign_engine.rules.bars import REASON_OF_BAR
+
 MAX_INLINE_RECIPIENTS = 10_000
+
+NAMED = """(
+  c.tags && CAST(:tags AS text[]) OR EXISTS (
+    SELECT 1 FROM contact_list_members lm WHERE lm.contact_id = c.id AND lm.list_id = ANY(CAST(:list_ids AS bigint[]))
+  )
+)"""
+"""SQL: whether the lists and tags of an audience name the contact `c`. Its company is asked for beside it."""
+
+BARRED = "CASE o.kind {} END".format(" ".join(f"WHEN '{kind}' THEN '{why}'" for kind, why in REASON_OF_BAR.items()))
+"""SQL: why the person of the opt-out `o` gets no message; null for everybody without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +46,12 @@ def known_variables(
     """Return the names of the variables that some contact of the audience has."""
     rows = session.scalars(
         text(
-            """
+            f"""
             SELECT DISTINCT jsonb_object_keys(c.variables) FROM contacts c
-            WHERE c.company_id = :company_id AND c.variables <> '{}' AND (
-              c.tags && CAST(:tags AS text[]) OR EXISTS (
-                SELECT 1 FROM contact_list_members lm WHERE lm.contact_id = c.id
-                  AND lm.list_id = ANY(CAST(:list_ids AS bigint[]))
-              )
-            )
+            WHERE c.company_id = :company_id AND c.variables <> '{{}}' AND {NAMED}
             UNION SELECT DISTINCT jsonb_object_keys(r.variables) FROM campaign_recipients r
             WHERE r.campaign_id = :campaign_id
-            """
+            """  # noqa: S608 - our own constant
         ),
         {
             "company_id": company_id,

@@ -10,10 +10,9 @@ from sqlalchemy.orm import Session
 
 from campaign_engine.models import Account, AccountStatus, Campaign, CampaignAccount
 from campaign_engine.rules import rotation
-from campaign_engine.rules.bars import REASON_OF_BAR
 from campaign_engine.rules.states import CampaignStatus
 from campaign_engine.services.campaigns import lifecycle
-from campaign_engine.services.campaigns.audiences import MAX_INLINE_RECIPIENTS, Audience
+from campaign_engine.services.campaigns.audiences import BARRED, MAX_INLINE_RECIPIENTS, NAMED, Audience
 
 CHUNK = 20_000
 """Contacts a chunk looks at: a second of work or less, so that sending starts early and a crash repeats little."""
@@ -27,9 +26,6 @@ _INLINE_CONTACTS = text(
     ON CONFLICT (company_id, phone_key) DO NOTHING
     """
 )
-
-_REASON = "CASE o.kind {} END".format(" ".join(f"WHEN '{kind}' THEN '{why}'" for kind, why in REASON_OF_BAR.items()))
-"""Why a person with an opt-out gets no message; null for everybody else."""
 
 _INLINE = """
     INSERT INTO messages
@@ -53,12 +49,7 @@ _INLINE = """
 _LISTED = """
     WITH looked_at AS (
       SELECT c.id, c.phone, c.phone_key FROM contacts c
-      WHERE c.company_id = :company_id AND c.id > :after AND c.id <= :through AND (
-        c.tags && CAST(:tags AS text[]) OR EXISTS (
-          SELECT 1 FROM contact_list_members lm
-          WHERE lm.contact_id = c.id AND lm.list_id = ANY(CAST(:list_ids AS bigint[]))
-        )
-      )
+      WHERE c.company_id = :company_id AND c.id > :after AND c.id <= :through AND {named}
       ORDER BY c.id LIMIT :chunk
     ), written AS (
       INSERT INTO messages
@@ -124,7 +115,8 @@ class Dealing:
     def statement(self, insert: str) -> TextClause:
         """Return the statement that writes messages; a campaign without a rotation pays for none."""
         plan = _PLAN if self.sticky or self.hand else "NULL"
-        return text(insert.format(reason=_REASON, plan=plan, kept=_KEPT if self.sticky else "CAST(NULL AS bigint)"))
+        kept = _KEPT if self.sticky else "CAST(NULL AS bigint)"
+        return text(insert.format(named=NAMED, reason=BARRED, plan=plan, kept=kept))
 
     @property
     def values(self) -> dict[str, Any]:
