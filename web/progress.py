@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
 from campaign_engine.models import Campaign
 from campaign_engine.services.campaigns import lifecycle
-from campaign_engine.services.outlook import preflight, progress
+from campaign_engine.services.outlook import progress
+from campaign_engine.services.outlook.preflight import launch
 from jobs.lane.waking import waits_of
 from web.runtime import runtime
 
@@ -33,14 +33,14 @@ def read_progress(session: Session, selected: Sequence[Campaign]) -> list[progre
     )
 
 
-def read_preflight(session: Session, campaign: Campaign, *, must_end_by: datetime | None = None) -> dict[str, Any]:
-    """Return what would become of a campaign that has not started; otherwise as `services.preflight.check`.
+def read_preflight(session: Session, campaign: Campaign, *, must_end_by: datetime | None = None) -> launch.Preflight:
+    """Return what would become of a campaign that has not started; otherwise as `launch.check`.
 
     Side effects: calls to Redis, as for the progress.
     """
     face = runtime()
     account_ids = lifecycle.account_ids_of(session, [campaign.id])[campaign.id]
-    return preflight.check(
+    return launch.check(
         session,
         campaign,
         config=face.config,

@@ -1,7 +1,6 @@
 """`campaign-engine campaign preflight`: what would become of a campaign if it started."""
 
 from datetime import datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import click
@@ -16,12 +15,14 @@ from campaign_engine.rules.hours.local_time import first_instant
 from campaign_engine.rules.waiting import clock
 from campaign_engine.services.campaigns import lifecycle
 from campaign_engine.services.company import limits
-from campaign_engine.services.outlook import preflight as service
 from campaign_engine.services.outlook.forecasts import LimiterOf
+from campaign_engine.services.outlook.preflight import launch
+from campaign_engine.services.outlook.preflight.senders import AccountBeforeLaunch
 from cli.context import ID, json_option, print_fields, print_json, with_engine
 from jobs import connections
 from jobs.lane import waking
 from ratelimit import Limiter
+from web.schemas.preflight import PreflightSchema
 
 
 @click.command()
@@ -42,7 +43,7 @@ def preflight(campaign_id: int, must_end_by: datetime | None, as_json: bool) -> 
         if campaign is None:
             raise NotFound("campaign", campaign_id)
         zone = ZoneInfo(campaign.timezone)
-        found = service.check(
+        found = launch.check(
             session,
             campaign,
             config=config,
@@ -52,7 +53,7 @@ def preflight(campaign_id: int, must_end_by: datetime | None, as_json: bool) -> 
             limiter_of=limiters(config),
         )
     if as_json:
-        print_json(_with_text_ids(found))
+        print_json(PreflightSchema().dump(found))
     else:
         _print(found, zone)
 
@@ -63,35 +64,25 @@ def limiters(config: Config) -> LimiterOf:
     return lambda company_id: Limiter(connection, prefix=limits.prefix_of(company_id))
 
 
-def _print(found: dict[str, Any], zone: ZoneInfo) -> None:
+def _print(found: launch.Preflight, zone: ZoneInfo) -> None:
     now = utc_now()
-    click.echo(f"Campaign {found['campaign_id']} {found['summary']}.")
-    left_out = [f"{count:,} {reason.replace('_', ' ')}" for reason, count in found["left_out"].items() if count]
+    click.echo(f"Campaign {found.campaign_id} {found.summary}.")
+    left_out = [f"{count:,} {reason.replace('_', ' ')}" for reason, count in found.left_out.items() if count]
     print_fields(
         {
-            "recipients": f"{found['recipients']:,} of {found['named']:,}",
+            "recipients": f"{found.recipients:,} of {found.named:,}",
             "left out": ", ".join(left_out),
-            "starts": clock(found["starts_at"], now=now, zone=zone),
-            "held up by": found["bound"]["text"] if found["bound"] else None,
-            **{f"account {each['name']}": _account(each) for each in found["accounts"]},
+            "starts": clock(found.starts_at, now=now, zone=zone),
+            "held up by": found.bound.text if found.bound else None,
+            **{f"account {each.name}": _account(each) for each in found.accounts},
         }
     )
-    for warning in found["warnings"]:
-        click.echo(f"warning: {warning['text']}")
+    for warning in found.warnings:
+        click.echo(f"warning: {warning.text}")
 
 
-def _account(account: dict[str, Any]) -> str:
-    if not account["live"]:
-        return str(account["status"])
-    pace = f", {account['pace']}" if account["pace"] else ""
-    return f"{account['messages_per_hour']:,} an hour ({account['limit']}{pace})"
-
-
-def _with_text_ids(value: Any) -> Any:
-    """Return what was found as the JSON API shows it, where ids are texts."""
-    if isinstance(value, dict):
-        return {
-            key: str(each) if key.endswith("id") and isinstance(each, int) else _with_text_ids(each)
-            for key, each in value.items()
-        }
-    return [_with_text_ids(each) for each in value] if isinstance(value, list) else value
+def _account(account: AccountBeforeLaunch) -> str:
+    if not account.live:
+        return account.status
+    pace = f", {account.pace}" if account.pace else ""
+    return f"{account.messages_per_hour:,} an hour ({account.limit}{pace})"

@@ -78,7 +78,11 @@ def test_before_the_start_a_campaign_tells_how_many_get_it_and_whether_it_fits(t
     late = terminal("campaign", "preflight", campaign_id, "--must-end-by", "2020-01-01 10:00")
     assert "; does not fit before Wed 1 Jan 2020, 10:00." in late.out.splitlines()[0]
     shown = terminal("campaign", "preflight", campaign_id, "--must-end-by", "2199-01-01T10:00", "--json").json
-    assert (shown["campaign_id"], shown["fits"], shown["must_end_by"]) == (campaign_id, True, "2199-01-01T13:00:00Z")
+    assert (shown["campaign_id"], shown["fits"], shown["must_end_by"]) == (
+        campaign_id,
+        True,
+        "2199-01-01T13:00:00.000Z",
+    )
     assert isinstance(shown["accounts"][0]["id"], str)
     assert terminal("campaign", "preflight", "999999999").refusal == "There is no campaign 999999999."
     terminal("campaign", "start", campaign_id)

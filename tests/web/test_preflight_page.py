@@ -12,7 +12,7 @@ from flask import Flask
 from campaign_engine.clock import utc_now
 from campaign_engine.models import Account, User
 from campaign_engine.services.campaigns import lifecycle
-from campaign_engine.services.outlook import preflight
+from campaign_engine.services.outlook.preflight import audience
 from tests import factories
 from tests.web.conftest import Database
 from tests.web.visitor import Visitor, person, signed_in
@@ -102,4 +102,4 @@ def test_an_account_that_does_not_send_is_said_and_names_stay_text(
 
 
 def test_every_reason_to_leave_somebody_out_has_words() -> None:
-    assert set(words.LEFT_OUT) == set(preflight.LEFT_OUT)
+    assert set(words.LEFT_OUT) == set(audience.LEFT_OUT)

@@ -1,6 +1,5 @@
 """Before the launch: as many as the preparation writes, an end that fits or not, and what to look at."""
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +11,8 @@ from campaign_engine.config import Config
 from campaign_engine.errors import TransitionNotAllowed
 from campaign_engine.models import Account, Campaign, Company, OptOut, Template, User
 from campaign_engine.services.campaigns import lifecycle, preparing
-from campaign_engine.services.outlook import preflight
+from campaign_engine.services.outlook.preflight import launch
+from campaign_engine.services.outlook.preflight.launch import Preflight
 from campaign_engine.services.people import contacts
 from tests import factories
 from tests.campaign_engine import cloned, numbered
@@ -29,8 +29,8 @@ def number(session: Session, company: Company) -> Account:
     return numbered.account(session, company, name="Loja")
 
 
-def check(session: Session, campaign: Campaign, *, now: datetime = NOW, **values: Any) -> dict[str, Any]:
-    return preflight.check(session, campaign, config=CONFIG, now=now, **values)
+def check(session: Session, campaign: Campaign, *, now: datetime = NOW, **values: Any) -> Preflight:
+    return launch.check(session, campaign, config=CONFIG, now=now, **values)
 
 
 def bar(session: Session, company: Company, number: int, kind: str) -> None:
@@ -40,8 +40,8 @@ def bar(session: Session, company: Company, number: int, kind: str) -> None:
     session.flush()
 
 
-def codes(shown: dict[str, Any]) -> set[str]:
-    return {each["code"] for each in shown["warnings"]}
+def codes(shown: Preflight) -> set[str]:
+    return {each.code for each in shown.warnings}
 
 
 def mixed(session: Session, owner: User, number: Account, company: Company) -> Campaign:
@@ -73,7 +73,7 @@ def test_those_who_are_left_out_are_counted_by_reason(
     session: Session, owner: User, number: Account, company: Company
 ) -> None:
     shown = check(session, mixed(session, owner, number, company))
-    assert shown["left_out"] == {
+    assert shown.left_out == {
         "duplicate": 3,  # 5 twice inline, and 5 and 12 on a list too
         "opted_out": 2,
         "blocked": 1,
@@ -82,8 +82,8 @@ def test_those_who_are_left_out_are_counted_by_reason(
         "frequency_cap": 0,
         "missing_variables": 2,  # the tagged one and 901
     }
-    assert shown["missing_variables"] == {"n": 2}
-    assert shown["named"] == shown["recipients"] + sum(shown["left_out"].values())
+    assert shown.missing_variables == {"n": 2}
+    assert shown.named == shown.recipients + sum(shown.left_out.values())
     assert "missing_variables" in codes(shown)
 
 
@@ -97,9 +97,9 @@ def test_it_counts_as_the_preparation_writes(session: Session, owner: User, numb
         {"id": campaign.id},
     )
     rows = {row.status_reason: row.rows for row in written}
-    left_out = shown["left_out"]
+    left_out = shown.left_out
     assert rows == {
-        None: shown["recipients"] + left_out["missing_variables"],
+        None: shown.recipients + left_out["missing_variables"],
         **{reason: left_out[reason] for reason in ("opted_out", "blocked", "held_for_review", "excluded")},
     }
 
@@ -118,8 +118,8 @@ def test_a_value_that_is_blank_or_of_the_contact_counts_as_the_text_would_have_i
         session, owner, accounts=[number], lists=[made], text="{{name}} of {{city}}, {{phone}} {{city|x}}"
     )
     shown = check(session, campaign)
-    assert (shown["recipients"], shown["missing_variables"]) == (1, {"name": 1, "city": 2})
-    assert shown["left_out"]["missing_variables"] == 2
+    assert (shown.recipients, shown.missing_variables) == (1, {"name": 1, "city": 2})
+    assert shown.left_out["missing_variables"] == 2
 
 
 def test_those_who_are_at_the_frequency_cap_are_left_out(
@@ -137,17 +137,17 @@ def test_those_who_are_at_the_frequency_cap_are_left_out(
     audience = {"list_ids": [members.id], "recipients": recipients}
     campaign = numbered.draft(session, owner, accounts=[number], audience=audience, frequency_cap="1/7 days")
     shown = check(session, campaign)
-    assert (shown["recipients"], shown["left_out"]["frequency_cap"]) == (4, 4)
-    assert shown["named"] == shown["recipients"] + sum(shown["left_out"].values())
-    assert check(session, campaign, now=NOW + timedelta(days=6))["recipients"] == 8
+    assert (shown.recipients, shown.left_out["frequency_cap"]) == (4, 4)
+    assert shown.named == shown.recipients + sum(shown.left_out.values())
+    assert check(session, campaign, now=NOW + timedelta(days=6)).recipients == 8
     campaign.frequency_cap = "2/7 days"
     session.flush()
-    assert check(session, campaign)["recipients"] == 8
+    assert check(session, campaign).recipients == 8
     campaign.frequency_cap, company.settings = None, {"frequency_cap": "1/7 days"}
     lifecycle.schedule(session, campaign, at=NOW + timedelta(days=1), now=NOW)
-    assert check(session, campaign)["left_out"]["frequency_cap"] == 4
+    assert check(session, campaign).left_out["frequency_cap"] == 4
     lifecycle.schedule(session, campaign, at=NOW + timedelta(days=6), now=NOW)
-    assert check(session, campaign)["left_out"]["frequency_cap"] == 0
+    assert check(session, campaign).left_out["frequency_cap"] == 0
 
 
 def test_an_account_that_cannot_send_the_content_is_named(
@@ -157,8 +157,8 @@ def test_an_account_that_cannot_send_the_content_is_named(
     content = {"type": "template", "name": "sale", "language": "en", "components": []}
     audience = {"recipients": [{"phone": numbered.phone(0)}]}
     campaign = numbered.draft(session, owner, accounts=[number, phone], audience=audience, content=content)
-    said = [each for each in check(session, campaign)["warnings"] if each["code"] == "content_not_supported"]
-    assert [each["account_id"] for each in said] == [phone.id]
+    said = [each for each in check(session, campaign).warnings if each.code == "content_not_supported"]
+    assert [each.account_id for each in said] == [phone.id]
 
 
 def test_another_companys_contacts_and_campaigns_change_nothing(
@@ -173,7 +173,7 @@ def test_another_companys_contacts_and_campaigns_change_nothing(
     bar(session, other_company, 1, "opted_out")
     numbered.running(session, other, accounts=[numbered.account(session, other_company)], count=50)
     assert check(session, campaign) == before
-    assert before["recipients"] == 5
+    assert before.recipients == 5
 
 
 # --- When it ends.
@@ -184,13 +184,13 @@ def test_it_ends_as_it_would_beside_all_that_runs(
 ) -> None:
     members = numbered.people(session, company, count=21, first=100)
     campaign = numbered.draft(session, owner, accounts=[number], lists=[members])
-    assert check(session, campaign)["ends_at"] == NOW + timedelta(seconds=60)
+    assert check(session, campaign).ends_at == NOW + timedelta(seconds=60)
     numbered.running(session, owner, accounts=[number], count=6)
-    assert check(session, campaign)["ends_at"] == NOW + timedelta(seconds=78)
+    assert check(session, campaign).ends_at == NOW + timedelta(seconds=78)
     lifecycle.schedule(session, campaign, at=NOW + timedelta(hours=1), now=NOW)
     shown = check(session, campaign)
-    assert (shown["starts_at"], shown["first_message_at"]) == (NOW + timedelta(hours=1),) * 2
-    assert shown["ends_at"] == NOW + timedelta(hours=1, seconds=60)
+    assert (shown.starts_at, shown.first_message_at) == (NOW + timedelta(hours=1),) * 2
+    assert shown.ends_at == NOW + timedelta(hours=1, seconds=60)
 
 
 def test_it_says_whether_it_fits_before_a_time(
@@ -201,12 +201,12 @@ def test_it_says_whether_it_fits_before_a_time(
     campaign = numbered.draft(session, owner, accounts=[number], lists=[members], working_hours=hours)
     friday = datetime(2026, 11, 20, 21, 0, tzinfo=UTC)  # 18:00 in São Paulo
     shown = check(session, campaign, must_end_by=friday)
-    assert (shown["must_end_by"], shown["fits"]) == (friday, False)
-    assert shown["summary"] == "ends Mon 23 Nov, 09:09; does not fit before 18:00"
+    assert (shown.must_end_by, shown.fits) == (friday, False)
+    assert shown.summary == "ends Mon 23 Nov, 09:09; does not fit before 18:00"
     later = check(session, campaign, must_end_by=friday + timedelta(days=4))
-    assert later["fits"] is True
-    assert later["summary"] == "ends Mon 23 Nov, 09:09; fits before Tue 24 Nov, 18:00"
-    assert check(session, campaign)["fits"] is None
+    assert later.fits is True
+    assert later.summary == "ends Mon 23 Nov, 09:09; fits before Tue 24 Nov, 18:00"
+    assert check(session, campaign).fits is None
 
 
 def test_hours_of_each_recipient_end_when_the_last_of_them_has_opened(
@@ -232,14 +232,14 @@ def test_hours_of_each_recipient_end_when_the_last_of_them_has_opened(
     )
     # 09:00 in São Paulo, 12:00 in Lisbon; an hour later it is 09:00 in Manaus.
     shown = check(session, campaign, must_end_by=NOW + timedelta(minutes=59))
-    assert (shown["recipients"], shown["first_message_at"]) == (13, NOW)
-    assert (shown["ends_at"], shown["fits"]) == (NOW + timedelta(hours=1, seconds=27), False)
+    assert (shown.recipients, shown.first_message_at) == (13, NOW)
+    assert (shown.ends_at, shown.fits) == (NOW + timedelta(hours=1, seconds=27), False)
     assert "closed_hours" not in codes(shown)
     evening = check(session, campaign, now=NOW + timedelta(hours=9, minutes=30))
-    assert evening["first_message_at"] == NOW + timedelta(hours=9, minutes=30)  # 17:30 in Manaus
-    assert evening["ends_at"] == datetime(2026, 11, 23, 12, 0, tzinfo=UTC)  # Monday, 09:00 in São Paulo
+    assert evening.first_message_at == NOW + timedelta(hours=9, minutes=30)  # 17:30 in Manaus
+    assert evening.ends_at == datetime(2026, 11, 23, 12, 0, tzinfo=UTC)  # Monday, 09:00 in São Paulo
     bar(session, company, 1, "opted_out")
-    assert check(session, campaign)["recipients"] == 12
+    assert check(session, campaign).recipients == 12
 
 
 def test_a_campaign_that_would_not_end_says_why(
@@ -250,8 +250,8 @@ def test_a_campaign_that_would_not_end_says_why(
     number.status = "deactivated"
     session.flush()
     shown = check(session, campaign, must_end_by=NOW + timedelta(days=1))
-    assert (shown["ends_at"], shown["no_end"], shown["fits"]) == (None, "no_account", False)
-    assert shown["summary"] == "does not end: none of its accounts is active"
+    assert (shown.ends_at, shown.no_end, shown.fits) == (None, "no_account", False)
+    assert shown.summary == "does not end: none of its accounts is active"
     assert {"no_active_account", "account_inactive"} <= codes(shown)
 
 
@@ -300,8 +300,8 @@ def test_what_holds_it_up_most_is_named(
     campaign = numbered.draft(
         session, owner, accounts=[number], lists=[members], pacing={"message_delay_s": 0, **pacing}
     )
-    bound = check(session, campaign)["bound"]
-    assert (bound["code"], bound["text"]) == (code, said)
+    bound = check(session, campaign).bound
+    assert (bound.code, bound.text) == (code, said)
 
 
 def test_each_account_is_shown_with_its_pace(session: Session, owner: User, company: Company) -> None:
@@ -311,12 +311,12 @@ def test_each_account_is_shown_with_its_pace(session: Session, owner: User, comp
     free = numbered.account(session, company, name="B", rate_limit="600/minute", burst=101)
     audience = {"recipients": [{"phone": "+5511900000001"}]}
     campaign = numbered.draft(session, owner, accounts=[paced, free], audience=audience)
-    shown = check(session, campaign)["accounts"]
-    assert [(each["name"], each["live"], each["limit"], each["messages_per_hour"]) for each in shown] == [
+    shown = check(session, campaign).accounts
+    assert [(each.name, each.live, each.limit, each.messages_per_hour) for each in shown] == [
         ("A", True, "20/minute", 164),
         ("B", True, "600/minute", 30_000),  # what goes in a burst is missing afterwards
     ]
-    assert [each["pace"] for each in shown] == ["20 s between messages, 60 s after each 20", None]
+    assert [each.pace for each in shown] == ["20 s between messages, 60 s after each 20", None]
 
 
 # --- What to look at.
@@ -333,7 +333,7 @@ def test_a_sound_campaign_gives_no_warning(session: Session, owner: User, number
     )
     audience = {"recipients": [{"phone": "+5511900000001", "name": "Ana"}]}
     campaign = numbered.draft(session, owner, accounts=[number], audience=audience)
-    assert check(session, campaign)["warnings"] == []
+    assert check(session, campaign).warnings == []
 
 
 def test_what_is_amiss_with_accounts_template_and_hours_is_said(
@@ -364,7 +364,7 @@ def test_what_is_amiss_with_accounts_template_and_hours_is_said(
         "template_quality",
         "closed_hours",
     }
-    said = {each["code"]: each["text"] for each in shown["warnings"]}
+    said = {each.code: each.text for each in shown.warnings}
     assert said["account_inactive"] == "Away is deactivated: 190: expired."
     assert said["closed_hours"] == "It starts outside its hours: the first message leaves at 14:00."
 
@@ -372,10 +372,9 @@ def test_what_is_amiss_with_accounts_template_and_hours_is_said(
 def test_an_audience_of_nobody_is_said(session: Session, owner: User, number: Account, company: Company) -> None:
     empty = factories.contact_list(session, company)
     shown = check(session, numbered.draft(session, owner, accounts=[number], lists=[empty]))
-    assert (shown["named"], shown["recipients"], shown["ends_at"]) == (0, 0, None)
+    assert (shown.named, shown.recipients, shown.ends_at) == (0, 0, None)
     assert "no_recipients" in codes(shown)
-    assert shown["summary"] == "nobody would get it"
-    json.dumps(shown, default=str)
+    assert shown.summary == "nobody would get it"
 
 
 def test_what_has_started_is_not_checked_any_more(session: Session, owner: User, number: Account) -> None:
@@ -395,7 +394,7 @@ def test_a_big_audience_is_counted_whole(session: Session, owner: User, number: 
     members = many(session, company, 30_000)
     campaign = numbered.draft(session, owner, accounts=[number], lists=[members], text="Hello {{name}}: {{n}}")
     shown = check(session, campaign)
-    assert shown["recipients"] == 30_000
+    assert shown.recipients == 30_000
 
 
 def many(session: Session, company: Company, size: int) -> Any:
