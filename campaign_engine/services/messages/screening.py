@@ -80,16 +80,19 @@ def _opens_at(hours: WorkingHours | None, row: Waiting, now: datetime) -> dateti
     return hours.opens_in(zones_of(row.phone), now) or now + NEVER_OPEN
 
 
-_RECEIVED = text(
-    """
+RECEIVED = "m.status NOT IN ('pending', 'failed', 'skipped')"
+"""SQL: whether the row `m` counts towards a person's frequency cap: it was sent, or may have been."""
+
+_AT_CAP = text(
+    f"""
     SELECT w.place
     FROM unnest(CAST(:contact_ids AS bigint[]), CAST(:sinces AS timestamptz[]), CAST(:counts AS integer[]))
       WITH ORDINALITY AS w(contact_id, since, cap, place)
     WHERE w.cap <= (
       SELECT count(*) FROM messages m WHERE m.contact_id = w.contact_id AND m.claimed_at > w.since
-        AND m.status NOT IN ('pending', 'failed', 'skipped')
+        AND {RECEIVED}
     )
-    """
+    """  # noqa: S608 - our own constant
 )
 
 
@@ -107,7 +110,7 @@ def _at_cap(session: Session, caps: Collection[tuple[int, Rate]], *, now: dateti
         {"ids": [contact_id for contact_id, _ in wanted]},
     )
     places = session.scalars(
-        _RECEIVED,
+        _AT_CAP,
         {
             "contact_ids": [contact_id for contact_id, _ in wanted],
             "sinces": [now - timedelta(microseconds=cap.period_us) for _, cap in wanted],

@@ -13,7 +13,8 @@ from campaign_engine.rules.bars import REASON_OF_BAR
 from campaign_engine.rules.hours import working_hours
 from campaign_engine.rules.hours.recipient_zone import TELLING, Zones
 from campaign_engine.rules.texts import content as content_rules
-from campaign_engine.services.campaigns.audiences import Audience
+from campaign_engine.services.campaigns.audiences import BARRED, Audience
+from campaign_engine.services.messages.screening import RECEIVED
 from campaign_engine.services.people import recipient_zones
 from ratelimit import Rate
 
@@ -34,8 +35,6 @@ class Counted:
     missing: Mapping[str, int]
     zones: Mapping[Zones, int]
 
-
-_REASON = "CASE o.kind {} END".format(" ".join(f"WHEN '{kind}' THEN '{why}'" for kind, why in REASON_OF_BAR.items()))
 
 # By set operations from the lists outwards, so that a million contacts are a few scans and joins. An inline recipient
 # goes before a contact of the same key, as in the preparation.
@@ -76,11 +75,10 @@ _COUNT = """
       - (SELECT count(*) FROM inline) AS repeated{counts}
     FROM looked_at GROUP BY reason, left(phone, {telling})
 """
-# What counts is what `screening.below_cap` counts.
-_CAPPED = """SELECT m.contact_id FROM messages m
+_CAPPED = f"""SELECT m.contact_id FROM messages m
       WHERE m.contact_id IN (SELECT contact_id FROM people WHERE reason IS NULL) AND m.claimed_at > :since
-        AND m.status NOT IN ('pending', 'failed', 'skipped')
-      GROUP BY m.contact_id HAVING count(*) >= :cap"""
+        AND {RECEIVED}
+      GROUP BY m.contact_id HAVING count(*) >= :cap"""  # noqa: S608 - our own constant
 _NOBODY = "SELECT CAST(NULL AS bigint) AS contact_id WHERE false"
 
 
@@ -96,7 +94,7 @@ def count(session: Session, campaign: Campaign, *, cap: Rate | None, now: dateti
     by_recipient = (campaign.working_hours or {}).get("timezone") == working_hours.RECIPIENT
     any_lacks = " OR ".join(f"lacks_{at}" for at, _ in enumerate(names)) or "false"
     query = _COUNT.format(
-        reason=_REASON,
+        reason=BARRED,
         lacks=lacks,
         counts=f"{counts}, count(*) FILTER (WHERE {any_lacks}) AS lack",
         capped=_NOBODY if cap is None else _CAPPED,
