@@ -1,0 +1,1 @@
+"""The command line: the face for a terminal, and what keeps a whole installation running on one machine."""
