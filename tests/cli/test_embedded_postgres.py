@@ -42,7 +42,7 @@ try:
         server.start()
         print(server.pid, server.url, flush=True)
         sys.stdin.read()
-        server.stop(5)
+        server.stop(60)
 except EmbeddedError as error:
     print(type(error).__name__, error)
 """
@@ -93,7 +93,7 @@ def test_the_first_start_makes_a_database_that_keeps_its_promises(tmp_path: Path
             wanted |= {"server_encoding": "UTF8", "data_checksums": "on", "max_connections": "120"}
             assert wanted.items() <= settings.items()
         finally:
-            server.stop(5)
+            server.stop(60)
     assert not half_made.parent.exists()
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "var").iterdir()}
     assert modes["postgres.json"] == modes["local.json"] == 0o600
@@ -115,7 +115,7 @@ def test_a_second_start_keeps_the_port_and_the_data(installation: Installation) 
     with psycopg.connect(first.url) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 7 AS value")
     first.start()  # nothing happens
-    first.stop(5)
+    first.stop(60)
     assert not first.is_alive()
     assert first.pid is None
 
@@ -125,7 +125,7 @@ def test_a_second_start_keeps_the_port_and_the_data(installation: Installation) 
         assert second.url == first.url
         assert _fetch(second.url, "SELECT value FROM kept") == 7
     finally:
-        second.stop(5)
+        second.stop(60)
 
 
 def test_a_stop_ends_open_transactions_and_a_slow_stop_is_cut_short(server: EmbeddedPostgres) -> None:
@@ -133,7 +133,7 @@ def test_a_stop_ends_open_transactions_and_a_slow_stop_is_cut_short(server: Embe
     pids = [server.pid or 0, *processes.descendants(server.pid or 0)]
     with closing(psycopg.connect(server.url)) as connection:
         connection.execute("SELECT 1")
-        server.stop(5)
+        server.stop(60)
     assert server.log_path.read_text().endswith("database system is shut down\n")
     server.start()
     pids += [server.pid or 0, *processes.descendants(server.pid or 0)]
@@ -158,7 +158,7 @@ def test_what_was_committed_survives_a_kill_of_the_server(server: EmbeddedPostgr
 
 def test_a_taken_port_is_replaced_unless_it_was_asked_for(installation: Installation, server: EmbeddedPostgres) -> None:
     server.start()
-    server.stop(5)
+    server.stop(60)
     port = int(server.url.rpartition(":")[2].partition("/")[0])
     with closing(socket.create_server(("127.0.0.1", port))):
         other = EmbeddedPostgres(installation, settings=UNSAFE_AND_FAST)
@@ -167,7 +167,7 @@ def test_a_taken_port_is_replaced_unless_it_was_asked_for(installation: Installa
             assert _fetch(other.url, "SELECT 1") == 1
             assert other.url != server.url
         finally:
-            other.stop(5)
+            other.stop(60)
         with pytest.raises(PortTaken, match=str(port)):
             EmbeddedPostgres(installation, port=port).start()
         with pytest.raises(PortTaken):
@@ -189,7 +189,7 @@ def test_a_killed_parent_leaves_no_server_and_the_next_one_starts_at_once(
             server = EmbeddedPostgres(installation, settings=UNSAFE_AND_FAST)
             server.start()
             assert _fetch(server.url, "SELECT 1") == 1
-            server.stop(5)
+            server.stop(60)
     eventually(lambda: not [pid for pid in pids if processes.is_running(pid)])
 
 
@@ -199,7 +199,7 @@ def test_a_stale_pid_file_with_a_number_in_use_does_not_prevent_the_start(server
     for stale in (f"{os.getpid()}\n{server.data_dir}\n", "", "nonsense\n"):
         pid_path.write_text(stale)
         server.start()
-        server.stop(5)
+        server.stop(60)
 
 
 def test_another_server_on_the_same_data_is_left_alone(server: EmbeddedPostgres, installation: Installation) -> None:
@@ -213,7 +213,7 @@ def test_another_server_on_the_same_data_is_left_alone(server: EmbeddedPostgres,
 
 def test_a_lost_password_is_replaced(server: EmbeddedPostgres, var_dir: Path) -> None:
     server.start()
-    server.stop(5)
+    server.stop(60)
     (var_dir / "postgres.json").unlink()
     server.start()
     assert _fetch(server.url, "SELECT 1") == 1
@@ -223,7 +223,7 @@ def test_a_missing_database_is_created(server: EmbeddedPostgres) -> None:
     server.start()
     with psycopg.connect(server.admin_url, autocommit=True) as connection:
         connection.execute("DROP DATABASE campaign_engine")
-    server.stop(5)
+    server.stop(60)
     server.start()
     assert _fetch(server.url, "SELECT current_database()") == "campaign_engine"
 
@@ -318,7 +318,7 @@ def test_root_runs_it_as_the_owner_of_the_data_and_takes_none_for_itself(server:
     server.start()
     # A normal user's data stays theirs; a copy that root made is given back to nobody.
     for owner, runs_as in ((1, 1), (0, 65534)):
-        server.stop(5)
+        server.stop(60)
         for path in (server.data_dir, *server.data_dir.rglob("*")):
             os.chown(path, owner, owner)
         server.start()

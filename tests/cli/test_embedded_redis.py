@@ -73,7 +73,7 @@ def test_it_keeps_every_job_and_lets_nobody_in(server: EmbeddedRedis, installati
     assert (installation.var_dir / "redis.json").stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("end", [EmbeddedRedis.kill, lambda server: server.stop(5)])
+@pytest.mark.parametrize("end", [EmbeddedRedis.kill, lambda server: server.stop(60)])
 def test_data_and_address_survive(server: EmbeddedRedis, end: Callable[[EmbeddedRedis], None]) -> None:
     url = server.url
     with _client(server) as client:
@@ -156,21 +156,21 @@ def test_a_worker_waits_for_a_redis_that_loads_its_data(tmp_path: Path) -> None:
 def test_a_damaged_end_of_its_file_does_not_prevent_the_start(server: EmbeddedRedis, tail: bytes) -> None:
     with _client(server) as client:
         client.set("kept", "7")
-    server.stop(5)
+    server.stop(60)
     whole = _log_file(server).read_bytes()
     _log_file(server).write_bytes(whole + tail)
     server.start()
     with _client(server) as client:
         assert client.get("kept") == "7"
         client.set("more", "8")
-    server.stop(5)
+    server.stop(60)
     server.start()
     with _client(server) as client:
         assert client.mget("kept", "more") == ["7", "8"]
 
 
 def test_a_repair_keeps_a_copy_of_the_damaged_file(server: EmbeddedRedis) -> None:
-    server.stop(5)
+    server.stop(60)
     _log_file(server).write_bytes(b"garbage")
     server.start()
     [copy] = [path for path in server.data_dir.rglob("*.damaged-*") if path.read_bytes()]
@@ -178,7 +178,7 @@ def test_a_repair_keeps_a_copy_of_the_damaged_file(server: EmbeddedRedis) -> Non
 
 
 def test_data_of_a_later_version_is_refused_with_a_remedy(server: EmbeddedRedis) -> None:
-    server.stop(5)
+    server.stop(60)
     _log_file(server).write_bytes(b"REDIS9999" + b"\0" * 64)
     with pytest.raises(DataIncompatible, match=r"Delete .*redis: the engine makes its jobs anew"):
         server.start()
@@ -186,7 +186,7 @@ def test_data_of_a_later_version_is_refused_with_a_remedy(server: EmbeddedRedis)
 
 
 def test_a_taken_port_is_replaced_unless_it_was_asked_for(server: EmbeddedRedis, installation: Installation) -> None:
-    server.stop(5)
+    server.stop(60)
     port = int(server.url.rpartition(":")[2].partition("/")[0])
     with closing(socket.create_server(("127.0.0.1", port))):
         other = EmbeddedRedis(installation)
@@ -196,7 +196,7 @@ def test_a_taken_port_is_replaced_unless_it_was_asked_for(server: EmbeddedRedis,
             with _client(other) as client:
                 client.ping()
         finally:
-            other.stop(5)
+            other.stop(60)
         with pytest.raises(PortTaken, match=str(port)):
             EmbeddedRedis(installation, port=port).start()
 
@@ -214,7 +214,7 @@ def test_a_killed_parent_leaves_no_server(tmp_path: Path, eventually: Eventually
         server = EmbeddedRedis(installation)
         server.start()  # waits for the old one, which still has the file open
         assert not processes.is_running(pid)
-        server.stop(5)
+        server.stop(60)
 
 
 def test_a_server_that_does_not_stop_is_killed(server: EmbeddedRedis) -> None:

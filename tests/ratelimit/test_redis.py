@@ -233,7 +233,7 @@ print(limiter.peek([limit]).usage[0].used)
 
 def test_another_version_of_redis_py_is_refused_at_import() -> None:
     program = "import redis; redis.__version__ = '8.2.0'; import ratelimit"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
     assert "ratelimit.connections was written for redis-py 8.1.0, found 8.2.0" in done.stderr
     assert version("redis") == connections.SUPPORTED_REDIS_PY

@@ -104,7 +104,7 @@ class Simulator:
 
     def graph(self, method: str, path: str, token: str = TOKEN, **rest: Any) -> requests.Response:
         headers = {"Authorization": f"Bearer {token}"}
-        return self.http.request(method, f"{self.url}/v26.0/{path}", headers=headers, timeout=5, **rest)
+        return self.http.request(method, f"{self.url}/v26.0/{path}", headers=headers, timeout=60, **rest)
 
     def evolution(
         self, method: str, path: str, body: Any = None, *, instance: str = INSTANCE, apikey: str | None = APIKEY

@@ -26,7 +26,13 @@ from tests.web.conftest import ROOT, Caller
 from web import server
 from web.server import processes_and_threads
 
-RUN = "from campaign_engine import config; from web import server; server.run(config.load())"
+RUN = """
+from campaign_engine import config
+from web import server
+
+server.GRACE_S = 1  # as long as a stop waits for a kept connection
+server.run(config.load())
+"""
 
 
 def free_port() -> int:
