@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cryptography.fernet import Fernet
 from dotenv import dotenv_values
 
+from campaign_engine.rules.pacing import ACCEPTED
 from ratelimit import InvalidLimit, Rate
 
 LOCAL_STATE_FILE = "local.json"
@@ -116,6 +117,9 @@ def _secret(value: str) -> str:
     return value
 
 
+START_LATE_S = (0, 30 * 86_400)
+"""How late a start may be made up for, at the least and the most: here, of a company and of a campaign."""
+
 STRATEGIES = ("token-bucket", "window", "fixed-window", "moving-window", "sliding-window-counter")
 """What RATE_LIMIT_STRATEGY accepts: kinds of `ratelimit` for the limits of accounts and owners."""
 
@@ -175,13 +179,13 @@ class Config:
     verify_interval_s: int = setting("VERIFY_INTERVAL_S", _whole(1, 3600), 20)
     health_check_ttl_s: int = setting("HEALTH_CHECK_TTL_S", _whole(1, 3600), 30)
     account_failure_threshold: int = setting("ACCOUNT_FAILURE_THRESHOLD", _whole(1, 1000), 5)
-    message_interval_s: float = setting("MESSAGE_INTERVAL_S", _seconds(0, 86400), 20.0)
-    longer_interval_after: int = setting("LONGER_INTERVAL_AFTER", _whole(0, 100000), 20)
-    greater_interval_s: float = setting("GREATER_INTERVAL_S", _seconds(0, 86400), 60.0)
-    campaign_message_delay_s: float = setting("CAMPAIGN_MESSAGE_DELAY_S", _seconds(0, 86400), 1.0)
+    message_interval_s: float = setting("MESSAGE_INTERVAL_S", _seconds(*ACCEPTED["message_interval_s"]), 20.0)
+    longer_interval_after: int = setting("LONGER_INTERVAL_AFTER", _whole(*ACCEPTED["longer_interval_after"]), 20)
+    greater_interval_s: float = setting("GREATER_INTERVAL_S", _seconds(*ACCEPTED["greater_interval_s"]), 60.0)
+    campaign_message_delay_s: float = setting("CAMPAIGN_MESSAGE_DELAY_S", _seconds(*ACCEPTED["message_delay_s"]), 1.0)
     unknown_grace_s: int = setting("UNKNOWN_GRACE_S", _whole(1, 30 * 86400), 3600)
     acknowledgement_s: int = setting("ACKNOWLEDGEMENT_S", _whole(1, 30 * 86400), 300)
-    start_late_s: int = setting("START_LATE_S", _whole(0, 30 * 86400), 3600)
+    start_late_s: int = setting("START_LATE_S", _whole(*START_LATE_S), 3600)
     provider_timeout_s: float = setting("PROVIDER_TIMEOUT_S", _seconds(1, 300), 30.0)
 
     @property

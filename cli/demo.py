@@ -6,7 +6,6 @@ Everything goes the way a user's own campaign goes; only the number is not real.
 import secrets
 import time
 from pathlib import Path
-from typing import Any
 
 import requests
 from sqlalchemy.orm import Session
@@ -19,6 +18,7 @@ from campaign_engine.models import Account, Campaign, Company, ContactImport, Im
 from campaign_engine.rules.states import CampaignStatus
 from campaign_engine.services.accounts import accounts
 from campaign_engine.services.campaigns import drafts, lifecycle
+from campaign_engine.services.campaigns.draft_values import DraftValues
 from campaign_engine.services.company import users
 from campaign_engine.services.people import contacts, imports
 from jobs import connections, enqueueing
@@ -158,7 +158,7 @@ def start_campaign() -> int:
         company, user = _people(session)
         account = session.query(Account).filter_by(company_id=company.id, name=ACCOUNT).one()
         contact_list = contacts.list_named(session, company.id, LIST)
-        values: dict[str, Any] = {
+        values: DraftValues = {
             "name": CAMPAIGN,
             "account_ids": [account.id],
             "audience": {"list_ids": [contact_list.id if contact_list else 0]},

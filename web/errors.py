@@ -37,6 +37,7 @@ from campaign_engine.errors import (
 from campaign_engine.logs import get_logger
 from ratelimit import LimiterUnavailable
 from web.api_limits import seconds_until
+from web.schemas.base import flattened
 
 log = get_logger(__name__)
 
@@ -117,20 +118,6 @@ def answer(problem: Problem) -> Response:
         response = Response(_page(problem), problem.status, mimetype="text/html")
     response.headers.update(problem.headers)
     return response
-
-
-def flattened(messages: Any, prefix: str = "") -> dict[str, list[str]]:
-    """Return marshmallow's nested messages under dotted names: `audience.recipients.3.phone`."""
-    if isinstance(messages, Mapping):
-        found: dict[str, list[str]] = {}
-        for name, inner in messages.items():
-            # What concerns an object as a whole belongs to the object's own name.
-            path = prefix if name == "_schema" else f"{prefix}.{name}" if prefix else str(name)
-            for field_name, sentences in flattened(inner, path).items():
-                found.setdefault(field_name, []).extend(sentences)
-        return found
-    sentences = messages if isinstance(messages, list) else [messages]
-    return {prefix or "body": [str(sentence) for sentence in sentences]}
 
 
 def _wants_page() -> bool:

@@ -32,13 +32,18 @@ class Pacing:
         return self.message_interval_s > 0 or self.message_delay_s > 0 or self.jitter_s > 0
 
 
-PACING_FIELDS = (
-    "message_interval_s",
-    "longer_interval_after",
-    "greater_interval_s",
-    "message_delay_s",
-    "jitter_s",
-)
+LONGEST_S = 86_400
+
+ACCEPTED = {
+    "message_interval_s": (0, LONGEST_S),
+    "longer_interval_after": (0, 100_000),  # a count of messages
+    "greater_interval_s": (0, LONGEST_S),
+    "message_delay_s": (0, LONGEST_S),
+    "jitter_s": (0, LONGEST_S),
+}
+"""The least and the most of each part of a pace, for configuration, schemas and the command line."""
+
+PACING_FIELDS = tuple(ACCEPTED)
 
 
 def resolve(*layers: Mapping[str, Any]) -> Pacing:

@@ -3,8 +3,7 @@
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import click
 from redis.exceptions import RedisError
@@ -15,9 +14,9 @@ from campaign_engine.core import engine
 from campaign_engine.db import after_commit, db, transaction
 from campaign_engine.errors import InvalidInput, NotFound
 from campaign_engine.models import Account, Campaign, Company, Role, User
-from campaign_engine.rules.hours.local_time import first_instant
 from campaign_engine.rules.states import CAMPAIGN_IS_OVER
 from campaign_engine.services.campaigns import drafts, lifecycle, schedules
+from campaign_engine.services.campaigns.draft_values import DraftValues
 from campaign_engine.services.company.audit import CAMPAIGN_ACTIONS
 from campaign_engine.services.outlook import progress
 from campaign_engine.services.people import contacts
@@ -29,9 +28,8 @@ from cli.context import ID, json_option, print_fields, print_json, print_table, 
 from cli.progress_view import View, line_of
 from jobs import connections, enqueueing, start_times
 from jobs.lane import waking
-from web.schemas.campaigns import ProgressesSchema, ProgressSchema
-
-LONGEST_DELAY_S = 86_400
+from web.schemas.base import loaded
+from web.schemas.campaigns import CampaignSchema, ProgressesSchema, ProgressSchema
 
 
 @click.group()
@@ -68,27 +66,20 @@ def create(
     """Create a campaign."""
     config = engine().config
     connection = connections.for_requests(config)
-    if not name.strip():
-        raise InvalidInput.field("name", "A campaign needs a name.")
-    if message_delay_s is not None and not 0 <= message_delay_s <= LONGEST_DELAY_S:
-        raise InvalidInput.field(
-            "message_delay_s", f"Accepted is a number from 0 to {LONGEST_DELAY_S}; 0 switches it off."
-        )
     with transaction() as session:
         company = chosen_company(session)
-        zone = timezone or company.timezone
-        starts_in = _zone(zone)
-        values: dict[str, Any] = {
-            "name": name,
-            "account_ids": [_account(session, company, given).id for given in account_names],
-            "audience": {"list_ids": [_list_id(session, company, given) for given in list_names]},
-            "content": {"type": "text", "text": text},
-            "timezone": zone,
-        }
-        if message_delay_s is not None:
-            values["pacing"] = {"message_delay_s": message_delay_s}
-        if at is not None:
-            values["scheduled_at"] = first_instant(at, starts_in)
+        values: DraftValues = loaded(
+            CampaignSchema(),
+            {
+                "name": name,
+                "account_ids": [_account(session, company, given).id for given in account_names],
+                "audience": {"list_ids": [_list_id(session, company, given) for given in list_names]},
+                "content": {"type": "text", "text": text},
+                "timezone": timezone or company.timezone,
+                "pacing": {"message_delay_s": message_delay_s},
+                "scheduled_at": at.isoformat() if at is not None else None,
+            },
+        )
         made = drafts.create(
             session,
             company_id=company.id,
@@ -236,15 +227,6 @@ def _hint(session: Session, enqueue: Callable[[], object]) -> None:
             click.echo(f"Redis does not answer ({away}); what follows is done when it is back.", err=True)
 
     after_commit(session, give)
-
-
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise InvalidInput.field(
-            "timezone", f"{name} is no time zone of the IANA database, such as America/Sao_Paulo."
-        ) from error
 
 
 def _number(given: str) -> int | None:

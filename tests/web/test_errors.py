@@ -14,6 +14,7 @@ from campaign_engine.errors import EngineError
 from tests import factories
 from tests.web.conftest import Caller, problem, running
 from web import errors
+from web.schemas.base import flattened
 
 
 def every(kind: type[EngineError]) -> set[type[EngineError]]:
@@ -91,7 +92,7 @@ def test_an_empty_body_misses_its_fields(call: Caller) -> None:
 
 def test_names_of_fields_are_dotted() -> None:
     messages = {"a": {"_schema": ["Whole."]}, "b": {"0": {"c": ["Not this.", "Nor that."]}}, "_schema": ["All."]}
-    assert errors.flattened(messages) == {"a": ["Whole."], "b.0.c": ["Not this.", "Nor that."], "body": ["All."]}
+    assert flattened(messages) == {"a": ["Whole."], "b.0.c": ["Not this.", "Nor that."], "body": ["All."]}
 
 
 def test_a_nul_in_the_name_of_a_field_is_refused(call: Caller) -> None:

@@ -12,6 +12,7 @@ from campaign_engine.errors import InvalidInput
 from campaign_engine.models import Campaign
 from campaign_engine.rules.states import CampaignStatus
 from campaign_engine.services.campaigns import drafts, lifecycle, schedules, series
+from campaign_engine.services.campaigns.draft_values import DraftValues
 from campaign_engine.services.company.audit import CAMPAIGN_ACTIONS
 from campaign_engine.services.outlook.progress import STATES
 from jobs import start_times
@@ -98,7 +99,7 @@ def list_campaigns(query: dict[str, Any]) -> Any:
 @blueprint.route("/campaigns", methods=["POST"])
 @blueprint.arguments(CampaignSchema)
 @blueprint.response(201, CampaignShownSchema)
-def create_campaign(values: dict[str, Any]) -> Any:
+def create_campaign(values: DraftValues) -> Any:
     """Create a campaign: a draft or, with `scheduled_at` or `recurrence`, one that starts by itself."""
     config, user, now = runtime().config, current_user(), utc_now()
     with transaction() as session:
@@ -128,7 +129,7 @@ def show_campaign(campaign_id: int) -> Any:
 @blueprint.route("/campaigns/<id:campaign_id>", methods=["PATCH"])
 @blueprint.arguments(CampaignChangeSchema)
 @blueprint.response(200, CampaignShownSchema)
-def change_campaign(values: dict[str, Any], campaign_id: int) -> Any:
+def change_campaign(values: DraftValues, campaign_id: int) -> Any:
     """Change a campaign; what is given replaces what was there, and takes effect at the next message."""
     with transaction() as session:
         campaign = lifecycle.get(session, company_id(), campaign_id)

@@ -8,7 +8,7 @@ from campaign_engine.models import Role
 from campaign_engine.services.accounts.health import warnings_of
 from web import auth
 from web.schemas.base import Schema, page_of
-from web.schemas.fields import SECONDS, Id, Instant, Name, Number, Text, Whole
+from web.schemas.fields import Id, Instant, Name, Text, Whole, pace
 from web.webhooks import address_for
 
 
@@ -39,9 +39,9 @@ class AccountSchema(Schema):
     rate_limit = Text(max_chars=40, allow_none=True, metadata={"description": "COUNT/PERIOD, such as 20/minute."})
     burst = Whole(allow_none=True, validate=validate.Range(min=1, max=1_000_000))
     max_in_flight = Whole(allow_none=True)
-    message_interval_s = Number(allow_none=True, validate=SECONDS)
-    longer_interval_after = Whole(allow_none=True)
-    greater_interval_s = Number(allow_none=True, validate=SECONDS)
+    message_interval_s = pace("message_interval_s")
+    longer_interval_after = pace("longer_interval_after")
+    greater_interval_s = pace("greater_interval_s")
     portfolio = Text(
         max_chars=100,
         allow_none=True,

@@ -1,10 +1,12 @@
 """What all bodies share: names in the order of their declaration, pages, and the shape of a problem."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import marshmallow as ma
 from marshmallow import fields, validate
 
+from campaign_engine.errors import InvalidInput
 from web.schemas.fields import Id
 
 MAX_PAGE = 200
@@ -14,6 +16,32 @@ class Schema(ma.Schema):
     """A body; what it does not name is refused."""
 
     error_messages = {"unknown": "This field is not known.", "type": "This is not an object."}  # noqa: RUF012
+
+
+def loaded(schema: ma.Schema, body: Mapping[str, object]) -> Any:
+    """Return a body as a view would get it, for who calls without HTTP.
+
+    Raises:
+        InvalidInput: names every field that cannot be used.
+    """
+    try:
+        return schema.load(body)
+    except ma.ValidationError as error:
+        raise InvalidInput(flattened(error.messages)) from error
+
+
+def flattened(messages: Any, prefix: str = "") -> dict[str, list[str]]:
+    """Return marshmallow's nested messages under dotted names: `audience.recipients.3.phone`."""
+    if isinstance(messages, Mapping):
+        found: dict[str, list[str]] = {}
+        for name, inner in messages.items():
+            # What concerns an object as a whole belongs to the object's own name.
+            path = prefix if name == "_schema" else f"{prefix}.{name}" if prefix else str(name)
+            for field_name, sentences in flattened(inner, path).items():
+                found.setdefault(field_name, []).extend(sentences)
+        return found
+    sentences = messages if isinstance(messages, list) else [messages]
+    return {prefix or "body": [str(sentence) for sentence in sentences]}
 
 
 class PageQuery(Schema):

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import marshmallow as ma
 from marshmallow import fields, validate
 
+from campaign_engine.config import START_LATE_S
 from campaign_engine.rules import recurrence
 from campaign_engine.rules.hours.local_time import first_instant
 from campaign_engine.rules.hours.working_hours import COMPANY, RECIPIENT
@@ -15,7 +16,7 @@ from campaign_engine.rules.states import MessageStatus
 from campaign_engine.services.campaigns.audiences import MAX_INLINE_RECIPIENTS
 from campaign_engine.services.outlook.progress import STATES
 from web.schemas.base import PageQuery, Schema, page_of
-from web.schemas.fields import SECONDS, START_LATE, Id, Instant, Name, Number, Text, TimeZone, Variables, Whole
+from web.schemas.fields import Id, Instant, Name, Text, TimeZone, Variables, Whole, pace, seconds
 
 MAX_LISTS = 1000
 MAX_WEIGHT = 1000
@@ -77,11 +78,11 @@ class ContentSchema(Schema):
 class PacingSchema(Schema):
     """The campaign's own pace; what is left out or null falls back to the account's."""
 
-    message_interval_s = Number(allow_none=True, validate=SECONDS)
-    longer_interval_after = Whole(allow_none=True, validate=validate.Range(min=0, max=100_000))
-    greater_interval_s = Number(allow_none=True, validate=SECONDS)
-    message_delay_s = Number(allow_none=True, validate=SECONDS)
-    jitter_s = Number(allow_none=True, validate=SECONDS)
+    message_interval_s = pace("message_interval_s")
+    longer_interval_after = pace("longer_interval_after")
+    greater_interval_s = pace("greater_interval_s")
+    message_delay_s = pace("message_delay_s")
+    jitter_s = pace("jitter_s")
 
 
 class WindowSchema(Schema):
@@ -217,7 +218,7 @@ class CampaignSchema(Schema):
     scheduled_at = StartTime(allow_none=True, metadata=_STARTS_AT)
     timezone = TimeZone(allow_none=True)
     recurrence = fields.Nested(RecurrenceSchema, allow_none=True, metadata=_RECURS)
-    start_late_s = Number(allow_none=True, validate=START_LATE, metadata=_STARTS_LATE)
+    start_late_s = seconds(*START_LATE_S, metadata=_STARTS_LATE)
     pacing = fields.Nested(PacingSchema, allow_none=True)
     working_hours = fields.Nested(WorkingHoursSchema, allow_none=True)
     rotation = fields.Nested(RotationSchema, allow_none=True)
@@ -236,7 +237,7 @@ class CampaignChangeSchema(Schema):
     scheduled_at = StartTime(metadata=_STARTS_AT)
     timezone = TimeZone()
     recurrence = fields.Nested(RecurrenceSchema, allow_none=True, metadata=_RECURS)
-    start_late_s = Number(allow_none=True, validate=START_LATE, metadata=_STARTS_LATE)
+    start_late_s = seconds(*START_LATE_S, metadata=_STARTS_LATE)
     pacing = fields.Nested(PacingSchema)
     working_hours = fields.Nested(WorkingHoursSchema, allow_none=True)
     rotation = fields.Nested(RotationSchema, allow_none=True)

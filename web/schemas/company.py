@@ -4,9 +4,10 @@ from typing import Any
 
 from marshmallow import fields, validate
 
+from campaign_engine.config import START_LATE_S
 from campaign_engine.models import Role
 from web.schemas.base import Schema, page_of
-from web.schemas.fields import SECONDS, START_LATE, Id, Instant, Name, Number, Text, TimeZone, Whole
+from web.schemas.fields import Id, Instant, Name, Text, TimeZone, pace, seconds
 
 
 class TokenSchema(Schema):
@@ -52,9 +53,8 @@ class SettingsSchema(Schema):
         allow_none=True,
         metadata={"description": "Messages a person gets of all campaigns together: 2/7 days; at most 90 days."},
     )
-    start_late_s = Number(
-        allow_none=True,
-        validate=START_LATE,
+    start_late_s = seconds(
+        *START_LATE_S,
         metadata={"description": "How late a missed start is still made up for; later, a person decides."},
     )
     opt_out_confirmation = fields.Boolean(
@@ -66,11 +66,11 @@ class SettingsSchema(Schema):
     opt_out_confirmation_text = Text(
         max_chars=1000, allow_none=True, metadata={"description": "Instead of our own words in the person's language."}
     )
-    message_interval_s = Number(allow_none=True, validate=SECONDS)
-    longer_interval_after = Whole(allow_none=True, validate=validate.Range(min=0, max=100_000))
-    greater_interval_s = Number(allow_none=True, validate=SECONDS)
-    message_delay_s = Number(allow_none=True, validate=SECONDS)
-    jitter_s = Number(allow_none=True, validate=SECONDS)
+    message_interval_s = pace("message_interval_s")
+    longer_interval_after = pace("longer_interval_after")
+    greater_interval_s = pace("greater_interval_s")
+    message_delay_s = pace("message_delay_s")
+    jitter_s = pace("jitter_s")
 
 
 class RateLimitSchema(Schema):

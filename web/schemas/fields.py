@@ -9,11 +9,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import marshmallow as ma
 from marshmallow import fields, validate
 
+from campaign_engine.rules.pacing import ACCEPTED
+
 MAX_ID = 2**63 - 1
 NAME_CHARS = 200
 MAX_VALUE_CHARS = 4096
-SECONDS = validate.Range(min=0, max=86400, error="Accepted is a number of seconds from 0 to 86400.")
-START_LATE = validate.Range(min=0, max=30 * 86400, error="Accepted is a number of seconds from 0 to 2592000.")
 
 
 class Id(fields.Field[int]):
@@ -79,6 +79,21 @@ class Number(fields.Float):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ma.ValidationError("This is not a number.")
         return super()._deserialize(value, attr, data, **kwargs)
+
+
+def pace(name: str) -> fields.Field[Any]:
+    """Return the field of a part of a pace; null falls back to what stands behind it."""
+    least, most = ACCEPTED[name]
+    if name.endswith("_s"):
+        return seconds(least, most)
+    error = f"Accepted is a whole number from {least} to {most}."
+    return Whole(allow_none=True, validate=validate.Range(min=least, max=most, error=error))
+
+
+def seconds(least: int, most: int, **kwargs: Any) -> Number:
+    """Return the field of a number of seconds; null falls back to what stands behind it."""
+    error = f"Accepted is a number of seconds from {least} to {most}."
+    return Number(allow_none=True, validate=validate.Range(min=least, max=most, error=error), **kwargs)
 
 
 class Name(fields.String):
