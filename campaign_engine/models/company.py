@@ -8,7 +8,7 @@ from campaign_engine.models.base import Base, Identified, Timestamped
 
 
 class Company(Identified, Timestamped, Base):
-    """A tenant; `settings` overrides limits and pacing of the environment (keys: `rules.defaults`)."""
+    """A tenant; `settings` overrides limits and pacing of the environment (`services.company.settings`)."""
 
     __tablename__ = "companies"
 

@@ -1,11 +1,13 @@
 """The company, its people and the tokens of their programs."""
 
+from dataclasses import asdict
 from typing import Any
 
 from campaign_engine.db import transaction
 from campaign_engine.models import Company, Role
 from campaign_engine.services.accounts import accounts
 from campaign_engine.services.company import users
+from campaign_engine.services.company.settings import CompanySettings
 from jobs.enqueueing import enqueue_lanes
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
 from web.auditing import audited
@@ -135,6 +137,5 @@ def change_settings(values: dict[str, Any]) -> Any:
         return _shown(found)
 
 
-def _shown(found: Company) -> dict[str, Any]:
-    unset = dict.fromkeys(users.SETTINGS)
-    return {"name": found.name, "timezone": found.timezone, **unset, **found.settings}
+def _shown(found: Company) -> dict[str, object]:
+    return {"name": found.name, "timezone": found.timezone, **asdict(CompanySettings.of(found))}

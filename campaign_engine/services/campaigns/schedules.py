@@ -17,6 +17,7 @@ from campaign_engine.models import Campaign, Company
 from campaign_engine.rules.states import CampaignStatus
 from campaign_engine.services.campaigns import lifecycle, series
 from campaign_engine.services.company import notifications
+from campaign_engine.services.company.settings import CompanySettings
 
 log = get_logger(__name__)
 
@@ -79,7 +80,7 @@ def start_due(session: Session, campaign_id: int, *, config: Config, now: dateti
 
 def patience_of(campaign: Campaign, company: Company, config: Config) -> timedelta:
     """Return how late the campaign may start by itself: its own `start_late_s`, else the company's, else ours."""
-    chosen = (campaign.start_late_s, company.settings.get("start_late_s"), config.start_late_s)
+    chosen = (campaign.start_late_s, CompanySettings.of(company).start_late_s, config.start_late_s)
     return max(PUNCTUAL, timedelta(seconds=next(seconds for seconds in chosen if seconds is not None)))
 
 

@@ -13,6 +13,7 @@ from campaign_engine.config import Config
 from campaign_engine.models import Account, Company
 from campaign_engine.rules.cool_down import Throttle, slowed
 from campaign_engine.rules.warm_up import messages_per_day
+from campaign_engine.services.company.settings import CompanySettings
 from ratelimit import Limit, Rate
 
 # A share of the rate that is ours to spend on arrival jitter and late wake-ups, so that the promise holds as the
@@ -46,13 +47,13 @@ def prefix_of(company_id: int) -> str:
 
 def account_rate(account: Account, company: Company, config: Config) -> Rate:
     """Return the account's rate: its own, else the company's, else the environment's."""
-    own = account.rate_limit or company.settings.get("whatsapp_rate_limit")
+    own = account.rate_limit or CompanySettings.of(company).whatsapp_rate_limit
     return Rate.parse(own) if own else config.whatsapp_rate_limit
 
 
 def owner_rate(company: Company, config: Config) -> Rate:
     """Return the rate of one user's campaigns: the company's, else the environment's."""
-    own = company.settings.get("campaign_rate_limit")
+    own = CompanySettings.of(company).campaign_rate_limit
     return Rate.parse(own) if own else config.campaign_rate_limit
 
 
@@ -142,7 +143,7 @@ def frequency_cap(own: str | None, company: Company) -> Rate | None:
 
     `none` (`NO_CAP`) as the campaign's own lifts the company's.
     """
-    written = own or company.settings.get("frequency_cap")
+    written = own or CompanySettings.of(company).frequency_cap
     return Rate.parse(written) if written and written != NO_CAP else None
 
 
@@ -168,16 +169,17 @@ def of_api(user_id: int, config: Config) -> Limit:
     return Limit(name="api", key=f"api:{user_id}", rate=rate, burst=rate.count, kind="bucket")
 
 
-def settings_faults(settings: dict[str, Any]) -> dict[str, list[str]]:
+def settings_faults(settings: CompanySettings) -> dict[str, list[str]]:
     """Return what is wrong with a company's limit overrides, per field."""
     faults: dict[str, list[str]] = {}
     for name in ("whatsapp_rate_limit", "campaign_rate_limit"):
-        if settings.get(name):
+        written: str | None = getattr(settings, name)
+        if written:
             try:
-                Rate.parse(settings[name])
+                Rate.parse(written)
             except ValueError as error:
                 faults[name] = [str(error)]
-    fault = frequency_cap_fault(settings["frequency_cap"]) if settings.get("frequency_cap") else None
+    fault = frequency_cap_fault(settings.frequency_cap) if settings.frequency_cap else None
     if fault is not None:
         faults["frequency_cap"] = [fault]
     return faults

@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -20,20 +19,11 @@ from campaign_engine.errors import (
     TransitionNotAllowed,
 )
 from campaign_engine.models import ApiToken, Campaign, Company, Role, User
-from campaign_engine.rules.pacing import PACING_FIELDS
 from campaign_engine.services.company import limits
+from campaign_engine.services.company.settings import SETTINGS, CompanySettings
 
 MIN_PASSWORD_LENGTH = 10
 MAX_EMAIL_LENGTH = 254  # RFC 5321, 4.5.3.1.3, less the angle brackets
-SETTINGS = (
-    "whatsapp_rate_limit",
-    "campaign_rate_limit",
-    "frequency_cap",
-    "start_late_s",
-    "opt_out_confirmation",
-    "opt_out_confirmation_text",
-    *PACING_FIELDS,
-)
 TOKEN_PREFIX = "cet_"  # noqa: S105 - a prefix that lets scanners recognise a leaked token
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 # Checked when the address is unknown, so that the answer takes as long as for a known one. No password has it, and it
@@ -148,7 +138,7 @@ def delete(session: Session, user: User) -> None:
     session.flush()
 
 
-def update_company(session: Session, company: Company, *, values: Mapping[str, Any]) -> None:
+def update_company(session: Session, company: Company, *, values: Mapping[str, object]) -> None:
     """Change the company's name or time zone, or what it sets otherwise than the installation (`SETTINGS`).
 
     A null setting goes back to the installation's.
@@ -157,7 +147,7 @@ def update_company(session: Session, company: Company, *, values: Mapping[str, A
         InvalidInput: a limit cannot be read.
     """
     chosen = {name: values[name] for name in SETTINGS if name in values}
-    faults = limits.settings_faults(chosen)
+    faults = limits.settings_faults(CompanySettings.read(chosen))
     if faults:
         raise InvalidInput(faults)
     for name in ("name", "timezone"):

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from campaign_engine.db import affected
 from campaign_engine.models import Account, Company
 from campaign_engine.rules.opt_out import intent
+from campaign_engine.services.company.settings import CompanySettings
 
 WINDOW = timedelta(hours=24)
 
@@ -81,7 +82,7 @@ def next_owed(session: Session, account_id: int, *, locale: str, now: datetime) 
         return None
     account = session.get_one(Account, account_id, populate_existing=True)
     company = session.get_one(Company, account.company_id, populate_existing=True)
-    own_words = company.settings.get("opt_out_confirmation_text")
+    own_words = CompanySettings.of(company).opt_out_confirmation_text
     said_in = intent.read(row.text).language
     return Confirmation(
         reply_id=row.id,

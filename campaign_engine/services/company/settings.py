@@ -1,0 +1,37 @@
+"""What a company sets otherwise than the installation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from campaign_engine.models import Company
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompanySettings:
+    """A company's settings; where one is None the installation's holds."""
+
+    whatsapp_rate_limit: str | None
+    campaign_rate_limit: str | None
+    frequency_cap: str | None
+    start_late_s: float | None
+    opt_out_confirmation: bool | None
+    opt_out_confirmation_text: str | None
+    message_interval_s: float | None
+    longer_interval_after: int | None
+    greater_interval_s: float | None
+    message_delay_s: float | None
+    jitter_s: float | None
+
+    @classmethod
+    def of(cls, company: Company) -> Self:
+        """Return the settings in a company's row."""
+        return cls.read(company.settings)
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any]) -> Self:
+        """Return settings from the values that were checked when they were stored; names that are none are left out."""
+        return cls(**{name: stored.get(name) for name in SETTINGS})
+
+
+SETTINGS = tuple(field.name for field in fields(CompanySettings))
