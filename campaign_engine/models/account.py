@@ -2,11 +2,11 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from campaign_engine.json_types import Json
 from campaign_engine.models.base import Base, Identified, Timestamped
 
 
@@ -79,12 +79,12 @@ class Account(Identified, Timestamped, Base):
     daily_recipient_limit: Mapped[int | None]
     provider_recipient_limit: Mapped[int | None]
     business_account_id: Mapped[str | None]
-    warm_up: Mapped[dict[str, Any] | None]
+    warm_up: Mapped[Json | None]
     on_probation: Mapped[bool] = mapped_column(server_default="false")
     unacknowledged_since: Mapped[datetime | None]
     warning: Mapped[str | None]
     warned_at: Mapped[datetime | None]
     webhook_key: Mapped[str | None] = mapped_column(unique=True)
-    health: Mapped[dict[str, Any] | None]
+    health: Mapped[Json | None]
     health_checked_at: Mapped[datetime | None]
     health_claimed_at: Mapped[datetime | None]

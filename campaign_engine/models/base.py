@@ -8,6 +8,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
+from campaign_engine.json_types import Json
+
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -39,8 +41,8 @@ class Base(DeclarativeBase):
     type_annotation_map: ClassVar[dict[Any, Any]] = {
         datetime: UtcDateTime,
         int: BigInteger,
-        dict[str, Any]: JSONB,
-        list[dict[str, Any]]: JSONB,
+        Json: JSONB,
+        list[Json]: JSONB,
         dict[str, str]: JSONB,
     }
 

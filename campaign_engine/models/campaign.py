@@ -1,11 +1,11 @@
 """A campaign: who gets what, from which accounts, when, at what pace; and how far it is."""
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from campaign_engine.json_types import Json
 from campaign_engine.models.base import Base, Identified, Timestamped
 from campaign_engine.rules.states import CampaignStatus
 
@@ -47,15 +47,15 @@ class Campaign(Identified, Timestamped, Base):
     status: Mapped[str] = mapped_column(server_default=CampaignStatus.DRAFT)
     status_code: Mapped[str | None]
     status_reason: Mapped[str | None]
-    audience: Mapped[dict[str, Any]]
-    content: Mapped[dict[str, Any]]
-    pacing: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
-    working_hours: Mapped[dict[str, Any] | None]
+    audience: Mapped[Json]
+    content: Mapped[Json]
+    pacing: Mapped[Json] = mapped_column(server_default="{}")
+    working_hours: Mapped[Json | None]
     timezone: Mapped[str]
     sticky: Mapped[bool] = mapped_column(server_default="false")
     frequency_cap: Mapped[str | None]
     scheduled_at: Mapped[datetime | None]
-    recurrence: Mapped[dict[str, Any] | None]
+    recurrence: Mapped[Json | None]
     occurrence: Mapped[int] = mapped_column(server_default="1")
     start_late_s: Mapped[float | None]
     started_at: Mapped[datetime | None]

@@ -1,9 +1,8 @@
 """A company: the tenant. Nothing of one company is ever visible to another."""
 
-from typing import Any
-
 from sqlalchemy.orm import Mapped, mapped_column
 
+from campaign_engine.json_types import Json
 from campaign_engine.models.base import Base, Identified, Timestamped
 
 
@@ -14,4 +13,4 @@ class Company(Identified, Timestamped, Base):
 
     name: Mapped[str]
     timezone: Mapped[str]
-    settings: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    settings: Mapped[Json] = mapped_column(server_default="{}")

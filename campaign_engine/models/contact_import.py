@@ -2,11 +2,11 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
+from campaign_engine.json_types import Json
 from campaign_engine.models.base import Base, Identified, Timestamped
 
 
@@ -34,7 +34,7 @@ class ContactImport(Identified, Timestamped, Base):
     list_id: Mapped[int | None] = mapped_column(ForeignKey("contact_lists.id", ondelete="SET NULL"))
     filename: Mapped[str]
     size_bytes: Mapped[int]
-    file_format: Mapped[dict[str, Any]]
+    file_format: Mapped[Json]
     default_region: Mapped[str]
     status: Mapped[str] = mapped_column(server_default=ImportStatus.PENDING)
     failure: Mapped[str | None]

@@ -1,11 +1,11 @@
 """What a company should know, and what was done in its name."""
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from campaign_engine.json_types import Json
 from campaign_engine.models.base import Base, Identified, Timestamped
 
 
@@ -44,4 +44,4 @@ class AuditEntry(Identified, Timestamped, Base):
     action: Mapped[str]
     subject_kind: Mapped[str]
     subject_id: Mapped[str]
-    details: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    details: Mapped[Json] = mapped_column(server_default="{}")

@@ -1,10 +1,9 @@
 """An approved message template of the Cloud API, as known to us."""
 
-from typing import Any
-
 from sqlalchemy import ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
+from campaign_engine.json_types import Json
 from campaign_engine.models.base import Base, Identified, Timestamped
 
 UNSENDABLE = frozenset({"PAUSED", "DISABLED", "REJECTED", "DELETED", "ARCHIVED"})
@@ -23,4 +22,4 @@ class Template(Identified, Timestamped, Base):
     category: Mapped[str | None]
     status: Mapped[str] = mapped_column(server_default="unknown")
     quality: Mapped[str | None]
-    components: Mapped[list[dict[str, Any]]] = mapped_column(server_default="[]")
+    components: Mapped[list[Json]] = mapped_column(server_default="[]")

@@ -4,10 +4,10 @@ Defaults (20 s, 60 s after each 20, 1 s between messages of one campaign) are th
 from; theirs were random from zero, ours are kept.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+
+from campaign_engine.json_types import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ ACCEPTED = {
 PACING_FIELDS = tuple(ACCEPTED)
 
 
-def resolve(*layers: Mapping[str, Any]) -> Pacing:
+def resolve(*layers: Json) -> Pacing:
     """Make the pacing in force out of layers, the strongest first; a null or absent value falls through."""
     values = {name: next((layer[name] for layer in layers if layer.get(name) is not None), 0) for name in PACING_FIELDS}
     return Pacing(**values)

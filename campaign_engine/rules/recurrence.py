@@ -6,12 +6,12 @@ skips comes at the first instant after the gap, one that is repeated comes once,
 
 import calendar
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import MAXYEAR, date, datetime, time, timedelta
-from typing import Any
 from zoneinfo import ZoneInfo
 
+from campaign_engine.json_types import Json
 from campaign_engine.rules.hours.local_time import first_instant
 from campaign_engine.rules.hours.working_hours import WEEKDAYS
 
@@ -58,7 +58,7 @@ class Recurrence:
             starts_on=first,
         )
 
-    def stored(self) -> dict[str, Any]:
+    def stored(self) -> Json:
         """Return it in the shape that `parse` reads."""
         shape = {
             "every": self.every,
@@ -147,7 +147,7 @@ def _monthly(recurrence: Recurrence, start: date, since: date) -> Iterator[date]
         month += recurrence.interval
 
 
-def parse(value: Mapping[str, Any]) -> Recurrence:
+def parse(value: Json) -> Recurrence:
     """Read `{every, interval?, days?, day_of_month?, time, starts_on?, until?, count?}`.
 
     Raises:
@@ -178,7 +178,7 @@ def parse(value: Mapping[str, Any]) -> Recurrence:
     )
 
 
-def _whole(field: str, value: Mapping[str, Any], *, most: int) -> int | None:
+def _whole(field: str, value: Json, *, most: int) -> int | None:
     given = value.get(field)
     if given is None:
         return None
@@ -188,14 +188,14 @@ def _whole(field: str, value: Mapping[str, Any], *, most: int) -> int | None:
     return given
 
 
-def _weekdays(value: Mapping[str, Any]) -> tuple[int, ...]:
+def _weekdays(value: Json) -> tuple[int, ...]:
     days = value.get("days") or []
     if not isinstance(days, list | tuple) or any(day not in WEEKDAYS for day in days):
         raise RecurrenceError("days", "Accepted are " + ", ".join(WEEKDAYS) + ".")
     return tuple(sorted({WEEKDAYS.index(day) for day in days}))
 
 
-def _date(field: str, value: Mapping[str, Any]) -> date | None:
+def _date(field: str, value: Json) -> date | None:
     given = value.get(field)
     if given is None:
         return None

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Event
-from typing import Any
 
 from campaign_engine.clock import utc_now
+from campaign_engine.json_types import Json
 from campaign_engine.providers.base import Lost, Outcome, Outgoing, Provider, Sender
 from campaign_engine.rules.failures import ErrorClass
 from campaign_engine.rules.states import MessageStatus
@@ -57,7 +57,7 @@ class _Call:
     """The call for one row; says in `ended` what came of it, whatever that was."""
 
     row: Waiting
-    content: Mapping[str, Any]
+    content: Json
     leaving: Callable[[], None]
     provider: Provider
     sender: Sender
@@ -114,7 +114,7 @@ class Pipeline:
         """Whether a claim is worth its statements: a claim of a few rows costs as many as one of many."""
         return self.room >= max(1, (self._max_in_flight + self._ahead) // 3)
 
-    def feed(self, rows: Sequence[Waiting], *, contents: Mapping[int, Mapping[str, Any]]) -> None:
+    def feed(self, rows: Sequence[Waiting], *, contents: Mapping[int, Json]) -> None:
         """Hand over claimed rows, in the order of sending; `contents` is what each campaign says, by campaign id."""
         for row in rows:
             try:

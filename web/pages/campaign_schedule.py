@@ -1,6 +1,5 @@
 """When a campaign starts, as its page shows and changes it: once, again and again, or not in time."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
@@ -12,6 +11,7 @@ from werkzeug.wrappers import Response
 from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.errors import InvalidInput, TransitionNotAllowed
+from campaign_engine.json_types import Json
 from campaign_engine.models import Campaign, Role
 from campaign_engine.rules.hours.local_time import first_instant
 from campaign_engine.rules.recurrence import LAST
@@ -70,7 +70,7 @@ def _rhythm(campaign: Campaign) -> str | None:
     return in_words(campaign.recurrence) + elsewhere
 
 
-def in_words(recurrence: Mapping[str, Any]) -> str:
+def in_words(recurrence: Json) -> str:
     """Return a stored recurrence as a phrase: `every 2 weeks on Mon, Thu at 09:00, until 2026-12-31`."""
     every, interval = recurrence["every"], recurrence["interval"]
     said = f"every {every}" if interval == 1 else f"every {interval} {every}s"

@@ -1,10 +1,9 @@
 """What a campaign says, as a page shows it: its text with the variables marked."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from campaign_engine.json_types import Json
 from campaign_engine.rules.texts import rendering
 
 _PLACEHOLDER = re.compile(r"(\{\{(?!\{).*?\}\})", re.DOTALL)
@@ -37,7 +36,7 @@ def pieces_of(text: str) -> list[Piece]:
     return [_piece(part) for part in _PLACEHOLDER.split(text) if part]
 
 
-def shown_content(content: Mapping[str, Any]) -> ShownContent:
+def shown_content(content: Json) -> ShownContent:
     """Return what the page of a campaign says about its content."""
     kind = content.get("type")
     if kind == "template":
@@ -52,7 +51,7 @@ def shown_content(content: Mapping[str, Any]) -> ShownContent:
     return ShownContent("The message", pieces_of(content.get("text") or ""), [])
 
 
-def _texts(content: Mapping[str, Any]) -> list[str]:
+def _texts(content: Json) -> list[str]:
     try:
         return [template.text for template in rendering.component_templates(content.get("components") or [])]
     except rendering.TemplateError:

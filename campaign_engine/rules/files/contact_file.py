@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
+from campaign_engine.json_types import Json
 from campaign_engine.rules.files.csv_records import BadRow, Record, bad_row, detect_encoding, lines_of, records
 from campaign_engine.rules.texts.rendering import variable_name
 
@@ -98,12 +99,12 @@ class FileFormat:
     tags: int | None
     variables: tuple[tuple[int, str], ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Return the format as JSON values."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "FileFormat":
+    def from_json(cls, value: Json) -> "FileFormat":
         """Make the format again from what `to_json` gave, after JSON turned tuples into lists."""
         variables = tuple((int(position), str(name)) for position, name in value["variables"])
         return cls(**{**value, "headers": tuple(value["headers"]), "variables": variables})

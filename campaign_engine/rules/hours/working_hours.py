@@ -5,12 +5,13 @@ Windows are in local wall-clock time. In the hour that a clock change skips a wi
 exists; in the hour that is repeated it opens the first time and closes the second.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from campaign_engine.json_types import Json
 from campaign_engine.rules.hours.local_time import first_instant, last_instant
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -134,7 +135,7 @@ class WorkingHours:
                     yield opens, closes
 
 
-def parse(value: Mapping[str, Any], *, default_zone: str) -> WorkingHours:
+def parse(value: Json, *, default_zone: str) -> WorkingHours:
     """Read `{windows: [{days, start, end}], timezone?, holidays?, at_close?}`, the `working_hours` of the JSON API.
 
     `default_zone` is the company's when `timezone` is `company` or `recipient`, and the campaign's when it is left out.
@@ -171,13 +172,13 @@ def parse(value: Mapping[str, Any], *, default_zone: str) -> WorkingHours:
     )
 
 
-def of_campaign(value: Mapping[str, Any], *, timezone: str, company_timezone: str) -> WorkingHours:
+def of_campaign(value: Json, *, timezone: str, company_timezone: str) -> WorkingHours:
     """Return a campaign's hours as its row has them; those of each recipient by the clock of the company."""
     of_company = value.get("timezone") in (COMPANY, RECIPIENT)
     return parse(value, default_zone=company_timezone if of_company else timezone)
 
 
-def _window(at: int, value: Mapping[str, Any]) -> Window:
+def _window(at: int, value: Json) -> Window:
     days = value.get("days") or []
     unknown = [day for day in days if day not in WEEKDAYS]
     if not days or unknown:

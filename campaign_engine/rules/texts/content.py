@@ -5,8 +5,8 @@ As the JSON API takes it: `{"type": "text", "text"}`, `{"type": "template", "nam
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
+from campaign_engine.json_types import Json
 from campaign_engine.rules.texts import rendering
 from campaign_engine.rules.texts.rendering import TextTemplate
 
@@ -14,7 +14,7 @@ MEDIA_TYPES = ("image", "video", "audio", "document", "sticker")
 MEDIA_WITH_CAPTION = ("image", "video", "document")
 
 
-def templates_of(content: Mapping[str, Any]) -> Iterator[tuple[str, TextTemplate]]:
+def templates_of(content: Json) -> Iterator[tuple[str, TextTemplate]]:
     """Yield (field, template) for every text with variables.
 
     Raises:
@@ -29,17 +29,17 @@ def templates_of(content: Mapping[str, Any]) -> Iterator[tuple[str, TextTemplate
         yield "content.caption", rendering.parse(content["caption"], max_chars=rendering.MAX_CAPTION_CHARS)
 
 
-def named_variables(given: Mapping[str, Any]) -> dict[str, str]:
+def named_variables(given: Mapping[str, object]) -> dict[str, str]:
     """Return a contact's variables under the names that a text uses; nulls are left out."""
     return {rendering.variable_name(name): str(value) for name, value in given.items() if value is not None}
 
 
-def field_with_text(content: Mapping[str, Any]) -> str:
+def field_with_text(content: Json) -> str:
     """Return the field in which a person wrote the text with variables."""
     return {"text": "content.text", "template": "content.components"}.get(content["type"], "content.caption")
 
 
-def faults_of(content: Mapping[str, Any]) -> dict[str, list[str]]:
+def faults_of(content: Json) -> dict[str, list[str]]:
     """Return what is wrong with a content, per field; variables are not looked at."""
     kind = content.get("type")
     if kind == "text":
@@ -57,7 +57,7 @@ def faults_of(content: Mapping[str, Any]) -> dict[str, list[str]]:
     return {"content.type": ["Accepted are text, template and media."]}
 
 
-def unsuited_to(provider: str, content: Mapping[str, Any]) -> str | None:
+def unsuited_to(provider: str, content: Json) -> str | None:
     """Return in a sentence why the accounts of a provider cannot send a content; None when they can."""
     if provider != "evolution":
         return None
@@ -68,7 +68,7 @@ def unsuited_to(provider: str, content: Mapping[str, Any]) -> str | None:
     return None
 
 
-def render(content: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, Any]:
+def render(content: Json, variables: Mapping[str, str]) -> Json:
     """Return the part of the Cloud API's body that belongs to the content, for one recipient.
 
     Raises:
@@ -77,7 +77,7 @@ def render(content: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str
     if content["type"] == "text":
         return {"type": "text", "text": {"body": rendering.parse(content["text"]).render(variables)}}
     if content["type"] == "template":
-        template: dict[str, Any] = {"name": content["name"], "language": {"code": content["language"]}}
+        template: Json = {"name": content["name"], "language": {"code": content["language"]}}
         if content.get("components"):
             template["components"] = rendering.render_components(content["components"], variables)
         return {"type": "template", "template": template}

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
+from campaign_engine.json_types import Json
+
 MAX_TEXT_CHARS: Final = 4096  # body of a text message (docs/wire.md, Text and media)
 MAX_CAPTION_CHARS: Final = 1024  # caption of image, video, document (docs/wire.md, Text and media)
 
@@ -168,7 +170,7 @@ def parse(text: str, *, max_chars: int = MAX_TEXT_CHARS) -> TextTemplate:
     return _parse(text, max_chars)
 
 
-def component_templates(components: list[dict[str, Any]]) -> list[TextTemplate]:
+def component_templates(components: list[Json]) -> list[TextTemplate]:
     """Return the template of every `text` parameter of an approved template's components, in order.
 
     The shape is Meta's (docs/wire.md, Templates); cards inside a carousel are searched too. For checking the names
@@ -177,7 +179,7 @@ def component_templates(components: list[dict[str, Any]]) -> list[TextTemplate]:
     return [parse(text) for text in _texts(components)]
 
 
-def render_components(components: list[dict[str, Any]], variables: Mapping[str, str]) -> list[dict[str, Any]]:
+def render_components(components: list[Json], variables: Mapping[str, str]) -> list[Json]:
     """Return the components for one recipient: a copy, with every `text` parameter rendered.
 
     Raises what `parse` and `TextTemplate.render` raise.

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import or_, select, text, update
 from sqlalchemy.orm import Session
@@ -18,6 +17,7 @@ from campaign_engine.clock import utc_now
 from campaign_engine.config import Config
 from campaign_engine.db import transaction
 from campaign_engine.errors import NotFound
+from campaign_engine.json_types import Json
 from campaign_engine.logs import get_logger
 from campaign_engine.models import Account, AccountStatus
 from campaign_engine.providers.base import Health, Provider, Sender
@@ -53,7 +53,7 @@ class Checked:
     """What is known of an account's health, and since when."""
 
     account_id: int
-    health: Mapping[str, Any] | None
+    health: Json | None
     checked_at: datetime | None
 
     @property

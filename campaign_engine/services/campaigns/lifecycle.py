@@ -1,6 +1,6 @@
 """Campaigns: read, scheduled, started, paused, resumed, cancelled, completed. Every transition is a compare-and-set."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from campaign_engine.clock import require_aware
 from campaign_engine.db import affected
 from campaign_engine.errors import InvalidInput, NotFound, OutsideHours, TransitionNotAllowed
+from campaign_engine.json_types import Json
 from campaign_engine.logs import get_logger
 from campaign_engine.models import (
     Account,
@@ -379,7 +380,7 @@ def pause_at_close(session: Session, campaign_id: int) -> None:
         )
 
 
-def why_unsuited(session: Session, account_ids: Collection[int], content: Mapping[str, Any]) -> str | None:
+def why_unsuited(session: Session, account_ids: Collection[int], content: Json) -> str | None:
     """Return in a sentence why none of the accounts can ever send a content; None when one of them can."""
     providers = session.scalars(select(Account.provider).where(Account.id.in_(account_ids)).distinct()).all()
     said = [content_rules.unsuited_to(provider, content) for provider in providers]

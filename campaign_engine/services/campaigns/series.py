@@ -8,12 +8,12 @@ occurrence's id.
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from campaign_engine.json_types import Json
 from campaign_engine.logs import get_logger
 from campaign_engine.models import Campaign
 from campaign_engine.rules import recurrence as rules
@@ -46,7 +46,7 @@ _COPY_RECIPIENTS = text(
 )
 
 
-def stored(recurrence: Recurrence, *, at: datetime) -> dict[str, Any]:
+def stored(recurrence: Recurrence, *, at: datetime) -> Json:
     """Return a recurrence as a campaign keeps it whose occurrence it gave the time `at`."""
     return {**recurrence.stored(), _SLOT: at.isoformat()}
 
@@ -58,7 +58,7 @@ def is_moved(campaign: Campaign) -> bool:
     )
 
 
-def in_zone(campaign: Campaign, zone: ZoneInfo) -> dict[str, Any] | None:
+def in_zone(campaign: Campaign, zone: ZoneInfo) -> Json | None:
     """Return the recurrence with the occurrence's own time at the same hour of another zone, so that it comes once."""
     if campaign.recurrence is None:
         return None

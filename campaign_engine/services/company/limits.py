@@ -4,12 +4,11 @@ All limits of one call carry the company's hash tag, so that a Redis Cluster kee
 """
 
 import uuid
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any
 
 from campaign_engine.config import Config
+from campaign_engine.json_types import Json
 from campaign_engine.models import Account, Company
 from campaign_engine.rules.cool_down import Throttle, slowed
 from campaign_engine.rules.warm_up import messages_per_day
@@ -112,7 +111,7 @@ def _by_strategy(name: str, key: str, rate: Rate, burst: int, config: Config) ->
     return _limit(name, key, rate, 1, config.rate_limit_strategy, 0.0)
 
 
-def _of_warm_up(account: Account, warm_up: Mapping[str, Any], now: datetime) -> list[Limit]:
+def _of_warm_up(account: Account, warm_up: Json, now: datetime) -> list[Limit]:
     count = messages_per_day(
         warm_up["ladder"],
         started_at=datetime.fromisoformat(warm_up["started_at"]),

@@ -3,7 +3,7 @@
 A turn of a lane asks for a `plan`; which rows are next, and claiming them, is `claiming`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -13,6 +13,7 @@ from sqlalchemy import Row, TextClause, text
 from sqlalchemy.orm import Session
 
 from campaign_engine.config import Config
+from campaign_engine.json_types import Json
 from campaign_engine.models import Account, AccountStatus, Company
 from campaign_engine.rules import pacing, waiting
 from campaign_engine.rules.hours import working_hours
@@ -45,7 +46,7 @@ class Candidate:
 
     campaign_id: int
     owner_id: int
-    content: Mapping[str, Any]
+    content: Json
     pacing: pacing.Pacing
     fresh: bool  # has messages that were never tried
     first_due: Due | None  # of the messages that wait for a time of their own
@@ -230,7 +231,7 @@ def busy_lanes(session: Session, line: Line) -> list[int]:
     return list(rows)
 
 
-def pacing_of(account: Account, company: Company, campaign_pacing: Mapping[str, Any], config: Config) -> pacing.Pacing:
+def pacing_of(account: Account, company: Company, campaign_pacing: Json, config: Config) -> pacing.Pacing:
     """Return the pacing in force: the campaign's, else the account's, else the company's, else the environment's."""
     return pacing.resolve(
         campaign_pacing,

@@ -11,6 +11,7 @@ from sqlalchemy import Row, select, text
 from sqlalchemy.orm import Session
 
 from campaign_engine.config import Config
+from campaign_engine.json_types import Json
 from campaign_engine.models import Account, AccountStatus, Company
 from campaign_engine.rules.cool_down import Throttle
 from campaign_engine.rules.eta import ends
@@ -123,7 +124,7 @@ def _is_by_recipient(row: Row[Any]) -> bool:
     return hours is not None and row.kind != "test" and hours.get("timezone") == working_hours.RECIPIENT
 
 
-def hours_of(value: Mapping[str, Any], *, timezone: str, company: Company) -> WorkingHours:
+def hours_of(value: Json, *, timezone: str, company: Company) -> WorkingHours:
     """Return a campaign's hours from its row; for those of each recipient with the company's zone as the stand-in."""
     return _hours(json.dumps(value, sort_keys=True), timezone, company.timezone)
 
@@ -141,12 +142,12 @@ class _Paces:
         self._config = config
         self._known: dict[tuple[str, int], Pacing] = {}
 
-    def of(self, overrides: Mapping[str, Any], account_ids: Iterable[int]) -> dict[int, Pacing]:
+    def of(self, overrides: Json, account_ids: Iterable[int]) -> dict[int, Pacing]:
         """Return the pacing of a campaign on each of its accounts; deleted ones are left out."""
         written = json.dumps(overrides, sort_keys=True)
         return {each: self._on(each, written, overrides) for each in account_ids if each in self._outlook.accounts}
 
-    def _on(self, account_id: int, written: str, overrides: Mapping[str, Any]) -> Pacing:
+    def _on(self, account_id: int, written: str, overrides: Json) -> Pacing:
         key = (written, account_id)
         if key not in self._known:
             account = self._outlook.accounts[account_id]
@@ -229,7 +230,7 @@ def _key(company: Company, limit: Limit) -> str:
     return f"{company.id}:{limit.key}"
 
 
-def _steps(warm_up: Mapping[str, Any], now: datetime) -> Iterator[tuple[datetime, int | None]]:
+def _steps(warm_up: Json, now: datetime) -> Iterator[tuple[datetime, int | None]]:
     started_at = datetime.fromisoformat(warm_up["started_at"])
     for from_day, count in warm_up["ladder"]:
         if from_day < warm_up["ends_on_day"]:
