@@ -209,7 +209,7 @@ def load(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = None
 
     Args:
         environ: the variables; the process's own when left out.
-        dotenv: a `.env` file; the working directory's when `environ` is left out too.
+        dotenv: a `.env` file; if both are left out, the one in the working directory.
 
     Raises:
         ConfigError: all faults together, a line each, with the variable and what is accepted.
@@ -220,7 +220,7 @@ def load(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = None
 
 
 def load_given(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = None) -> Config:
-    """Read what somebody set, and nothing of what runs under VAR_DIR; otherwise as `load`."""
+    """Read what somebody set, and nothing of what runs under VAR_DIR; otherwise like `load`."""
     if environ is None:
         environ = os.environ
         dotenv = dotenv or DOTENV

@@ -40,13 +40,13 @@ def create_core(config: Config) -> Flask:
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {
         "pool_size": 4,
         "max_overflow": config.web_threads,
-        "hide_parameters": True,  # in the text of errors, which is logged: they are names, numbers and messages
+        "hide_parameters": True,  # the text of errors is logged, and parameters are names, numbers and messages
         "connect_args": {
             "connect_timeout": 5,
             "application_name": "campaign-engine",
             "options": "-c timezone=UTC",
-            # A connection that was lost without a word (a failover, a NAT that forgot it) is noticed in seconds, not
-            # after the quarter of an hour that TCP takes on its own.
+            # A connection may be lost without a word (a failover, a NAT that forgot it). By itself TCP notices after a
+            # quarter of an hour; with these values in seconds.
             "keepalives_idle": 5,
             "keepalives_interval": 3,
             "keepalives_count": 3,

@@ -15,8 +15,8 @@ from sqlalchemy import CursorResult, Engine, Result, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import Session
 
-# Our models have a declarative base of their own and know nothing of Flask; from the extension we take the session
-# that belongs to the application context, and the engine.
+# Our models have a declarative base of their own and know nothing of Flask. The extension gives us the engine, and the
+# session of the application context.
 db = SQLAlchemy(session_options={"expire_on_commit": False})
 
 IDLE_S = 1.0
@@ -52,15 +52,15 @@ def after_commit(session: Session, action: Callable[[], object]) -> None:
 
 
 def affected(result: Result[Any]) -> int:
-    """Return how many rows a statement changed; SQLAlchemy types the result of a text as one that cannot tell."""
+    """Return how many rows a statement changed; by its type SQLAlchemy's result of a text has no such count."""
     return cast(CursorResult[Any], result).rowcount
 
 
 def ping_after_idling(engine: Engine) -> None:
-    """Have a pooled connection tried before use when it has lain idle for `IDLE_S`; a dead one is replaced.
+    """Try a pooled connection before use if it has lain idle for `IDLE_S`, and replace a dead one.
 
-    A sender opens dozens of transactions a second: trying its connection before each is a quarter of its round trips,
-    and a connection that worked a moment ago works.
+    A sender opens dozens of transactions a second. To try its connection before each would be a quarter of its round
+    trips, and a connection that worked a moment ago still works.
     """
 
     @event.listens_for(engine, "checkin")

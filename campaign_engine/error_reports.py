@@ -1,7 +1,7 @@
 """Errors sent to Sentry, where SENTRY_DSN names one: what is logged as an error, with its stack.
 
-A report holds what the log holds: the event's name, ids and numbers. No values of local variables, no bodies, no
-addresses: they are tokens, messages and numbers of people.
+A report holds what the log holds: the event's name, ids and numbers. It holds no values of local variables, no bodies
+and no addresses, because these are tokens, messages and numbers of people.
 """
 
 import logging
@@ -13,15 +13,15 @@ from sentry_sdk.integrations.atexit import AtexitIntegration
 
 
 def configure(dsn: str) -> None:
-    """Report from now on every error that this process logs. Call it once, after the logs were configured.
+    """Report every error that this process logs from now on. Call it once, after the logs were configured.
 
-    Side effects: adds a handler to the root logger. Reports leave from a thread of the library's own, also after a
-    fork; when Sentry is away they are dropped, and nothing waits.
+    Side effects: adds a handler to the root logger. A thread of the library sends the reports, also after a fork. When
+    Sentry is away they are dropped, and nothing waits.
     """
     sentry_sdk.init(
         dsn,
         default_integrations=False,  # they record calls, queries and addresses
-        integrations=[AtexitIntegration(callback=lambda *_: None)],  # what waits leaves before the process ends
+        integrations=[AtexitIntegration(callback=lambda *_: None)],  # sends what waits before the process ends
         auto_enabling_integrations=False,
         include_local_variables=False,
         send_default_pii=False,
@@ -48,7 +48,7 @@ class _Reporter(logging.Handler):
 
 
 def _raised(record: logging.LogRecord, fields: Mapping[str, object]) -> BaseException | None:
-    """Return what was raised, where the line tells of it: itself, or True for what is being handled."""
+    """Return the exception that the line is about: the one it carries, or the one being handled; None without."""
     told = fields.get("exc_info")
     if isinstance(told, BaseException):
         return told

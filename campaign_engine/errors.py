@@ -5,8 +5,8 @@
     ├── NotFound                no such thing, or it belongs to another company
     ├── AlreadyExists           a unique name is taken
     ├── TransitionNotAllowed    the state does not allow it
-    │   ├── GraceNotOver        not yet; says when
-    │   └── OutsideHours        it would stop again at once; says when not any more
+    │   ├── GraceNotOver        not yet; says from when on
+    │   └── OutsideHours        it would stop again at once; says from when on not
     ├── NotAuthenticated        no or wrong credentials
     ├── NotAllowed              the role does not suffice
     ├── TooManyRequests         a limit of the API is spent; says when it is free again
@@ -49,7 +49,7 @@ class InvalidInput(EngineError):
 
 
 class NotFound(EngineError):
-    """No such thing for this company; another company's things look the same as none."""
+    """No such thing for this company; a thing of another company looks as if it did not exist."""
 
     code = "not_found"
 
@@ -94,7 +94,7 @@ class GraceNotOver(TransitionNotAllowed):
 
 
 class OutsideHours(TransitionNotAllowed):
-    """A campaign that stops at closing time would stop again at once; its hours open at `opens_at` (None: never)."""
+    """The campaign stops at closing time and would stop again at once; its hours open at `opens_at` (None: never)."""
 
     code = "outside_hours"
 

@@ -44,7 +44,7 @@ def configure(*, log_format: str, level: str) -> None:
         cache_logger_on_first_use=True,
     )
     if log_format == "json":
-        # Without the values of local variables: they are tokens, messages and numbers.
+        # No values of local variables: they are tokens, messages and numbers.
         tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         rendering: list[Any] = [
             structlog.processors.ExceptionRenderer(tracebacks),
@@ -63,6 +63,6 @@ def configure(*, log_format: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # These say every second what an operator never asks for.
+    # These write every second about things no operator asks for.
     for chatty in ("rq", "rq_scheduler", "urllib3", "alembic", "gunicorn.access", "werkzeug"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))

@@ -2,10 +2,10 @@
 
 fixed-window, moving-window and sliding-window-counter are here to be chosen and compared, and they are honest
 about what they are. They are not all or none: `limits` decides about one limit in a call and cannot take a hit
-back. So every limit is looked at first, and then all are charged with what they have room for, one after the
-other, the narrowest first. If another caller takes that room in between, a refusal leaves the charges before it: too
-much is counted, never too little. The quoted instant is the end of a window, not when a unit fits. moving-window
-goes by the clock of the caller. A margin means nothing to them.
+back. So every limit is looked at first. Then all are charged with what they have room for, one after the other, the
+narrowest first. If another caller takes that room in between, a refusal leaves the charges before it: too much is
+counted, never too little. The quoted instant is the end of a window, not when a unit fits. moving-window uses the
+clock of the caller. A margin means nothing to them.
 
 Needs the package `limits`, which is imported when the first such limit is used.
 """
@@ -38,6 +38,7 @@ class LimitsStrategy:
     lua: str = ""
 
     def parameters(self, rate: Rate, burst: int, margin: float) -> Counted:
+        """Take a burst of 1 and whole seconds; the margin is ignored."""
         del margin
         if burst != 1:
             raise InvalidLimit(f"{self.name} takes no burst (got {burst}): all of COUNT may go at once")
@@ -106,7 +107,7 @@ def _item(limit: Limit) -> Any:
 def take_in_turn(
     backend: LimitsBackend, acquire: Callable[[Sequence[Limit]], Decision], seen: Decision, cost: int
 ) -> Decision:
-    """Charge what `peek_in_turn` has `seen` room for: the limits decided in Lua (at once), then the others.
+    """Charge the room that `peek_in_turn` has `seen`: first the limits decided in Lua (at once), then the others.
 
     Raises:
         LimiterUnavailable: Redis gave no decision; what had been charged by then stays charged.

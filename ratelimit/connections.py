@@ -1,4 +1,4 @@
-"""The way from the limiter to Redis: one command, sent once, with as little as possible in between."""
+"""How the limiter reaches Redis: one command, sent once, with as little work as possible in between."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ KEPT = 16
 """Connections kept open between calls; more are opened when more threads call at once, and closed after."""
 
 TRUSTED_S = 1.0
-"""A connection used less than this long ago is taken to be open; an older one is looked at first."""
+"""If a connection was used less than this long ago it is taken to be open; an older one is checked first."""
 
 _SERVER_STATES = re.compile(
     r"\b(OOM|READONLY|MISCONF|NOREPLICAS|LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|NOAUTH|WRONGPASS|NOPERM)\b"
 )
-"""The codes with which Redis says that it does not serve now. Inside a script they come within a longer text."""
+"""The codes by which Redis says that it cannot serve now. A script's error has them inside a longer text."""
 
 
 class Client(Protocol):
@@ -41,9 +41,9 @@ class Client(Protocol):
 class Connections:
     """Connections of the limiter's own, made with the settings of a pool.
 
-    Why not the client and its pool: taking a connection and giving it back costs as much as all the rest, and
-    `redis.Redis` sends a command again when the connection breaks before the reply. The first one may have
-    been carried out, so that would charge twice. Here a command is sent once.
+    Why not the client and its pool: taking a connection and giving it back costs as much as all the rest. And
+    `redis.Redis` sends a command again when the connection breaks before the reply; if the first one was carried out,
+    that charges twice. Here a command is sent once.
     """
 
     def __init__(self, pool: ConnectionPool) -> None:
@@ -86,10 +86,10 @@ class Connections:
             except IndexError:
                 return self._pool.connection_class(**self._pool.connection_kwargs)
             if connection.pid != os.getpid():
-                connection.disconnect()  # made before a fork: the parent goes on with it, this is only our copy
+                connection.disconnect()  # made before a fork: this is only our copy, the parent still uses its own
                 continue
             if time.monotonic() - used_at > TRUSTED_S and not _is_quiet(connection):
-                connection.disconnect()  # the other side has closed it; it opens again when it is used
+                connection.disconnect()  # the other side has closed it; the next use opens it again
             return connection
 
 

@@ -48,7 +48,7 @@ class Usage:
 class Decision:
     """The answer to one `Limiter.acquire` or `Limiter.peek`.
 
-    Only `granted` is there at once; the rest is worked out from the reply of Redis when it is asked for.
+    Only `granted` is ready at once; the rest is worked out from the reply of Redis when somebody asks for it.
 
     Attributes:
         granted: units that may be used; 0 is a refusal.
@@ -70,22 +70,21 @@ class Decision:
 
     @property
     def retry_at(self) -> datetime | None:
-        """After a refusal: not before this instant, to the microsecond; no reservation. None when granted."""
+        """After a refusal: when to try again at the earliest, to the microsecond; no reservation. None when granted."""
         return None if self.granted else to_datetime(max(self._openings()))
 
     @property
     def next_at(self) -> datetime | None:
         """Granted or not: the instant from which one more unit fits every limit; None when it fits now.
 
-        A caller with more to do that sleeps until then, rather than asking again at once, is not refused by
-        its own use.
+        A caller with more to do should sleep until then: if it asks again at once, its own use refuses it.
         """
         opening = max(self._openings(), default=0)
         return to_datetime(opening) if opening else None
 
     @property
     def blocked_by(self) -> str | None:
-        """After a refusal: the name of the limit that is the reason, the one that takes longest."""
+        """After a refusal: the name of the limit that refuses longest."""
         if self.granted:
             return None
         openings = self._openings()

@@ -25,7 +25,7 @@ MAX_LOG = 10_000
 
 
 class Parameters(Protocol):
-    """A limit in the numbers that its kind works with, and what the numbers that come back mean."""
+    """A limit in the numbers that its kind works with, and the meaning of the numbers that come back."""
 
     @property
     def argv(self) -> tuple[bytes, ...]:
@@ -50,9 +50,11 @@ class Counted:
     capacity: int
 
     def used(self, level: int) -> int:
+        """The level itself."""
         return level
 
     def remaining(self, level: int) -> int:
+        """The rest of the capacity; 0 after the limit was lowered below the level."""
         return max(self.capacity - level, 0)
 
 
@@ -63,7 +65,7 @@ class Spaced:
     Attributes:
         interval_us: the time that gives back one unit.
         capacity_us: the greatest debt.
-        tolerance_us: the part of `capacity_us` that is there for callers who come late.
+        tolerance_us: the part of `capacity_us` kept for callers who come late.
     """
 
     argv: tuple[bytes, ...]
@@ -73,12 +75,15 @@ class Spaced:
 
     @property
     def capacity(self) -> int:
+        """The whole intervals that fit into the greatest debt."""
         return self.capacity_us // self.interval_us
 
     def used(self, level: int) -> int:
+        """The debt in intervals, rounded up; the tolerance is not counted."""
         return -(-max(level - self.tolerance_us, 0) // self.interval_us)
 
     def remaining(self, level: int) -> int:
+        """The whole intervals that the debt may still grow by."""
         return max(self.capacity_us - level, 0) // self.interval_us
 
 
@@ -138,6 +143,7 @@ class TokenBucket:
     lua: str = "spacing"
 
     def parameters(self, rate: Rate, burst: int, margin: float) -> Spaced:
+        """Work out T and C; the burst is 1 to COUNT."""
         if not 1 <= burst <= rate.count:
             raise InvalidLimit(
                 f"a burst of {burst} does not fit a token bucket of {rate}: accepted is 1 to {rate.count}"
@@ -168,6 +174,7 @@ class Bucket:
     lua: str = "spacing"
 
     def parameters(self, rate: Rate, burst: int, margin: float) -> Spaced:
+        """Take any burst from 1; the margin makes the interval longer."""
         if burst < 1:
             raise InvalidLimit(f"a burst of {burst} is not accepted: a bucket holds at least 1")
         return _spacing(
@@ -202,6 +209,7 @@ class SlidingLog:
     lua: str = "window"
 
     def parameters(self, rate: Rate, burst: int, margin: float) -> Counted:
+        """Refuse a log longer than `MAX_LOG`."""
         if rate.count > MAX_LOG:
             raise InvalidLimit(f"a window of {rate.count} is too long a log: accepted is at most {MAX_LOG}")
         return _counted(rate, burst, margin, kind=self.name)
@@ -209,7 +217,7 @@ class SlidingLog:
 
 @dataclass(frozen=True, slots=True)
 class Distinct:
-    """Different members in a moving period: a member that is in already costs nothing and stays in.
+    """Different members in a moving period: a member already counted costs nothing and counts from now on again.
 
     Meta's portfolio tier is of this kind: unique recipients in a rolling 24 hours. Every call names a member
     for each unit. Costs memory for COUNT members.
@@ -220,6 +228,7 @@ class Distinct:
     lua: str = "distinct"
 
     def parameters(self, rate: Rate, burst: int, margin: float) -> Counted:
+        """Take any count; the margin makes the period longer."""
         return _counted(rate, burst, margin, kind=self.name)
 
 
@@ -230,7 +239,7 @@ def register(kind: Kind, lua: str | None = None) -> None:
     """Make a kind known under its name, with the text of its Lua if that is not among the files of this package.
 
     Raises:
-        InvalidLimit: another kind has the name, or the letter for a state of another making.
+        InvalidLimit: another kind has the name, or has the letter with other Lua.
     """
     for known in _KINDS.values():
         if known.name == kind.name or (known.letter == kind.letter and known.lua != kind.lua):
@@ -244,7 +253,7 @@ def kind_named(name: str) -> Kind:
     """The kind of that name.
 
     Raises:
-        InvalidLimit: there is none; the message lists those there are.
+        InvalidLimit: there is none; the message lists the known kinds.
     """
     kind = _KINDS.get(name)
     if kind is None:

@@ -15,7 +15,7 @@ from ratelimit.limit import Limit
 from ratelimit.scripts import Script
 
 _HASH_TAG = re.compile(r"[^{}]*\{[^{}]+\}.*", re.DOTALL)
-"""The first braces in a key; a Redis Cluster hashes what is between them, unless that is nothing."""
+"""The first braces in a key; a Redis Cluster hashes the text between them, unless it is empty."""
 
 _DEMANDING = frozenset({"", "distinct"})
 """What the short terms cannot serve: kinds that need members, and kinds that are not decided in Lua."""
@@ -108,7 +108,7 @@ class Limiter:
         member: str | Sequence[str] | None = None,
         now_us: int | None = None,
     ) -> Decision:
-        """What `acquire` with the same arguments would answer, with no effect; see `Decision.usage`.
+        """Answer as `acquire` would with the same arguments, with no effect; see `Decision.usage`.
 
         Without a `member`, a limit of the kind `distinct` is asked about members it has not met.
 

@@ -1,7 +1,7 @@
 """The Lua scripts: put together from the files under `lua/`, and known to Redis by their SHA-1.
 
-A script that decides is: the terms (how the arguments are read), the clock, the Lua of the kinds in the call,
-the body. Only the kinds of the call at hand are in it, so a call pays for what it uses.
+A script that decides has four parts: the terms (how the arguments are read), the clock, the Lua of the kinds, the body.
+It has only the kinds of the present call, so a call pays for what it uses.
 """
 
 from __future__ import annotations

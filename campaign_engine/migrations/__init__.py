@@ -9,7 +9,7 @@ from sqlalchemy.pool import NullPool
 
 from campaign_engine.db import database_url_for_sqlalchemy
 
-# Any constant: two processes that migrate at once take turns.
+# Any constant: by this lock two processes that migrate at once take turns.
 _LOCK = 7_251_041_982
 
 

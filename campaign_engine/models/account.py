@@ -21,19 +21,19 @@ class AccountStatus(StrEnum):
 class Account(Identified, Timestamped, Base):
     """A sender. Limits and pacing that are null fall back to the company's, then to the environment's.
 
-    `paced_until` and `series_count` are the state of the pacing: the next message may not leave before the former,
-    and the latter counts messages since the last long pause. They live here, not in Redis, because a number must
-    not be hurried when Redis loses its data. `throttle_step` says how often its rate is halved since `throttled_at`,
-    when the provider last complained.
+    `paced_until` and `series_count` are the state of the pacing: the earliest time of the next message, and how many
+    have left since the last long pause. They live here, not in Redis, because a number must not be hurried when Redis
+    loses its data. `throttled_at` is when the provider last complained, `throttle_step` how often the rate was halved
+    then.
 
     `daily_recipient_limit` is Meta's tier: unique recipients in any 24 hours over all numbers of one `portfolio`
     (null: the company has only one). `warm_up` is `{"started_at", "ladder", "ends_on_day"}` (see `rules.warm_up`).
 
-    `on_probation` after a reactivation: one message goes first, and the others follow when it was accepted.
-    `unacknowledged_since` is when a message was accepted and no webhook of the account has come since; it becomes a
+    `on_probation` is set by a reactivation: one message goes first, and the others follow when it was accepted.
+    `unacknowledged_since` is when a message was accepted, if no webhook of the account has come since; it becomes a
     `warning` after a while. `health_claimed_at` is when a process began the health check that the others wait for.
-    `business_account_id` is the WABA of the number, learnt from its webhooks; `provider_recipient_limit` is what the
-    provider last said of `daily_recipient_limit`, which tells its value from one that a person chose.
+    `business_account_id` is the WABA of the number, learnt from its webhooks. `provider_recipient_limit` is the limit
+    that the provider last named: a `daily_recipient_limit` that differs was chosen by a person.
     `webhook_key` is the unguessable part of the address that Evolution API posts to.
     """
 

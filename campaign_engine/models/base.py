@@ -26,11 +26,13 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Raise ValueError for a naive datetime; bind any other as it is."""
         if value is not None and value.tzinfo is None:
             raise ValueError(f"{value.isoformat()} has no time zone")
         return value
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Return the stored instant in UTC."""
         return value.astimezone(UTC) if value is not None else None
 
 

@@ -15,16 +15,17 @@ class Campaign(Identified, Timestamped, Base):
 
     The `*_count` columns count its messages by current state, the `funnel_*_count` columns cumulatively. Triggers of
     the first migration move them with the message rows, in the same transaction, whoever writes; nothing else may.
-    `version` grows with every change of the row. Contacts after `frozen_through` came too late to be
-    of the audience. `prepared_through` is the last contact whose message row is written; sending starts with the
-    first rows, and `prepared_at` is set when all are there.
+    `version` grows with every change of the row. `frozen_through` is the last contact of the audience: later ones came
+    too late. `prepared_through` is the last contact whose message row is written; sending starts with the first rows,
+    and `prepared_at` is set when all are there.
 
-    `kind` tells a campaign from a test send of one (`parent_id`), which is a campaign of one recipient with the same
-    content. A recurring campaign is a series: when one occurrence starts, the next is written as a scheduled campaign
-    of its own, whose `parent_id` is the first's. `status_code` is the machine's word for why it is paused or was not
-    started, `status_reason` the sentence. `sticky` keeps contacts on the number that last wrote to them.
-    `start_late_s` is how late a missed start may be made up for; null falls back to the company's, then to the
-    environment's, as do `frequency_cap` and the pacing.
+    `kind` is `campaign` or `test`: a test send is a campaign of one recipient with the content of another, its
+    `parent_id`. A recurring campaign is a series: when one occurrence starts, the next is written as a scheduled
+    campaign of its own; the `parent_id` of each is the first one. `status_code` is the machine's word for why it is
+    paused or was not started, `status_reason` the sentence. `sticky` keeps contacts on the number that last wrote to
+    them.
+    `start_late_s` is how late a missed start may be made up for. Where it is null, the company's counts, then the
+    environment's; the same holds for `frequency_cap` and the pacing.
     """
 
     __tablename__ = "campaigns"
@@ -78,8 +79,8 @@ class Campaign(Identified, Timestamped, Base):
     funnel_sent_count: Mapped[int] = mapped_column(server_default="0")
     funnel_delivered_count: Mapped[int] = mapped_column(server_default="0")
     funnel_read_count: Mapped[int] = mapped_column(server_default="0")
-    # Acceptances of the running minute and of the one before it: enough for a rate over the last minute that is
-    # read in constant time (a sliding-window counter).
+    # Acceptances of the running minute and of the one before it (a sliding-window counter): enough to read the rate
+    # of the last minute in constant time.
     rate_minute: Mapped[datetime | None]
     rate_count: Mapped[int] = mapped_column(server_default="0")
     rate_previous_count: Mapped[int] = mapped_column(server_default="0")
@@ -88,8 +89,8 @@ class Campaign(Identified, Timestamped, Base):
 class CampaignAccount(Base):
     """A campaign's use of an account: whose turn it is next, the campaign's own delay on it, and its share.
 
-    With a `weight` on any account of a campaign its messages are dealt out beforehand in these proportions; without,
-    each account takes what comes next.
+    If any account of a campaign has a `weight`, its messages are dealt out beforehand in these proportions. If none
+    has, each account takes what comes next.
     """
 
     __tablename__ = "campaign_accounts"

@@ -72,7 +72,7 @@ class ImportRowError(Identified, Base):
 
 
 class ImportedKey(Base):
-    """The equivalence keys an import has already met: what makes a repeat within a file a repeat."""
+    """The equivalence keys an import has already met, by which it finds repeats within the file."""
 
     __tablename__ = "contact_import_keys"
 

@@ -16,12 +16,12 @@ class Message(Base):
 
     `id` travels to the provider as `biz_opaque_callback_data` and comes back in every status webhook; it is a
     time-ordered UUID so that a webhook of another installation can never name one of our rows.
-    `claim_token` names the turn that may settle the row. `next_attempt_at` is null for a message that was never
-    tried, and the earliest time of the next attempt for one that waits for a retry.
-    `provider_message_id` is that of the try that brought the row where it is; while the row waits to be sent again
-    or is being sent, that of a try before which is known to have failed (see `services.deliveries`).
-    `planned_account_id` is the account that is to send it (sticky or weighted campaigns), null for whichever comes
-    first; it has no foreign key, because checking one would cost every row and accounts are never removed.
+    `claim_token` names the turn that may settle the row. `next_attempt_at` is the earliest time of the next attempt,
+    null for a message that was never tried.
+    `provider_message_id` is the id of the try that brought the row into its state. While the row waits to be sent again
+    or is being sent, it is the id of an earlier try that is known to have failed (see `services.webhooks.deliveries`).
+    `planned_account_id` is the account that is to send it (sticky or weighted campaigns); null: any account may. It has
+    no foreign key, because checking one would cost every row and accounts are never removed.
     `variables` holds only what the campaign gave inline; the contact's own are read at the moment of sending.
     """
 
@@ -36,7 +36,7 @@ class Message(Base):
             "position",
             postgresql_where=text("status = 'pending' AND next_attempt_at IS NULL"),
         ),
-        # The second line is what has failed as often as the first line tries (`rules.retry.FIRST_LINE_ATTEMPTS`).
+        # The second line has what failed on every attempt of the first line (`rules.retry.FIRST_LINE_ATTEMPTS`).
         Index(
             "ix_messages_first_line",
             "campaign_id",

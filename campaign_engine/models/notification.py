@@ -30,9 +30,9 @@ class Notification(Identified, Timestamped, Base):
 
 
 class AuditEntry(Identified, Timestamped, Base):
-    """Who did what to what. `actor` is what the person was called then, or `command line`; null: the engine itself.
+    """Who did what to what. `actor` is the person's name at that time, or `command line`; null: the engine itself.
 
-    `actor_id` is null too once that person was deleted; `actor` stays.
+    When the person is deleted, `actor_id` becomes null and `actor` stays.
     """
 
     __tablename__ = "audit_log"

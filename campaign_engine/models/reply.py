@@ -12,13 +12,12 @@ from campaign_engine.models.base import Base, Identified, Timestamped
 class Reply(Identified, Timestamped, Base):
     """One inbound message, attributed to the message it answers where that can be known.
 
-    `phone_key` is the person's identity and `sender` the E.164 form of how the provider spelled it; null where it
+    `phone_key` is the person's identity, `sender` the number as the provider spelled it, in E.164; null where it
     spelled none or an alias of another identity.
-    `intent` is what it means for further messages: `certain` (opted out at once), `likely` (held until a person
-    decides), `resume` (wants them again), `none`. `decision` is that person's: `opted_out` or `dismissed`; without
-    `decided_by` it became clear by itself, by what who wrote it did later or before.
-    `confirm_until` is when the window ends in which the opt-out may still be confirmed to the person; null where that
-    is not owed (any more).
+    `intent` is what it means for further messages: `certain` (opted out at once), `likely` (held until somebody of the
+    company decides), `resume` (wants them again), `none`. `decision` is `opted_out` or `dismissed`. Where `decided_by`
+    is null nobody decided: what the writer did before or later made it clear.
+    The opt-out may be confirmed to the person until `confirm_until`; null: no confirmation is owed (any more).
     """
 
     __tablename__ = "replies"

@@ -12,8 +12,8 @@ from campaign_engine.models.base import Base, Identified
 class WebhookEvent(Identified, Base):
     """The raw body of one POST, stored before anything is read out of it.
 
-    `account_ids` are the accounts whose secret signed it: it may speak of their messages and of no others. Until
-    `apply_after` it waits for the answer to the send that it speaks of (see `services.early_statuses`).
+    `account_ids` are the accounts whose secret signed it: it may speak of their messages and of no others. It may speak
+    of a send that is not answered yet: then it waits until `apply_after` (see `services.webhooks.early_statuses`).
     """
 
     __tablename__ = "webhook_events"

@@ -1,4 +1,4 @@
-"""What keeps a person from being written to, and what a row that is left out for it says."""
+"""What keeps a person from being written to, and the reason that a row left out for it carries."""
 
 REASON_OF_BAR = {"opted_out": "opted_out", "blocked": "blocked", "held": "held_for_review"}
-"""What a row that is left out says, by the kind of the bar."""
+"""The `status_reason` of a row that is left out, by the kind of the bar."""

@@ -11,7 +11,7 @@ from ratelimit import Rate
 
 MAX_STEP = 6  # a sixty-fourth of the rate
 RECOVERY = timedelta(minutes=5)
-"""A quiet time this long takes one step back, to twice the rate."""
+"""After a quiet time this long the rate doubles again, one step back."""
 
 FIRST_REST_S = 10.0
 LONGEST_REST_S = 600.0
@@ -19,7 +19,7 @@ LONGEST_REST_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Throttle:
-    """How often the rate is halved, as of the last complaint."""
+    """How often the rate was halved at the last complaint."""
 
     step: int
     since: datetime | None
@@ -41,7 +41,7 @@ class Throttle:
         return Throttle(step=min(self.step_at(now) + 1, MAX_STEP), since=now)
 
     def rest_s(self, retry_after_s: float | None) -> float:
-        """Return how long to rest after the complaint: what the provider asked for, else longer each time."""
+        """Return how long to rest after the complaint: as the provider asked, else longer with each complaint."""
         if retry_after_s is not None:
             return retry_after_s
         return min(FIRST_REST_S * (1 << (self.step - 1)), LONGEST_REST_S)

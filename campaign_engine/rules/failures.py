@@ -1,6 +1,6 @@
-"""What a failure means, in one table: for the row, for its account, for its campaign, and for those that come next.
+"""What a failure means, in one table: for the row, its account, its campaign, and the messages after it.
 
-A provider puts each of its errors into one class; what follows from a class is said here and nowhere else.
+A provider puts each of its errors into one class. Only this table says what follows from a class.
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ class Blame(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What follows from a failure; `others_would_meet_it` calls back what has not begun."""
+    """What follows from a failure. If `others_would_meet_it`, calls that have not begun are called back."""
 
     fate: Fate
     attempt_counts: bool

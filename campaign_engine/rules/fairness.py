@@ -9,7 +9,7 @@ class OfCampaign(Protocol):
 
     @property
     def campaign_id(self) -> int:
-        """Whose it is."""
+        """The campaign it belongs to."""
         ...
 
 
@@ -17,11 +17,11 @@ T = TypeVar("T", bound=OfCampaign)
 
 
 def interleave(waiting: Mapping[int, int], *, order: Sequence[int], quantum: int, room: int) -> list[int]:
-    """Return whose message goes next, `room` times at most: quanta of `quantum`, round and round in `order`.
+    """Return the campaign of each next message, at most `room` of them: `quantum` each, round and round in `order`.
 
     Args:
         waiting: how many messages each campaign could send now.
-        order: the campaigns, least recently served first; one that is left out gets no turn.
+        order: the campaigns, least recently served first; one that is absent gets no turn.
         quantum: messages of one campaign before the next one's turn.
         room: how many messages may be sent in all.
     """
@@ -47,6 +47,6 @@ def last_served(sent: Iterable[OfCampaign]) -> dict[int, int]:
 
 
 def after_serving(order: Iterable[T], sent: Iterable[OfCampaign]) -> list[T]:
-    """Return `order` with those that were served moved to its end, the one whose last turn is the longest ago first."""
+    """Return `order` with the campaigns that were served moved to its end, in the order of their last messages."""
     served = last_served(sent)
     return sorted(order, key=lambda each: served.get(each.campaign_id, -1))

@@ -1,7 +1,7 @@
-"""The pace of an account and of a campaign on it: intervals that are floors; jitter only adds.
+"""The pace of an account and of a campaign on it: intervals are least times, and jitter only adds.
 
-Defaults (20 s, 60 s after each 20, 1 s between messages of one campaign) are those of the systems our users come
-from; theirs were random from zero, ours are kept.
+The defaults (20 s, 60 s after each 20, 1 s between messages of one campaign) come from the systems our users had
+before. There an interval was a random time from zero; here it is the least time.
 """
 
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ PACING_FIELDS = tuple(ACCEPTED)
 
 
 def resolve(*layers: Json) -> Pacing:
-    """Make the pacing in force out of layers, the strongest first; a null or absent value falls through."""
+    """Make the pacing in force out of layers, the strongest first; a null or absent value is taken from the next."""
     values = {name: next((layer[name] for layer in layers if layer.get(name) is not None), 0) for name in PACING_FIELDS}
     return Pacing(**values)
 

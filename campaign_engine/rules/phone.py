@@ -1,6 +1,6 @@
 """Phone numbers as people and spreadsheets write them, made into one form and one identity.
 
-    InvalidPhone(ValueError)      no message can be sent to such a text; `reason` is a PhoneFault
+    InvalidPhone(ValueError)      the text is not a number to send to; `reason` is a PhoneFault
     UnknownRegion(ValueError)     the default region is not an ISO 3166 code that `phonenumbers` knows
 
 The rules (docs/wire.md, Phone numbers) were tried with `phonenumbers` 9.0.43: being *possible* is the gate, not being
@@ -82,9 +82,8 @@ class Phone:
     key: str
 
 
-# A Brazilian mobile number in full, with or without its country code: most rows we see, and read 17 times
-# faster here than by the library. The area codes are those of its metadata; a test holds that both
-# ways read a number alike.
+# A Brazilian mobile number in full, with or without its country code: most rows we see. This reads it 17 times faster
+# than the library. The area codes are those of the library's metadata; a test holds that both ways read alike.
 _BRAZILIAN_MOBILE: Final = re.compile(r"(?:\+?55)?((?:[14689][1-9]|2[12478]|3[1-578]|5[13-5]|7[13-579])9[0-9]{8})")
 
 # What spreadsheets put around a number to keep it a text: '5511..., ="5511..."
@@ -163,7 +162,7 @@ def _quickly(digits: str, region: str | None) -> Phone | None:
 
 
 def _unwrap(text: str) -> str:
-    """Take the number out of what surrounds it: quotes, a link, a scheme; refuse what is certainly none."""
+    """Take the number out of quotes, a link or a scheme; refuse a text that certainly is no number."""
     if not text.isascii():
         # Full-width forms become plain; marks of writing direction, joiners and BOMs (category Cf) disappear;
         # the digits of other scripts become ours.
@@ -273,7 +272,7 @@ def _possible_number(digits: str, region: str | None) -> phonenumbers.PhoneNumbe
 
 
 def _mobile_of_the_two(national: phonenumbers.PhoneNumber, digits: str) -> phonenumbers.PhoneNumber:
-    """Choose between two readings of digits without a plus: as a national number, or beginning with its code.
+    """Choose between two readings of digits without a plus: a national number, or one that begins with its code.
 
     In Indonesia 62812345678 may be a land line of area 62 or the mobile +62 812345678, which has WhatsApp.
     """
@@ -288,7 +287,7 @@ def _mobile_of_the_two(national: phonenumbers.PhoneNumber, digits: str) -> phone
 
 
 def _is_local_only(number: phonenumbers.PhoneNumber) -> bool:
-    """Say whether a number of this length belongs to a person only within one area.
+    """Say whether a number of this length is complete only within one area.
 
     To the library +55 98765-4321 is possible, and +55 90000-0001 even valid, because Brazil has service
     numbers of eight and nine digits (4004-1234, 0900). Among contacts they lack their area code.

@@ -1,7 +1,7 @@
 """When a recurring campaign starts again: every day, week or month at a time of day, in one time zone.
 
-The time is a wall clock's, so that nine o'clock stays nine o'clock through every clock change: a time that a change
-skips comes at the first instant after the gap, one that is repeated comes once, the first time.
+The time is a wall clock's, so that nine o'clock stays nine o'clock through every clock change. If a change skips the
+time, it comes at the first instant after the gap. If a change repeats it, it comes once, the first time.
 """
 
 import calendar
@@ -35,8 +35,8 @@ class RecurrenceError(ValueError):
 class Recurrence:
     """Every `interval` days, weeks (on `days`, 0 is Monday) or months (on `day_of_month`) at `at`, local time.
 
-    Intervals are counted from `starts_on`, before which nothing comes. `until` is the last day on which it may come,
-    `count` how many times in all.
+    Intervals are counted from `starts_on`; nothing comes earlier. `until` is the last day on which it may come,
+    `count` how many times it comes in all.
     """
 
     every: str
@@ -49,7 +49,7 @@ class Recurrence:
     count: int | None = None
 
     def starting(self, on: date) -> "Recurrence":
-        """Return it with the weekday or day of the month, where left open, of its first day: `on`, unless it says."""
+        """Fill in what is left open: the first day is `on`, the weekday or day of the month that of the first day."""
         first = self.starts_on or on
         return replace(
             self,
@@ -76,7 +76,7 @@ class Recurrence:
 def next_after(recurrence: Recurrence, zone: ZoneInfo, after: datetime) -> datetime | None:
     """Return the first time after `after` (aware; the answer in UTC); None when `until` or the calendar ends it.
 
-    `count` is not looked at: how often it came, the caller knows.
+    `count` is not looked at: the caller knows how often it came.
     """
     try:
         today = after.astimezone(zone).date()
@@ -93,10 +93,9 @@ def next_after(recurrence: Recurrence, zone: ZoneInfo, after: datetime) -> datet
 
 
 def begin(recurrence: Recurrence, zone: ZoneInfo, now: datetime) -> tuple[Recurrence, datetime] | None:
-    """Return a recurrence that begins now, settled, and its first time; None when it never comes.
+    """Return a recurrence that begins now, with nothing left open, and its first time; None when it never comes.
 
-    No interval passes before the first time, which is the one that intervals are counted from, unless `starts_on`
-    says otherwise.
+    Without `starts_on` the first time comes as soon as it can, and intervals are counted from it.
     """
     at = next_after(recurrence if recurrence.starts_on else replace(recurrence, interval=1), zone, now)
     if at is None:

@@ -10,8 +10,8 @@ FIRST_LINE_ATTEMPTS = 3  # two indexes of the messages name this number
 SECOND_LINE_ATTEMPTS = 5
 FIRST_LINE_BACKOFF_S = 2.0
 SECOND_LINE_BACKOFF_S = 30.0
-# After a fault of the provider's own the message may be out. Its first status webhook would arrive within seconds
-# and settle the row, so the retry waits at least this long.
+# After a fault on the provider's side the message may have left. Then its first status webhook arrives within seconds
+# and settles the row, so the retry waits at least this long.
 RECONCILE_S = 30.0
 
 

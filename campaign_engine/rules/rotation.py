@@ -7,9 +7,9 @@ from math import gcd
 
 
 def hand(weights: Mapping[int, int], *, most: int) -> list[int]:
-    """Return whose each message is, to be dealt round and round: as often as its weight says, evenly spread.
+    """Return the account of each message, to be dealt round and round: each as often as its weight, evenly spread.
 
-    `most` bounds the length, for weights that have no small common measure.
+    `most` bounds the length, in case the weights have no small common measure.
     """
     measure = gcd(*weights.values())
     length = min(sum(weights.values()) // measure, most)

@@ -1,7 +1,6 @@
-"""How much each of several rates gets of what they share: max-min fair, by filling up.
+"""How several rates share what limits them together: max-min fair, by filling up.
 
-All rates rise together from zero. Where something that several share is full, those that use it stay as they are, and
-the others rise on.
+All rates rise together from zero. When something shared is full, the rates that use it stop, and the others rise on.
 """
 
 import heapq
@@ -29,7 +28,7 @@ class Sharing:
         return item
 
     def bind(self, item: int, to: Hashable, *, capacity: float, weight: float) -> None:
-        """Let a rate use `weight` for each unit of it, of a capacity that it shares with all others bound to `to`."""
+        """Bind a rate to the shared capacity of `to`: each unit of the rate uses `weight` of it."""
         shared = self._shared.get(to)
         if shared is None:
             shared = self._shared[to] = _Shared(to, capacity)
@@ -38,7 +37,7 @@ class Sharing:
         self._bonds[item].append((shared, weight))
 
     def fill(self) -> list[tuple[float, Hashable | None]]:
-        """Return each rate with what stopped it, in the order they were added; None is its own `most`.
+        """Return each rate with what stopped it, in the order of adding; None where that was its own `most`.
 
         A rate that nothing stops is infinite.
         """
@@ -81,5 +80,5 @@ class _Shared:
     items: list[int] = field(default_factory=list)
 
     def full_at(self) -> float:
-        """Return the level of the rates that still rise at which it is full."""
+        """Return at which level of the rising rates it is full."""
         return max(0.0, self.capacity - self.taken) / self.rising

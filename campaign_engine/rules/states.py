@@ -1,4 +1,4 @@
-"""The states of a campaign and of a message, and the one table of what may follow what."""
+"""The states of a campaign and of a message, and the one table of which state may follow which."""
 
 from enum import StrEnum
 
@@ -56,15 +56,15 @@ CAMPAIGN_TRANSITIONS: dict[str, tuple[frozenset[CampaignStatus], CampaignStatus]
 
 CAMPAIGN_IS_OVER = frozenset({CampaignStatus.COMPLETED, CampaignStatus.CANCELLED, CampaignStatus.FAILED})
 
-# A person may have single messages sent again, of a completed campaign too: it runs again until they are out.
+# A person may have single messages sent again. A completed campaign then runs again until they are out.
 CAMPAIGN_MAY_SEND_AGAIN = frozenset(
     {CampaignStatus.PREPARING, CampaignStatus.RUNNING, CampaignStatus.PAUSED, CampaignStatus.COMPLETED}
 )
 
 # What a provider's status means for a row, and over which states it may win. A status only moves forward
 # (accepted < sent < delivered < read); `failed` is final but loses against a later `delivered` or `read` of the same
-# message (docs/wire.md, Webhook delivery). A row may wait for a retry after a fault of the provider's own and have
-# been sent all the same: any proof of that wins over `pending` too.
+# message (docs/wire.md, Webhook delivery). After a fault on the provider's side a row waits for a retry although its
+# message may have left: any proof that it has wins over `pending` too.
 NOT_YET_SENT = frozenset({MessageStatus.PENDING, MessageStatus.SENDING, MessageStatus.UNKNOWN})
 STATUS_MAY_REPLACE: dict[MessageStatus, frozenset[MessageStatus]] = {
     MessageStatus.READ: frozenset({*NOT_YET_SENT, MessageStatus.SENT, MessageStatus.DELIVERED, MessageStatus.FAILED}),

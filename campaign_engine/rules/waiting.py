@@ -50,7 +50,7 @@ OF_THE_ACCOUNT = frozenset(
         WaitReason.LIMITER_AWAY,
     }
 )
-"""What keeps an account from sending for anybody."""
+"""Reasons that keep an account from sending for any campaign."""
 
 PHRASES = {
     WaitReason.SCHEDULE: "starts by itself",
@@ -74,16 +74,16 @@ PHRASES = {
 """Each reason in words; `static/js/facts.js` has the same."""
 
 SOON = timedelta(minutes=2)
-"""A wait this short ends in so many seconds, a longer one at a time of day."""
+"""Up to this length a wait is told in seconds, a longer one by the time of day at which it ends."""
 
 
 def of_row(phone: str, *, attempts: int, hours: WorkingHours | None, now: datetime) -> WaitReason:
-    """Return why a message that waits for a time of its own does so.
+    """Return why a message waits for a time of its own.
 
     Args:
-        phone: whose it is, an E.164 number.
-        attempts: how often it has been tried.
-        hours: those of its campaign.
+        phone: the recipient's E.164 number.
+        attempts: how often the message has been tried.
+        hours: the hours of its campaign.
         now: the present, before that time.
     """
     if hours is not None and hours.per_recipient and hours.opens_in(zones_of(phone), now) != now:
@@ -92,7 +92,7 @@ def of_row(phone: str, *, attempts: int, hours: WorkingHours | None, now: dateti
 
 
 def phrase(code: str) -> str:
-    """Return a reason in words; one that is not known, readable all the same."""
+    """Return a reason in words; an unknown one is made readable."""
     return PHRASES[WaitReason(code)] if code in PHRASES else code.replace("_", " ")
 
 
@@ -101,10 +101,10 @@ def sentence(code: str, *, account: str | None = None, until: datetime | None, n
 
     Args:
         code: a `WaitReason`, or another word.
-        account: the name of the account that waits, where it is one.
+        account: the name of the account that waits; None if it is not an account.
         until: when it ends at the earliest; None when nobody knows.
         now: the present.
-        zone: whose clock is on the wall.
+        zone: the zone in which the time of day is told.
     """
     words = phrase(code) if account is None else f"{account}: {phrase(code)}"
     if until is None:
@@ -117,7 +117,7 @@ def sentence(code: str, *, account: str | None = None, until: datetime | None, n
 
 
 def clock(at: datetime, *, now: datetime, zone: ZoneInfo) -> str:
-    """Return the time of day by the clock of `zone`, with the day where it is not today."""
+    """Return the time of day by the clock of `zone`, with the date unless it is today."""
     local, today = at.astimezone(zone), now.astimezone(zone)
     if local.date() == today.date():
         return f"{local:%H:%M}"

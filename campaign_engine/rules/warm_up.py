@@ -1,7 +1,7 @@
 """The warm-up ladder of a new number: a few messages a day at first, more as it ages.
 
-The default ladder (20, 50, 100 and 200 a day from days 0, 4, 8 and 15) is what operators of this field use; a number
-that follows none has no such limit.
+The default ladder (20, 50, 100 and 200 a day from days 0, 4, 8 and 15) is what operators of this field use. A number
+without a ladder has no such limit.
 """
 
 from collections.abc import Sequence

@@ -13,6 +13,7 @@ SQL = Path(__file__).parents[1] / "sql"
 
 
 def upgrade() -> None:
+    """Create every table, index, function and trigger."""
     op.get_bind().exec_driver_sql((SQL / "0001_before_tables.sql").read_text())
     op.create_table(
         "companies",
@@ -417,4 +418,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Refuse: nothing comes before."""
     raise RuntimeError("There is nothing before the first schema; drop the database instead.")

@@ -9,6 +9,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
+    """Add the new tables and columns; existing rows stay valid."""
     op.create_table(
         "notifications",
         sa.Column("company_id", sa.BigInteger(), nullable=False),
@@ -171,4 +172,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Refuse: what was stored since would be lost."""
     raise RuntimeError("What was stored since would be lost; restore a backup instead.")

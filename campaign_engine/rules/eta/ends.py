@@ -1,15 +1,16 @@
-"""When campaigns will be through: the sending of all of them together, simulated forward as a flow.
+"""When campaigns will be through: all of them are simulated together, as flows.
 
-Between two events (hours open or close, a limit of 24 hours is full or lets go again, a campaign starts or is through)
-every rate is constant, so the simulation jumps from event to event and its cost does not grow with the size of the
-campaigns. An account shares itself equally among the campaigns it can serve; what one of them cannot use (its own
-delay, its owner's limit) the others get. Campaigns alike in all but their size are one flow with many members.
+Every rate is constant between two events (hours open or close, a limit of 24 hours fills up or has room again, a
+campaign starts or ends). So the simulation jumps from event to event, and its cost does not grow with the size of the
+campaigns. An account shares its rate equally among the campaigns it can serve. If one of them cannot use its share
+(its own delay, its owner's limit), the others get it. Campaigns alike in all but their size are one flow with many
+members.
 
-A flow knows no turns but those that `_fill_in_turns` and `_take_long_pauses` think of. Against sending message by
-message, the ends of equal campaigns are within 2 %, whatever their delay or their owner's limit. Of campaigns mixed at
-random (delays, limits, owners and accounts of their own) 9 in 10 ends are within 5 % and 19 in 20 within 10 %; a small
-campaign whose owner's limit is contended on several accounts may be off by as much again. The time that a provider
-takes to answer is not counted: a delay of a second after it is a little more than a second.
+A flow has no turns; only `_fill_in_turns` and `_take_long_pauses` account for them. Against sending message by message,
+the ends of equal campaigns are within 2 %, whatever their delay or their owner's limit. Of campaigns mixed at random
+(delays, limits, owners and accounts of their own) 9 in 10 ends are within 5 % and 19 in 20 within 10 %. The error may
+be twice as large for a small campaign whose owner's limit is contended on several accounts. The time that a provider
+takes to answer is not counted: a delay of a second really takes a little longer, since it begins with the answer.
 """
 
 import heapq
@@ -23,8 +24,8 @@ from campaign_engine.rules.pacing import Pacing
 from campaign_engine.rules.sharing import Sharing
 
 LARGEST_EFFORT = 30_000
-"""Rates worked out before the rest is extrapolated: some tens of milliseconds, spent only where hundreds of campaigns
-that all differ share accounts."""
+"""How many rates are worked out before the rest is extrapolated: some tens of milliseconds, reached only when hundreds
+of campaigns share accounts and all differ."""
 
 
 def ends_of(
@@ -40,8 +41,8 @@ def ends_of(
     Args:
         loads: all campaigns that send from these accounts, or will.
         senders: the accounts that are active; campaigns lose the others.
-        owners: messages a second of one owner's campaigns together; an owner left out has no limit.
-        quotas: by key, what binds accounts for 24 hours.
+        owners: messages a second of one owner's campaigns together; an owner that is absent has no limit.
+        quotas: the limits of 24 hours that bind accounts, by key.
         now: the present.
     """
     every = list(loads)
@@ -119,7 +120,7 @@ class _Simulation:
                 self._ends[load.campaign_id] = End(None, NoEnd.NO_ACCOUNT)
             for message_count, account_ids in parts:
                 paces = tuple((each, load.paces[each]) for each in account_ids)
-                # Whoever keeps hours of each recipient is like nobody else.
+                # A campaign with hours of each recipient is a flow of its own.
                 key = (load.owner_id, load.hours, load.starts_at, paces, load.campaign_id if load.zones else None)
                 flow = alike.get(key)
                 if flow is None:
@@ -140,9 +141,9 @@ class _Simulation:
         return [flow for flow in alike.values() if flow.members]
 
     def _parts_of(self, load: Load) -> Iterator[tuple[float, list[int]]]:
-        """Yield (messages, accounts that share them): all together, or as many to each account as its weight says.
+        """Yield (messages, accounts that share them): one part for all accounts, or with weights one for each.
 
-        For an account that does not send, all the others of the campaign stand in.
+        The other accounts of the campaign share the part of one that does not send.
         """
         active = sorted(each for each in load.paces if each in self._accounts)
         whole = sum(load.weights.get(each, 0) for each in load.paces)
@@ -166,7 +167,7 @@ class _Simulation:
         )
 
     def _share(self, at: float) -> None:
-        """Give every use its rate of this moment, and what decides it."""
+        """Set the present rate of every use, and what decides it."""
         sharers: list[tuple[Flow, Use]] = []
         for flow in self._flows:
             for use in flow.uses:
@@ -198,10 +199,10 @@ class _Simulation:
                     quota.inflow += use.rate * len(flow.members)
 
     def _fill_in_turns(self, sharers: Sequence[tuple[Flow, Use]]) -> list[tuple[float, Hashable | None]]:
-        """Return the rate of each use, and what stops it, as turns let it; long pauses are left out.
+        """Return the rate of each use and what stops it, as turns allow; long pauses are not counted.
 
-        On an account that is never idle, whoever has waited for a delay or an owner's limit waits for the next turn as
-        well: for a whole number of turns in all.
+        On an account that is never idle, a campaign that has waited for a delay or an owner's limit also waits for its
+        next turn. In all it waits a whole number of turns.
         """
         filled = self._fill(sharers, full=frozenset())
         longer = {use.account for flow, use in sharers if self._wait_s(flow, use) > use.gap_s}
@@ -262,8 +263,8 @@ class _Simulation:
     def _last_message_at(self, flow: Flow, at: float) -> float:
         """Return when the last message left, for a flow that ends at `at`.
 
-        A flow ends with the interval after its last message, and its long pauses are spread over the messages; the
-        message itself leaves at the beginning of that interval, after as many pauses as there really were.
+        A flow ends with the interval after its last message, but the message leaves when that interval begins. A flow
+        spreads the long pauses over all messages; here those count that really came before the last one.
         """
         rate = sum(use.rate for use in flow.uses)
         early_s = sum(use.rate * use.bound_period_s for use in flow.uses) / rate if rate > 0 else 0.0
@@ -282,7 +283,7 @@ class _Simulation:
             self._ends.setdefault(campaign_id, self._latest[campaign_id])
 
     def _give_up(self, at: float, *, spent: bool) -> None:
-        """Foretell what is not through: from its rate so far where the effort was spent, not at all otherwise."""
+        """Finish what is not through: by its rate so far where the effort was spent, else without an end."""
         for flow in self._flows:
             for message_count, campaign_id in flow.members:
                 per_s = flow.sent / (at - flow.began_at) if at > flow.began_at else 0.0
@@ -300,8 +301,8 @@ def _in_turns(wait_s: float, turn_s: float) -> float:
 def _take_long_pauses(sharers: Sequence[tuple[Flow, Use]]) -> None:
     """Slow the uses down by the long pauses of their accounts.
 
-    A pause takes the place of the time to the next message: where a delay or an owner's limit leaves an account idle,
-    it costs so much less.
+    A pause replaces the time to the next message. If a delay or an owner's limit leaves the account idle for that time
+    anyway, the pause costs that much less.
     """
     per_s: dict[SendingAccount, float] = {}
     for flow, use in sharers:
@@ -318,7 +319,7 @@ def _take_long_pauses(sharers: Sequence[tuple[Flow, Use]]) -> None:
 
 
 def _pause_shift_s(use: Use) -> float:
-    """Return how much later the last message of an account left than its mean pace says, by its long pauses."""
+    """Return how much later than by its mean pace an account's last message left, because of its long pauses."""
     account, series = use.account, use.pacing.longer_interval_after
     if series <= 0 or account.rested:
         return 0.0

@@ -1,7 +1,7 @@
-"""The parts of the simulation of `rules.eta`: what sends, what binds it, and what flows.
+"""The parts of the simulation of `rules.eta`: accounts that send, quotas that bind them, campaigns that flow.
 
-Times are seconds from now, rates messages a second. Each part takes what is true of a moment by `look`, which returns
-when that changes next.
+Times are seconds from now, rates are messages a second. `look` brings a part up to a moment and returns when the part
+changes next.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from campaign_engine.rules.hours.recipient_zone import stretches_in
 from campaign_engine.rules.pacing import Pacing
 
 HORIZON = timedelta(days=400)
-"""Nothing is foretold beyond."""
+"""No end is foretold beyond this."""
 
 DAY_S = 86_400.0
 
@@ -24,7 +24,7 @@ TINY = 1e-6  # of a second, and of a message
 
 
 def seconds_until(moment: datetime | None, now: datetime) -> float:
-    """Return when it is, in seconds from now; None is now."""
+    """Return how many seconds from now `moment` is; 0 for None."""
     return 0.0 if moment is None else (moment - now).total_seconds()
 
 
@@ -48,7 +48,7 @@ class SendingAccount:
         self.rested = False  # has been idle since its first message
 
     def look(self, at: float) -> float:
-        """Take the rate of this moment; return when it changes next."""
+        """Set the rate of the moment `at`; return when it changes next."""
         while len(self.rates) > 1 and self.rates[1][0] <= at + TINY:
             self.rates.pop(0)
         self.per_s = self.rates[0][1]
@@ -61,7 +61,7 @@ class SendingAccount:
 
 
 class QuotaLevel:
-    """A log of 24 hours as a flow: what went in comes out a day later."""
+    """A quota as a flow: what was used comes back a day later."""
 
     def __init__(self, quota: Quota, now: datetime) -> None:
         self.steps = [
@@ -71,7 +71,7 @@ class QuotaLevel:
         self.level = 0.0
         self.inflow = 0.0
         self.released_per_s = 0.0
-        # (from, to, rate) of what is let go, in the order of time.
+        # (from, to, rate) of what comes back, in the order of time.
         self.releases: list[tuple[float, float, float]] = []
         for begins, ends, count in sorted(quota.used):
             start, end = seconds_until(begins, now), max(seconds_until(ends, now), seconds_until(begins, now) + 0.001)
@@ -79,7 +79,7 @@ class QuotaLevel:
             self.level += count
 
     def look(self, at: float) -> float:
-        """Take the capacity and the release of this moment; return when either changes next."""
+        """Set the capacity and the release of the moment `at`; return when either changes next."""
         while self.steps and self.steps[0][0] <= at + TINY:
             self.capacity = self.steps.pop(0)[1]
         self.releases = [piece for piece in self.releases if piece[1] > at + TINY]
@@ -95,12 +95,12 @@ class QuotaLevel:
 
     @property
     def is_full(self) -> bool:
-        """Whether it lets through no more than it lets go."""
+        """Whether as much is used as it allows, so that only what comes back may be used."""
         return self.level >= self.capacity - TINY
 
     @property
     def room_per_s(self) -> float:
-        """What a full quota lets through: as much as it lets go, nothing while it holds more than it may."""
+        """What a full quota lets through: as much as comes back, or nothing while more is used than allowed."""
         return self.released_per_s if self.level <= self.capacity + TINY else 0.0
 
     def reaches_its_capacity_in(self) -> float:
@@ -150,7 +150,7 @@ class Hours:
         self.never_open = self._window is None
 
     def look(self, at: float) -> float:
-        """Take whether they are open at this moment, with something left to send; return when that changes next."""
+        """Set whether they are open at the moment `at` and have something to send; return when that changes next."""
         while self._window is not None and self._window[1] - self._zero <= at + TINY:
             self._window = next(self._windows, None)
         if self._window is None or self.left <= TINY:
@@ -164,8 +164,8 @@ class Hours:
 class Flow:
     """Campaigns (or parts of campaigns) alike in all but their size; `members` are (messages, campaign) as a heap.
 
-    A campaign with hours of each recipient is a flow of its own. It sends on as long as somebody whose hours are open
-    is left, to all of them in proportion.
+    A campaign with hours of each recipient is a flow of its own. It sends as long as the hours of somebody left are
+    open, and shares its rate among all of those in proportion.
     """
 
     def __init__(self, load: Load, uses: list[Use], now: datetime, *, message_count: float) -> None:
@@ -192,7 +192,7 @@ class Flow:
         self.never_opens = any(hours.never_open for hours in self._hours)
 
     def look(self, at: float) -> float:
-        """Take whether it may send at this moment; return when that changes next."""
+        """Set whether it may send at the moment `at`; return when that changes next."""
         if self.starts_at > at + TINY:
             self.is_open = False
             return self.starts_at
@@ -201,7 +201,7 @@ class Flow:
         return change
 
     def runs_out_in(self) -> float:
-        """Return in how many seconds the first member is through, or nobody is left whose hours are open."""
+        """Return in how many seconds its first member is through, or it has sent to everybody whose hours are open."""
         if self.per_s <= 0:
             return inf
         left = self.members[0][0] - self.sent

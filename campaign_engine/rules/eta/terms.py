@@ -1,4 +1,4 @@
-"""What is known of campaigns and accounts when their end is foretold, and what is then told."""
+"""What a forecast is made from (campaigns, accounts, quotas), and what it says."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from campaign_engine.rules.pacing import Pacing
 
 
 class Bound(StrEnum):
-    """What decides how fast a campaign goes, in its turn or for most of its time."""
+    """What decides how fast a campaign goes, at a moment or for most of its time."""
 
     PACING = "pacing"
     ACCOUNT_LIMIT = "account_limit"
@@ -34,8 +34,9 @@ class NoEnd(StrEnum):
 class Quota:
     """At most so many messages in any 24 hours, for one account or for several together.
 
-    `steps` are (from, count) in the order of time, the first one in force already; a count of None is no limit.
-    `used` are the messages of the last 24 hours as (from, to, count): so many are let go again, evenly, from and to.
+    `steps` are (from, count) in the order of time; the first is in force already, and a count of None is no limit.
+    `used` are the messages of the last 24 hours as (from, to, count): `count` of them stop counting, evenly spread,
+    between `from` and `to`.
     """
 
     steps: Sequence[tuple[datetime, int | None]]
@@ -57,8 +58,8 @@ class SenderTerms:
 class Load:
     """A campaign with messages left: `paces` has the pacing in force on each of its accounts.
 
-    `zones` has how its messages are spread over the zones of their recipients, in any measure, where its hours are
-    those of each recipient; where it is empty they are by the clock of `hours`.
+    `zones` is set where the hours are those of each recipient: how many messages go to which zones, in any measure.
+    Where it is empty the clock of `hours` counts.
     """
 
     campaign_id: int
@@ -73,9 +74,9 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """When the last message of a campaign leaves, or why nobody knows; and what holds it up for most of its time.
+    """When the last message of a campaign leaves, or why nobody knows; and what slows it down for most of its time.
 
-    `bound` is (what, account), the account None where it is the campaign's or its owner's.
+    `bound` is (what, account); the account is None for a limit of the campaign or of its owner.
     """
 
     at: datetime | None

@@ -2,9 +2,8 @@
 
     ContactFileError(ValueError)    the file as a whole cannot be read, or the mapping does not fit it
 
-A row that cannot be read is no error but a `BadRow` in the stream. What a number is worth is decided in
-`phone.py`, how bytes become records in `csv_records.py`; text that looks like a formula stays as it is: whoever
-writes a CSV escapes it.
+A row that cannot be read is not an error but a `BadRow` in the stream. `phone.py` decides whether a number can be used,
+`csv_records.py` makes records of bytes. Text that looks like a formula stays as it is: whoever writes a CSV escapes it.
 """
 
 import re
@@ -22,8 +21,8 @@ MAX_FILE_BYTES: Final = 256 * 1024 * 1024  # about four million rows; beyond it 
 MAX_TAG_CHARS: Final = 100  # tags are indexed, and an index of PostgreSQL takes no long ones
 DELIMITERS: Final = (",", ";", "\t", "|")
 
-# Column names we understand, as `variable_name` gives them. The second set counts only when no column is in
-# the first: beside a `celular`, `numero` is the number of a house. phone_1_value is Google's export.
+# Column names we understand, in the form of `variable_name`. The second set counts only if no column is in the first:
+# beside a `celular`, `numero` is the number of a house. phone_1_value is Google's export.
 _PHONE_WORDS: Final = (
     "phone telefone celular whatsapp tel mobile movil telefono fone cel cell cellphone telephone telemovel "
     "phone_number phonenumber mobile_phone mobile_number cell_phone phone_1_value msisdn wa_id whats wpp zap "
@@ -214,7 +213,7 @@ def _refuse_what_is_no_text(lines: Sequence[str]) -> None:
     text = "".join(lines)
     if not text.strip():
         raise _file_error("empty_file")
-    # A few control characters are a fault of their rows; in the header, or many, they are no text file's.
+    # A few control characters are a fault of their rows. In the header, or in number, they mean that it is not a text.
     control_count = len(_CONTROL.findall(text))
     header = text.lstrip().partition("\n")[0]
     if _CONTROL.search(header) or control_count > max(8, len(text) // 50):

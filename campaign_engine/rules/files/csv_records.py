@@ -1,7 +1,7 @@
 """A CSV file of any origin and size, as records: its encoding, its lines, its quotation marks.
 
-csv does the parsing, but may not run away with an open quotation mark. What the cells mean is decided in
-`contact_file.py`.
+The csv module does the parsing, but an open quotation mark may not swallow the rest of the file. `contact_file.py`
+decides what the cells mean.
 """
 
 import codecs
@@ -81,7 +81,7 @@ def detect_encoding(chunks: Iterable[bytes], *, complete: bool = True) -> str:
 
 
 def lines_of(chunks: Iterable[bytes], encoding: str) -> Iterator[str]:
-    """Yield the lines of CRLF, CR or LF files with a line feed each, cut off where no record may reach."""
+    """Yield the lines of a CRLF, CR or LF file, each with a line feed, cut off at the longest length of a record."""
     decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)("replace"), translate=True)
     longest = MAX_RECORD_CHARS + 1
     pending = ""
@@ -133,8 +133,8 @@ class _Broken(Exception):
 class _LineFeed:
     """Feed lines to csv.reader and keep those of the current record, so that they can be read again.
 
-    The next `_alone` lines are what a broken record had swallowed; each must be a record by itself. So no
-    line is read more than twice, whatever the file.
+    The next `_alone` lines were swallowed by a broken record; each must be a record by itself. So no line is read more
+    than twice, whatever the file.
     """
 
     def __init__(self, lines: Iterable[str], line: int) -> None:

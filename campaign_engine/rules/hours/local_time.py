@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 def first_instant(local: datetime, zone: ZoneInfo) -> datetime:
     """Return the first instant, in UTC, at which the clocks of `zone` show `local` (without a zone) or have passed it.
 
-    A time that a clock change repeats means its first passage; one that a change skips, the first instant after the
-    gap.
+    If a clock change repeats the time, its first passage is meant. If a change skips it, the first instant after the
+    gap is meant.
 
     Raises:
         OverflowError: the instant lies outside the calendar.
@@ -17,9 +17,9 @@ def first_instant(local: datetime, zone: ZoneInfo) -> datetime:
 
 
 def last_instant(local: datetime, zone: ZoneInfo) -> datetime:
-    """Return the last instant, in UTC, at which the clocks of `zone` show `local`; otherwise as `first_instant`.
+    """Return the last instant, in UTC, at which the clocks of `zone` show `local`; otherwise like `first_instant`.
 
-    A time that a clock change repeats means its second passage.
+    If a clock change repeats the time, its second passage is meant.
     """
     return _instant(local, zone, fold=1)
 
@@ -29,7 +29,7 @@ def _instant(local: datetime, zone: ZoneInfo, *, fold: int) -> datetime:
     instant = shown.astimezone(UTC)
     if instant.astimezone(zone).replace(tzinfo=None, fold=0) == local.replace(fold=0):
         return instant
-    # In a gap the two folds read the clock as before and as after the change, which lies between the two instants.
+    # In a gap the two folds read the clock by the offsets before and after the change; the change lies between the two.
     before, after = (shown.replace(fold=each).astimezone(UTC) for each in (1, 0))
     return _change_between(before, after, zone)
 

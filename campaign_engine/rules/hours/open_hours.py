@@ -1,4 +1,4 @@
-"""Working hours as stretches of time, looked up a week at a time: they are the same for every look at the progress."""
+"""Working hours as stretches of time, kept a week at a time, since every look at the progress needs the same ones."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -10,9 +10,9 @@ _WEEK = timedelta(days=7)
 
 
 def stretches(hours: WorkingHours, *, start: datetime, until: datetime) -> Iterator[tuple[float, float]]:
-    """Yield (opens, closes) in seconds since the epoch, those that are open at `start` or open later, before `until`.
+    """Yield (opens, closes) in seconds since the epoch, of the hours open at `start` or later, before `until`.
 
-    One that lasts beyond the end of a week is given in two pieces that touch.
+    A stretch that lasts beyond the end of a week comes in two pieces that touch.
     """
     at = hours.opens_at(start)
     while at is not None and at < until:

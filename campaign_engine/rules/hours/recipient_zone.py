@@ -16,14 +16,14 @@ Zones = tuple[str, ...]
 """The names of all the time zones that a number may be in; empty when nobody knows."""
 
 TELLING = 6
-"""How many characters of an E.164 number tell its zones nearly always: the plus, the country and the area."""
+"""So many characters of an E.164 number nearly always tell its zones: the plus, the country and the area."""
 
 _UNKNOWN = "Etc/Unknown"
 
 
 @lru_cache(maxsize=50_000)
 def zones_of(phone: str) -> Zones:
-    """Return the names of the time zones of an E.164 number; empty when it belongs to no place that is known.
+    """Return the names of the time zones of an E.164 number; empty when its place is unknown.
 
     A mobile prefix may cover several zones; all of them are returned, in the order of their names.
     """

@@ -1,8 +1,8 @@
 """When a campaign may send: several windows a day, weekdays, holidays, through every clock change; in one time zone or
 in each recipient's own.
 
-Windows are in local wall-clock time. In the hour that a clock change skips a window opens at the next instant that
-exists; in the hour that is repeated it opens the first time and closes the second.
+Windows are in local wall-clock time. If a clock change skips the time at which a window opens, it opens after the gap.
+If a change repeats it, the window opens at its first passage; a time of closing is the second passage.
 """
 
 from collections.abc import Iterator, Sequence
@@ -53,8 +53,8 @@ class Window:
 class WorkingHours:
     """The windows of a campaign. `stops_at_close` ends the campaign's sending for good when a window closes.
 
-    With `per_recipient` the windows are in the time of each recipient (`opens_in`); `zone` then stands in for numbers
-    that belong to no place.
+    With `per_recipient` the windows are in the time of each recipient (`opens_in`); `zone` is then used for numbers
+    whose place is unknown.
     """
 
     windows: tuple[Window, ...]
@@ -66,7 +66,7 @@ class WorkingHours:
     def open_until(self, now: datetime) -> datetime | None:
         """Return when the window that is open at `now` closes, or None when none is open.
 
-        Hours that do not close within a week are said to close after about a week: ask again then.
+        Hours that stay open longer than a week are said to close after about a week: ask again then.
         """
         for opens, closes in self._stretches(now):
             if opens <= now < closes:
@@ -85,8 +85,8 @@ class WorkingHours:
     def opens_in(self, zones: Sequence[str], now: datetime) -> datetime | None:
         """Return when a window is open in every one of `zones` at once: `now` while it is, None when never.
 
-        A number's prefix may stand for several zones; nobody is written to outside the hours of any of them. Where
-        they have no hour in common, the first zone decides.
+        A number's prefix may cover several zones, and nobody is written to outside the hours of any of them. If they
+        have no hour in common, the first zone decides.
         """
         local = [replace(self, zone=ZoneInfo(name)) for name in zones] or [self]
         at = now
@@ -114,8 +114,8 @@ class WorkingHours:
                 else:
                     yield pending
                     pending = (opens, closes)
-            # A window of today may touch one of tomorrow; one that closed before today's end touches nothing any more.
-            # Hours that never close are given out a week at a time.
+            # A window that lasts to the end of today may touch one of tomorrow, so it waits; an earlier one is final.
+            # Hours that never close come out a week at a time.
             closed = pending is not None and pending[1] < last_instant(datetime.combine(day, time.max), self.zone)
             if pending is not None and (closed or offset > _LONGEST_DAYS):
                 yield pending
@@ -173,7 +173,7 @@ def parse(value: Json, *, default_zone: str) -> WorkingHours:
 
 
 def of_campaign(value: Json, *, timezone: str, company_timezone: str) -> WorkingHours:
-    """Return a campaign's hours as its row has them; those of each recipient by the clock of the company."""
+    """Return the hours in a campaign's row; if they are those of each recipient, `zone` is the company's."""
     of_company = value.get("timezone") in (COMPANY, RECIPIENT)
     return parse(value, default_zone=company_timezone if of_company else timezone)
 

@@ -1,11 +1,11 @@
 """What a reply means for further messages: stop, perhaps stop, start again, or nothing of the kind.
 
-Two levels, because both mistakes cost: who asks to be left alone and gets the next campaign blocks the number, and who
-asks for help (“tem como parar a dor?”) and is never written to again is a lost customer. CERTAIN is said only when the
-whole message says it; LIKELY, which a person decides, also when it is said among other things.
+There are two levels, because both mistakes cost. A person who asks to be left alone and gets the next campaign blocks
+the number. A person who asks for help (“tem como parar a dor?”) and is never written to again is a lost customer.
+So CERTAIN means that the whole message says it. LIKELY means that it is said among other things, and a person decides.
 
-The words stand in tables by language (`opt_out_words`), in the form that `normalised` gives a text: lower case, no
-accents, no marks, no emoji, one space between words, the spellings of chats written out.
+The words stand in tables by language (`lexicon`), in the form that `normalised` gives a text: lower case, no accents,
+no marks, no emoji, one space between words, the spellings of chats written out.
 """
 
 import re
@@ -18,7 +18,7 @@ from typing import Final
 
 from campaign_engine.rules.opt_out import lexicon
 
-LONGEST = 1_000  # characters that are looked at; who writes more has more to say than stop
+LONGEST = 1_000  # characters that are looked at; a longer message has more to say than stop
 
 
 class Intent(StrEnum):
@@ -35,7 +35,7 @@ _RANK: Final = {Intent.NONE: 0, Intent.LIKELY: 1, Intent.RESUME: 2, Intent.CERTA
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """An intent, and the language it was said in; None where the word is the same in several."""
+    """An intent, and the language it was said in; None if several languages have the word."""
 
     intent: Intent
     language: str | None = None
@@ -50,7 +50,7 @@ def read(text: str | None) -> Reading:
 
 
 def read_button(text: str | None, payload: str | None) -> Reading:
-    """Return what pressing a button means: its words and its payload were written by a company, to be understood."""
+    """Return what pressing a button means, by its words and its payload: a company wrote both, so both are clear."""
     said = read(text)
     if said.intent is Intent.CERTAIN or not payload:
         return said
@@ -61,8 +61,8 @@ def read_button(text: str | None, payload: str | None) -> Reading:
 
 
 def confirmation(language: str | None, *, phone_key: str, otherwise: str) -> str:
-    """Return what confirms an opt-out: in its language, that of the number's country when the word was of none, or
-    else in that of the installation (`otherwise`, such as `pt_BR`).
+    """Return the text that confirms an opt-out, in `language`; if that is None, in the language of the number's
+    country, or else of the installation (`otherwise`, such as `pt_BR`).
     """
     if language is None:
         codes = (phone_key[:length] for length in (3, 2))
@@ -92,7 +92,7 @@ def _read(text: str) -> Reading:
     if len(said) > 1 and all(reading.intent in (Intent.CERTAIN, Intent.LIKELY) for reading in said):
         return _surest(*said)
     for sentence, reading in zip(sentences, said, strict=True):
-        # A single word of several may be about anything: “Parar. Pensar.”
+        # One word among several may be about anything: “Parar. Pensar.”
         if reading.intent in (Intent.CERTAIN, Intent.LIKELY) and " " in sentence:
             return Reading(Intent.LIKELY, reading.language)
     return _within(_spelled(_plain(text)))
@@ -119,7 +119,7 @@ def _keyword(text: str) -> Reading:
 
 
 def _within(text: str) -> Reading:
-    """Return LIKELY when a longer message asks to be left alone somewhere, in words that mean nothing else."""
+    """Return LIKELY when a longer message asks somewhere to be left alone, in words that mean nothing else."""
     for language, pattern in _WITHIN.items():
         for match in pattern.finditer(text):
             if _REVERSALS.isdisjoint(text[: match.start()].split()[-3:]):

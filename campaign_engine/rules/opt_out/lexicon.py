@@ -1,8 +1,8 @@
-"""The words of opting out and in again, by language, as data for `opt_out`: normalised, so without accents or marks.
+"""The words of opting out and in again, by language, as data for `intent`: normalised, so without accents or marks.
 
-`CERTAIN`, `LIKELY` and `RESUME` are whole messages. `SENTENCES` are what is asked for in many ways: patterns that may
-follow a few of `LEADS` (“could you ...”) and be followed by any of `TAILS`, words that go with messages and lists and
-with nothing else. `WITHIN` are the parts that mean it wherever they stand in a longer message.
+`CERTAIN`, `LIKELY` and `RESUME` are whole messages. `SENTENCES` are patterns for what people ask in many ways. A few of
+`LEADS` (“could you ...”) may stand before them, and any of `TAILS` behind: words that go with messages and lists only.
+`WITHIN` are parts that mean it wherever they stand in a longer message.
 """
 
 # fmt: off
@@ -10,7 +10,7 @@ with nothing else. `WITHIN` are the parts that mean it wherever they stand in a 
 from collections.abc import Mapping
 from typing import Final
 
-# What chats write short or differently: the full word, and its spellings.
+# Words that chats shorten or spell differently: the full word, and its spellings.
 SPELLINGS: Final[Mapping[str, str]] = {
     "nao": "n nn naum",
     "que": "q k qe ke",

@@ -58,7 +58,7 @@ def faults_of(content: Json) -> dict[str, list[str]]:
 
 
 def unsuited_to(provider: str, content: Json) -> str | None:
-    """Return in a sentence why the accounts of a provider cannot send a content; None when they can."""
+    """Return, as a sentence, why the accounts of a provider cannot send a content; None when they can."""
     if provider != "evolution":
         return None
     if content["type"] == "template":

@@ -104,7 +104,7 @@ class TextTooLong(TemplateError):
 
 
 def variable_name(text: str) -> str:
-    """Return the one form of a variable's name: "Data de Expedição" and "data_de_expedicao" are the same one.
+    """Return a variable's name in its one form: "Data de Expedição" and "data_de_expedicao" are the same name.
 
     Lower case, without accents, each run of anything but letters and digits as one underscore, none at the
     ends. Columns of a contact file and names in a text both pass through here. Empty when nothing is left.
@@ -163,7 +163,7 @@ class TextTemplate:
 
 
 def parse(text: str, *, max_chars: int = MAX_TEXT_CHARS) -> TextTemplate:
-    """Split a text at its variables; a text met lately costs a look-up.
+    """Split a text at its variables; a text that was split lately costs only a look-up.
 
     Raises UnclosedPlaceholder, EmptyName, EmptyText, and TextTooLong when it is too long whatever the values.
     """
@@ -173,8 +173,8 @@ def parse(text: str, *, max_chars: int = MAX_TEXT_CHARS) -> TextTemplate:
 def component_templates(components: list[Json]) -> list[TextTemplate]:
     """Return the template of every `text` parameter of an approved template's components, in order.
 
-    The shape is Meta's (docs/wire.md, Templates); cards inside a carousel are searched too. For checking the names
-    before a campaign starts. Raises what `parse` raises.
+    The shape is Meta's (docs/wire.md, Templates); cards inside a carousel are searched too. It serves to check the
+    names before a campaign starts. Raises what `parse` raises.
     """
     return [parse(text) for text in _texts(components)]
 

@@ -1,8 +1,7 @@
 """Send next: which rows an account sends next for the campaigns of its plan, and claiming them.
 
 A turn of a lane locks the rows that are next, charges every limit for them and claims those that may go, all in one
-transaction; the calls are made after it, with no transaction open. What became of them is written by
-`services.settling`.
+transaction. It makes the calls after that, with no transaction open. `settling` writes what became of them.
 """
 
 import uuid
@@ -24,7 +23,7 @@ from campaign_engine.services.messages.planning import MINE, OF_LINE, Line, Plan
 class Waiting:
     """A row that may be sent next: locked until the transaction ends, and claimed with `claim`.
 
-    `attempts` are those made before; a retry is a row that has made some.
+    `attempts` counts the earlier attempts; a row that has had any is a retry.
     """
 
     message_id: uuid.UUID
@@ -35,7 +34,7 @@ class Waiting:
     attempts: int
     variables: Mapping[str, str]
     barred: str | None  # why this person is not written to: opted_out, blocked, held
-    met_lately: bool  # got a message so lately that the limit of the pair may bind
+    met_lately: bool  # got a message within the time in which the limit of the pair may bind
 
     @property
     def is_retry(self) -> bool:
@@ -43,9 +42,9 @@ class Waiting:
         return self.attempts > 0
 
 
-# Due retries go before messages that were never tried, and those that are planned for this account before those that
-# anybody may take; all by index, so that this costs the same in a campaign of a million rows. SKIP LOCKED: another
-# account of the same campaign is choosing at the same time.
+# Due retries go first, then untried messages planned for this account, then untried messages that any account may take.
+# All are found by index, so that this costs the same in a campaign of a million rows. SKIP LOCKED: another account of
+# the same campaign may choose at the same time. `wanted`: how many rows of each campaign; `picked`: the locked rows.
 def _next_of(line: Line) -> TextClause:
     fresh = """
         UNION ALL
@@ -137,6 +136,7 @@ def _waiting(row: Row[Any]) -> Waiting:
     )
 
 
+# `served`: the campaigns count as served now, in the order of their places.
 _CLAIM = text(
     """
     WITH served AS (
@@ -185,7 +185,7 @@ def skip(session: Session, rows: Sequence[Waiting], *, reason: str) -> None:
 
 
 def postpone(session: Session, rows: Sequence[tuple[Waiting, datetime]]) -> None:
-    """Let locked rows wait until a time of their own, while others go."""
+    """Let each locked row wait until its given time, while others go."""
     if rows:
         session.execute(
             text(

@@ -1,6 +1,6 @@
 """Plan: for which campaigns an account could send something now, in which order, and what each of them waits for.
 
-A turn of a lane asks for a `plan`; which rows are next, and claiming them, is `claiming`.
+A turn of a lane asks for a `plan`. Then `claiming` finds the rows that are next and claims them.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from ratelimit import Rate
 
 
 class Line(StrEnum):
-    """Which messages of a lane: the second line are those that failed as often as the first line tries."""
+    """Which messages of a lane: the second line has those that failed on every attempt of the first line."""
 
     FIRST = "first"
     SECOND = "second"
@@ -33,7 +33,7 @@ class Line(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A message that waits for a time of its own: for a retry, its recipient's hours, the limit of its recipient."""
+    """A message that waits for a time of its own: for a retry, or for its recipient's hours or limit."""
 
     at: datetime
     phone: str
@@ -49,7 +49,7 @@ class Candidate:
     content: Json
     pacing: pacing.Pacing
     fresh: bool  # has messages that were never tried
-    first_due: Due | None  # of the messages that wait for a time of their own
+    first_due: Due | None  # the earliest of the messages that wait for a time of their own
     delayed_until: datetime | None
     pending_count: int
     begun: bool  # has sent something
@@ -59,8 +59,8 @@ class Candidate:
     def ready(self, now: datetime) -> tuple[datetime, WaitReason | None]:
         """Return the earliest time at which it can use the account, and what it waits for until then.
 
-        `now` and None when it can already. Hours that never open are looked at again in a day. One that is to stop at
-        closing time waits no longer than until then.
+        The answer is `now` and None when it can already. Hours that never open are looked at again in a day. A campaign
+        that stops at closing time waits until then at most.
         """
         at, reason = now, None
         closes_at = self.stops_at(now)
@@ -78,13 +78,13 @@ class Candidate:
         return at, reason
 
     def stops_now(self, now: datetime) -> bool:
-        """Whether its hours are over and it is to stop then, rather than go on when they open again."""
+        """Whether its hours are over and it stops then, instead of going on when they open again."""
         return (
             self.hours is not None and self.hours.stops_at_close and self.begun and self.hours.open_until(now) is None
         )
 
     def stops_at(self, now: datetime) -> datetime | None:
-        """Return when its hours close and it is to stop, if it has begun by then; None when they are closed already."""
+        """Return when its hours close and it stops; None when they are closed, or when it goes on another day."""
         return self.hours.open_until(now) if self.hours is not None and self.hours.stops_at_close else None
 
 
@@ -102,7 +102,7 @@ class Plan:
     stands_in_for: Sequence[int]
 
 
-# Of the rows that wait for a time, each line has an index of its own; the bounds are literals so that it is used.
+# Each line has an index of its own over the rows that wait for a time; the bounds are literals so that it is used.
 OF_LINE = {
     Line.FIRST: f"m.next_attempt_at IS NOT NULL AND m.attempts < {FIRST_LINE_ATTEMPTS}",
     Line.SECOND: f"m.next_attempt_at IS NOT NULL AND m.attempts >= {FIRST_LINE_ATTEMPTS}",
@@ -110,11 +110,11 @@ OF_LINE = {
 MINE = "(m.planned_account_id IS NULL OR m.planned_account_id = ANY(CAST(:stands_in_for AS bigint[])))"
 
 
-# These statements run for every few messages, on tables whose statistics are always behind. Each look-up is a scalar
-# subquery or a LATERAL with a LIMIT, in the order of the index that is meant: of an EXISTS or a plain join the planner
-# may make a scan of the whole table, which is quick until the rows at its front are sent.
+# These statements run for every few messages, on tables whose statistics are always behind. So each look-up is a scalar
+# subquery or a LATERAL with a LIMIT, in the order of the index that is meant. For an EXISTS or a plain join the planner
+# may scan the whole table, which is quick only until the rows at its front are sent.
 def _has_fresh(mine: str) -> str:
-    """Return the condition that campaign `c` has messages never tried, for anybody or for the accounts of `mine`."""
+    """Return the condition that campaign `c` has untried messages, for any account or for those of `mine`."""
     return f"""
       (
         SELECT m.position FROM messages m

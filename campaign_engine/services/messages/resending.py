@@ -1,8 +1,8 @@
-"""Messages whose outcome nobody knows: after a grace time a person has each sent again, or lets it be.
+"""Messages whose outcome nobody knows: after a grace time a person has each sent again, or dismisses it.
 
-The engine never resends one by itself: it may have arrived. Any webhook that names the message settles it, before the
-decision and after it: a resend keeps `attempts`, by which a late status of the first try is recognised while the row
-waits, and a dismissed message stays `unknown`.
+The engine never resends one by itself: it may have arrived. Any webhook that names the message settles it, before and
+after the decision. For that a dismissed message stays `unknown`, and a resend keeps `attempts`: they show that a status
+which comes while the row waits belongs to the first try.
 """
 
 import uuid
@@ -24,17 +24,17 @@ from campaign_engine.services.company import audit, notifications
 log = get_logger(__name__)
 
 DISMISSED = "dismissed"
-"""The `status_reason` of an unknown message that a person lets be."""
+"""The `status_reason` of an unknown message that a person dismissed."""
 
 WARNING = "Nobody knows whether the first try arrived. If it did, the person gets this message twice."
 
 NOTIFIED_AGAIN_AFTER = timedelta(days=1)
-"""A campaign whose messages become unknown one by one is spoken of once a day at most."""
+"""A company is told of a campaign once a day at most, even if its messages become unknown one by one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
-    """A message that waits for a person's decision, with its campaign; `resendable` unless the campaign was ended."""
+    """A message that waits for a person's decision, with its campaign; not `resendable` if the campaign was ended."""
 
     message: Message
     campaign_id: int
@@ -73,6 +73,7 @@ _RESEND = text(
 # Locked in the order of their ids, as the webhooks' batches do, so that neither waits for the other in a ring.
 _RESEND_ALL = text(
     f"""
+    -- chosen: what waits for a decision, locked.
     WITH chosen AS (
       SELECT m.id, {_BARRED} AS barred FROM messages m
       WHERE m.campaign_id = :campaign_id AND {_UNDECIDED} ORDER BY m.id FOR UPDATE OF m
@@ -121,9 +122,9 @@ def undecided(
     after: tuple[int, int] | None = None,
     limit: int = 50,
 ) -> list[Undecided]:
-    """Return the messages that wait for a person: those of the newest campaign first, in the order of sending.
+    """Return the messages that wait for a decision: those of the newest campaign first, in the order of sending.
 
-    `campaign_id` narrows to one campaign; `after` is the (campaign id, position) of the last one that was read.
+    `campaign_id` narrows to one campaign; `after` is the (campaign id, position) of the last message already read.
     """
     query = (
         select(Message, Campaign.name, Campaign.status)
@@ -157,7 +158,7 @@ def undecided(
 
 
 def undecided_count(session: Session, campaign: Campaign, *, grace_s: float, now: datetime) -> int:
-    """Return how many messages of a campaign wait for a person."""
+    """Return how many messages of a campaign wait for a decision."""
     if campaign.unknown_count == 0:
         return 0
     found = session.scalar(
@@ -170,7 +171,7 @@ def undecided_count(session: Session, campaign: Campaign, *, grace_s: float, now
 def resend(
     session: Session, campaign: Campaign, message_id: uuid.UUID, *, actor_id: int | None, grace_s: float, now: datetime
 ) -> Message:
-    """Let an unknown message go out again, dismissed or not; of two clicks one is refused. See `WARNING`.
+    """Let an unknown message go out again, dismissed or not; the second of two clicks is refused. See `WARNING`.
 
     Side effects: a completed campaign runs again; wake its lanes after the commit.
 
@@ -219,7 +220,7 @@ def resend_all(session: Session, campaign: Campaign, *, actor_id: int | None, gr
 def dismiss(
     session: Session, campaign: Campaign, message_id: uuid.UUID, *, actor_id: int | None, grace_s: float, now: datetime
 ) -> Message:
-    """Let an unknown message be: it is listed no more. A webhook settles it all the same.
+    """Dismiss an unknown message: it is listed no more. A webhook still settles it.
 
     Raises:
         NotFound: the campaign has no such message.
@@ -247,7 +248,7 @@ def dismiss(
 
 
 def dismiss_all(session: Session, campaign: Campaign, *, actor_id: int | None, grace_s: float, now: datetime) -> int:
-    """Let every message of a campaign that waits for a decision be; return how many there were."""
+    """Dismiss every message of a campaign that waits for a decision; return how many there were."""
     values = {"campaign_id": campaign.id, "claimed_until": now - timedelta(seconds=grace_s)}
     count = affected(session.execute(_DISMISS_ALL, values))
     if count:
@@ -258,9 +259,10 @@ def dismiss_all(session: Session, campaign: Campaign, *, actor_id: int | None, g
 def notify_undecided(session: Session, *, grace_s: float, now: datetime) -> list[int]:
     """Tell each company once that messages of a campaign have passed their grace; return the campaigns.
 
-    Said again when others have passed it since, after a day at the earliest. Two callers at once: one does it.
+    A company is told again when others have passed it since, after a day at the earliest. Of two callers at once only
+    one tells it.
     """
-    # Held until the commit, so that whoever comes next reads what was written here.
+    # Held until the commit, so that the next caller reads what was written here.
     if not session.scalar(text("SELECT pg_try_advisory_xact_lock(hashtext('unknown_outcomes'))")):
         return []
     grace = timedelta(seconds=grace_s)

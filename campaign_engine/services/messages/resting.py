@@ -14,9 +14,9 @@ from campaign_engine.rules.cool_down import Throttle
 
 
 def take_pace(session: Session, *, account: Account, until: datetime, series_count: int, now: datetime) -> bool:
-    """Book the account's pause after the message about to leave; False when another turn was faster.
+    """Write the account's pause before its next message leaves; False when another turn was faster.
 
-    The pause is booked before the message leaves, so that a crash cannot hurry the number.
+    It is written first, so that a crash cannot hurry the number.
     """
     result = session.execute(
         text(
@@ -29,7 +29,7 @@ def take_pace(session: Session, *, account: Account, until: datetime, series_cou
 
 
 def extend_pause(session: Session, *, account_id: int, until: datetime) -> None:
-    """Let the account wait until `until` at least: measured from when the provider had the message, not from before."""
+    """Let the account wait at least until `until`, counted from when the provider had the message."""
     session.execute(
         text("UPDATE accounts SET paced_until = greatest(paced_until, :until) WHERE id = :id"),
         {"until": until, "id": account_id},
@@ -37,7 +37,7 @@ def extend_pause(session: Session, *, account_id: int, until: datetime) -> None:
 
 
 def throttle(session: Session, *, account_id: int, throttled: Throttle) -> None:
-    """Keep that the provider complained: the account's rate is halved `throttled.step` times for a while."""
+    """Store a complaint of the provider: the account's rate is halved `throttled.step` times for a while."""
     session.execute(
         text("UPDATE accounts SET throttle_step = :step, throttled_at = :since WHERE id = :id"),
         {"step": throttled.step, "since": throttled.since, "id": account_id},

@@ -1,7 +1,8 @@
 """Failed messages sent again because a person asks for it, by class and code of their failure.
 
-Whoever asked for no more, switched this business's marketing off (131050) or was shielded from marketing by WhatsApp
-less than a day ago (131049) is not written to again: these stay as they are and are counted with the reason.
+Three kinds of people are not written to again: those who asked for no more, who switched this business's marketing off
+(131050), or whom WhatsApp shielded from marketing less than a day ago (131049). Their messages stay as they are and are
+counted with the reason.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -24,11 +25,11 @@ from campaign_engine.services.company import audit
 log = get_logger(__name__)
 
 SHIELDED_FOR = timedelta(hours=24)
-"""Another try within a day of 131049 can bar a person for a day more (docs/wire.md, Rules of sending)."""
+"""Another try within a day of 131049 can bar a person for one more day (docs/wire.md, Rules of sending)."""
 
 
 NO_CODE = "none"
-"""What stands for the code of a failure that has none, where codes are named."""
+"""The name for a failure without a code, where codes are named."""
 
 
 class Exclusion(StrEnum):
@@ -66,7 +67,7 @@ class FailureGroup:
     excluded: Mapping[Exclusion, int]
 
 
-# A failure without a class is one that nobody explained.
+# A failure without a class counts as `unknown`: nobody explained it.
 _FAILED = f"""
     SELECT m.id, coalesce(m.error_class, 'unknown') AS error_class, m.error_code, m.error_detail,
       CASE
@@ -86,8 +87,8 @@ _COUNTED = """
 _COUNT = text(f"WITH failed AS ({_FAILED}) {_COUNTED}")
 
 # Locked in the order of their ids, as the webhooks' batches do, so that neither waits for the other in a ring. A row
-# is as new but for the provider's id: by that what still comes in of the failed try is known, and says nothing about
-# the next (`deliveries`).
+# becomes as new, except for the provider's id: by it `webhooks.deliveries` knows a late status of the failed try, which
+# says nothing about the next one. `failed`: what was asked for, each with why it is left out; `retried`: the rest.
 _RETRY = text(
     f"""
     WITH failed AS ({_FAILED} ORDER BY m.id FOR UPDATE OF m), retried AS (
@@ -113,7 +114,7 @@ def failures(
 ) -> list[FailureGroup]:
     """Return why messages of a campaign failed and what could be tried again, the most frequent reason first.
 
-    `classes` and `codes` (`NO_CODE` for none) narrow; None is all. What `retry` with the same would do.
+    `classes` and `codes` (`NO_CODE` for none) narrow it; None is all. `retry` with the same values does what this says.
     """
     if campaign.failed_count == 0:
         return []
@@ -172,7 +173,7 @@ def check_classes(classes: Collection[str]) -> None:
 
 
 def excluded_in(groups: Sequence[FailureGroup]) -> dict[Exclusion, int]:
-    """Return how many messages were left as they are, by reason; reasons without any are left out."""
+    """Return how many messages were left as they are, by reason; a reason with none is absent."""
     counts = {reason: sum(group.excluded.get(reason, 0) for group in groups) for reason in Exclusion}
     return {reason: count for reason, count in counts.items() if count}
 
@@ -190,7 +191,7 @@ def _values(
 
 
 def _groups(rows: Iterable[Row[Any]]) -> list[FailureGroup]:
-    """Put the counts by exclusion of each class and code together, the most frequent first."""
+    """Gather the counts of each class and code, whatever the exclusion, the most frequent first."""
     found: dict[tuple[str, str | None], list[Row[Any]]] = {}
     for row in rows:
         found.setdefault((row.error_class, row.error_code), []).append(row)

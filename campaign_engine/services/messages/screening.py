@@ -1,5 +1,5 @@
-"""Who among the next rows is written to at all, looked at in the moment of sending and not only at the preparation:
-opt-outs, the blocklist, the recipient's own hours, and how much a person has had from all campaigns.
+"""Which of the next rows may be sent: opt-outs, the blocklist, the recipient's own hours, and how much the person has
+had from all campaigns. This is checked at the moment of sending, not only at the preparation.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -18,16 +18,16 @@ from campaign_engine.services.messages.planning import Candidate
 from ratelimit import Rate
 
 NEVER_OPEN = timedelta(days=1)
-"""Hours that open at no time within a year are looked at again after this."""
+"""Hours that do not open within a year are looked at again after this."""
 
 
 def sendable(
     session: Session, found: Mapping[int, Sequence[Waiting]], *, candidates: Mapping[int, Candidate], now: datetime
 ) -> dict[int, list[Waiting]]:
-    """Return those of the locked rows, by campaign id, whose person may be written to now.
+    """Return the locked rows, by campaign id, whose person may be written to now.
 
-    Side effects: people who may not be written to are left out with the reason, those whose hours are closed wait until
-    they open; a campaign that ends by it is completed.
+    Side effects: people who may not be written to are left out with the reason; those whose hours are closed wait until
+    they open. A campaign with nothing left after that is completed.
     """
     barred: dict[str, list[Waiting]] = {}
     closed: list[tuple[Waiting, datetime]] = []
@@ -50,9 +50,9 @@ def sendable(
 def below_cap(
     session: Session, rows: Sequence[Waiting], *, candidates: Mapping[int, Candidate], now: datetime
 ) -> list[Waiting]:
-    """Return those of the rows whose person has had less than the frequency cap allows; the others are left out.
+    """Return the rows whose person has had less than the frequency cap allows; leave the others out.
 
-    Of two rows for the same person the second is for the next time, when the first counts.
+    Of two rows for the same person only the first is returned; the second comes up again when the first counts.
     """
     caps = {
         row.message_id: (row.contact_id, cap)
@@ -97,10 +97,10 @@ _AT_CAP = text(
 
 
 def _at_cap(session: Session, caps: Collection[tuple[int, Rate]], *, now: datetime) -> set[tuple[int, Rate]]:
-    """Return those of (contact id, cap) whose contact has had as many messages, of all campaigns, as the cap allows.
+    """Return each (contact id, cap) whose contact has had as many messages, from all campaigns, as the cap allows.
 
-    Side effects: locks the contacts until the transaction ends, so that two accounts that are about to write to the
-    same person count each other's message.
+    Side effects: locks the contacts until the transaction ends. So two accounts about to write to the same person count
+    each other's message.
     """
     if not caps:
         return set()

@@ -1,7 +1,7 @@
-"""Settle: what became of claimed rows, written in one statement for many.
+"""Settle: write what became of claimed rows, one statement for many.
 
-Every statement is a compare-and-set on the row's state and claim, so that two turns at once are harmless and a webhook
-that was faster than us is not overwritten.
+Every statement is a compare-and-set on the row's state and claim. So two turns at once are harmless, and a webhook that
+was faster is not overwritten.
 """
 
 import json
@@ -71,9 +71,9 @@ def settlement_of(claimed: Waiting, outcome: Outcome, *, now: datetime) -> Settl
     )
 
 
-# Our own claim may have been declared unknown meanwhile: then what we know heals it. A webhook may have settled the row
-# before us: then its state stands and only what we alone know is added; but a failure under another id than the one
-# our message was accepted with was that of an earlier try, whose id nobody knew.
+# Our own claim may have been declared unknown meanwhile: then our answer settles it. A webhook may have settled the row
+# before us: then its state stands, and we add only what we alone know. One failure does not stand: if its id differs
+# from the one our message was accepted with, it belongs to an earlier try whose id nobody knew.
 _OURS_TO_SETTLE = """(
         m.status IN ('sending', 'unknown')
         OR (m.status = 'failed' AND s.status = 'sent' AND m.provider_message_id <> s.provider_message_id)
@@ -90,7 +90,7 @@ _SETTLE = text(
         WHEN s.status = 'pending' AND m.status IN ('sending', 'unknown') THEN NULL ELSE m.account_id
       END,
       next_attempt_at = s.next_attempt_at,
-      -- That of an earlier try may still be there.
+      -- An earlier try's id may still be there.
       provider_message_id = coalesce(s.provider_message_id, m.provider_message_id),
       accepted_at = CASE WHEN s.status = 'sent' THEN coalesce(m.accepted_at, s.at) ELSE m.accepted_at END,
       failed_at = CASE WHEN {_OURS_TO_SETTLE} THEN CASE WHEN s.status = 'failed' THEN s.at END ELSE m.failed_at END,
@@ -111,10 +111,10 @@ _SETTLE = text(
 
 
 def settle(session: Session, *, token: uuid.UUID, settlements: Sequence[Settlement]) -> int:
-    """Write what became of claimed rows, in one statement; return how many of them were still this turn's."""
+    """Write what became of claimed rows, in one statement; return how many this turn still held."""
     if not settlements:
         return 0
-    # One text instead of ten arrays: writing arrays out is what settling would cost most.
+    # One text instead of ten arrays: writing out arrays would be most of what settling costs.
     rows = json.dumps([_as_json(item) for item in settlements])
     result = session.execute(_SETTLE, {"token": token, "rows": rows})
     return affected(result)
@@ -142,7 +142,7 @@ _ABANDON = text(
       status_reason = CASE WHEN id = ANY(CAST(:dispatched AS uuid[])) THEN 'worker_died' END,
       attempts = attempts - CASE WHEN id = ANY(CAST(:dispatched AS uuid[])) THEN 0 ELSE 1 END,
       account_id = CASE WHEN id = ANY(CAST(:dispatched AS uuid[])) THEN account_id END,
-      -- What was tried before stays a retry of its line.
+      -- A retry stays a retry of its line.
       next_attempt_at = CASE WHEN attempts > 1 AND id <> ALL(CAST(:dispatched AS uuid[])) THEN now() END
     WHERE claim_token = CAST(:token AS uuid) AND status IN ('sending', 'unknown')
     """
@@ -150,9 +150,9 @@ _ABANDON = text(
 
 
 def abandon(session: Session, *, token: uuid.UUID, dispatched: Sequence[uuid.UUID]) -> int:
-    """Take over the claims of a turn whose worker died, knowing which of its calls had begun.
+    """Take over the claims of a turn whose worker died; return how many rows were moved.
 
-    Those become `unknown`; the others certainly never left and wait again. Returns how many rows it moved.
+    `dispatched` are the rows whose calls had begun: they become `unknown`. The others never left and wait again.
     """
     result = session.execute(_ABANDON, {"token": token, "dispatched": list(dispatched)})
     return affected(result)
@@ -173,7 +173,7 @@ def claims_older_than(session: Session, moment: datetime) -> list[tuple[int, uui
 def expire_claims(session: Session, token: uuid.UUID) -> int:
     """Declare the claims of a vanished turn `unknown`; return how many there were.
 
-    The claim token stays on the rows: should the turn be alive after all, its settlement heals them.
+    The claim token stays on the rows: if the turn is alive after all, its settlement still counts.
     """
     result = session.execute(
         text(
