@@ -17,6 +17,7 @@ from campaign_engine.db import after_commit, db, transaction
 from campaign_engine.models import Account, Campaign, Company, ContactImport, ImportStatus, Role, User
 from campaign_engine.rules.states import CampaignStatus
 from campaign_engine.services.accounts import accounts
+from campaign_engine.services.accounts.account_values import AccountValues
 from campaign_engine.services.campaigns import drafts, lifecycle
 from campaign_engine.services.campaigns.draft_values import DraftValues
 from campaign_engine.services.company import users
@@ -72,41 +73,37 @@ def register_number(*, simulator_url: str, webhook_url: str) -> None:
         else:
             token = here.vault.decrypt(account.access_token_encrypted)
             app_secret = here.vault.decrypt(account.app_secret_encrypted)
-        answer = requests.post(
-            f"{simulator_url}/simulator/numbers",
-            json={
-                "phone_number_id": PHONE_NUMBER_ID,
-                "display_phone_number": DISPLAY_NUMBER,
-                "access_token": token,
-                "app_secret": app_secret,
-                "webhook_url": webhook_url,
-            },
-            timeout=5,
-        )
-        answer.raise_for_status()
-        if account is None:
-            accounts.create(
-                session,
-                company_id=company.id,
-                values={
-                    "name": ACCOUNT,
-                    "provider": "cloud_api",
-                    "base_url": simulator_url,
-                    "phone_number_id": PHONE_NUMBER_ID,
-                    "access_token": token,
-                    "app_secret": app_secret,
-                    "verify_token": secrets.token_urlsafe(12),
-                    "rate_limit": RATE,
-                    "message_interval_s": 0,
-                    "longer_interval_after": 0,
-                },
-                vault=here.vault,
-                providers=providers.build(here.config),
-                config=here.config,
-                now=utc_now(),
-            )
-        else:
+    answer = requests.post(
+        f"{simulator_url}/simulator/numbers",
+        json={
+            "phone_number_id": PHONE_NUMBER_ID,
+            "display_phone_number": DISPLAY_NUMBER,
+            "access_token": token,
+            "app_secret": app_secret,
+            "webhook_url": webhook_url,
+        },
+        timeout=5,
+    )
+    answer.raise_for_status()
+    if account is not None:
+        with transaction():
             account.base_url = simulator_url
+        return
+    values: AccountValues = {
+        "name": ACCOUNT,
+        "provider": "cloud_api",
+        "base_url": simulator_url,
+        "phone_number_id": PHONE_NUMBER_ID,
+        "access_token": token,
+        "app_secret": app_secret,
+        "verify_token": secrets.token_urlsafe(12),
+        "rate_limit": RATE,
+        "message_interval_s": 0,
+        "longer_interval_after": 0,
+    }
+    proposal = accounts.propose(values, vault=here.vault, providers=providers.build(here.config), config=here.config)
+    with transaction() as session:
+        accounts.create(session, proposal, company_id=company.id, vault=here.vault, now=utc_now())
 
 
 def import_contacts() -> int:

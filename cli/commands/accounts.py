@@ -17,6 +17,8 @@ from campaign_engine.services.accounts import accounts, activation
 from cli.auditing import ACTOR, audited
 from cli.context import ID, json_option, print_json, print_table, with_engine
 from jobs import connections, enqueueing
+from web.schemas.accounts import AccountSchema
+from web.schemas.base import loaded
 
 
 def chosen_company(session: Session) -> Company:
@@ -67,17 +69,15 @@ def add(provider: str, access_token_stdin: bool, app_secret_stdin: bool, as_json
         ask = "App secret (for webhooks; empty for none)"
         given["app_secret"] = _secret(ask, from_stdin=app_secret_stdin, optional=True) or None
     here = engine()
+    proposal = accounts.propose(
+        loaded(AccountSchema(), {"provider": provider, **given}),
+        vault=here.vault,
+        providers=providers.build(here.config),
+        config=here.config,
+    )
     with transaction() as session:
         company = chosen_company(session)
-        made = accounts.create(
-            session,
-            company_id=company.id,
-            values={"provider": provider, **given},
-            vault=here.vault,
-            providers=providers.build(here.config),
-            config=here.config,
-            now=utc_now(),
-        )
+        made = accounts.create(session, proposal, company_id=company.id, vault=here.vault, now=utc_now())
         audited(session, company.id, "account.created", ("account", made.id), name=made.name)
         shown = _shown(made)
     if as_json:

@@ -12,10 +12,18 @@ from sqlalchemy.orm import Session
 
 from campaign_engine.db import database_url_for_sqlalchemy
 from cli.embedded.postgres import EmbeddedPostgres
-from tests import factories
+from tests import factories, outgoing
 from tests.campaign_engine.cloned import cloned
 from tests.cli.terminal import APP_SECRET, EMAIL, FORKING, NUMBER, ROOT, TOKEN, Terminal
 from tests.simulator.running import Simulator
+
+
+@pytest.fixture(autouse=True)
+def no_request_inside_a_transaction() -> Iterator[None]:
+    """Whatever a test does, no transaction is open on a thread that asks a provider."""
+    with outgoing.watched() as seen:
+        yield
+    assert seen == []
 
 
 @pytest.fixture(scope="session")

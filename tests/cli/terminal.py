@@ -29,6 +29,7 @@ FORKING = """
 import gc, json, os, sys, traceback
 from sqlalchemy.orm import configure_mappers
 from cli.main import main
+from tests import outgoing
 
 for name in main.list_commands(None):
     main.get_command(None, name)
@@ -46,7 +47,12 @@ for line in sys.stdin:
             for fd, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
                 os.dup2(os.open(name, os.O_RDONLY if mode == "r" else os.O_WRONLY), fd)
                 setattr(sys, name, open(fd, mode, encoding="utf-8", closefd=False))
-            main(args=asked["arguments"], prog_name="campaign-engine")
+            with outgoing.watched(controls=True) as calls:
+                try:
+                    main(args=asked["arguments"], prog_name="campaign-engine")
+                finally:
+                    if calls:
+                        raise AssertionError(calls[0])
         except SystemExit as ended:
             code = ended.code or 0
         except BaseException:

@@ -7,14 +7,16 @@ import pytest
 from campaign_engine.clock import utc_now
 from campaign_engine.core import create_core
 from campaign_engine.db import db, transaction
+from campaign_engine.models import Account
 from campaign_engine.services.company import users
 from cli import demo
 from cli.commands import up as up_command
 from cli.embedded.installation import Installation
 from cli.supervisor import Supervisor
-from tests import factories
+from tests import factories, outgoing
 from tests.campaign_engine import numbered
 from tests.cli.terminal import PASSWORD
+from tests.simulator.running import Simulator
 
 
 def test_only_the_demonstration_is_watched_on_and_not_for_long_when_it_waits(
@@ -46,3 +48,18 @@ def test_only_the_demonstration_is_watched_on_and_not_for_long_when_it_waits(
             assert (out == "") is not said
             assert held.read_local()["demo_campaign"] is None
         db.engine.dispose()
+
+
+def test_the_simulator_and_the_provider_are_asked_outside_any_transaction(
+    database_url: str, redis_url: str, simulator: Simulator
+) -> None:
+    config = factories.config(database_url=database_url, redis_url=redis_url)
+    with create_core(config).app_context():
+        demo.create_people(PASSWORD)
+        with outgoing.watched(controls=True) as seen:
+            for _ in range(2):  # made, and then told about the present addresses
+                demo.register_number(simulator_url=simulator.url, webhook_url="http://127.0.0.1:9/webhooks/cloud")
+        with transaction() as session:
+            assert session.query(Account).one().base_url == simulator.url
+        db.engine.dispose()
+    assert seen == []

@@ -26,7 +26,9 @@ from campaign_engine.clock import utc_now
 from campaign_engine.config import Config, load
 from campaign_engine.core import create_core, engine
 from campaign_engine.db import after_commit, db, transaction
+from campaign_engine.models import Account
 from campaign_engine.services.accounts import accounts
+from campaign_engine.services.accounts.account_values import AccountValues
 from campaign_engine.services.campaigns import drafts, lifecycle
 from campaign_engine.services.company import users
 from campaign_engine.services.outlook import progress
@@ -211,27 +213,27 @@ class Plant:
                 "webhook_url": f"http://127.0.0.1:{self.web_port}/webhooks/cloud",
             },
         )
-        with self.inside(), transaction() as session:
-            account = accounts.create(
-                session,
-                company_id=company_id,
-                values={
-                    "provider": "cloud_api",
-                    "name": f"number {number}",
-                    "base_url": self.simulator_url,
-                    "phone_number_id": number,
-                    "access_token": f"token-{number}",
-                    "app_secret": f"secret-{number}",
-                    "message_interval_s": 0,
-                    "longer_interval_after": 0,
-                    **values,
-                },
-                vault=engine().vault,
-                providers=providers.build(self.config),
-                config=self.config,
-                now=utc_now(),
-            )
-            return account.id
+        fields: Any = {
+            "provider": "cloud_api",
+            "name": f"number {number}",
+            "base_url": self.simulator_url,
+            "phone_number_id": number,
+            "access_token": f"token-{number}",
+            "app_secret": f"secret-{number}",
+            "message_interval_s": 0,
+            "longer_interval_after": 0,
+            **values,
+        }
+        return self.add_account(company_id, fields).id
+
+    def add_account(self, company_id: int, values: AccountValues) -> Account:
+        """Make an account, as every face does: the provider is asked before the transaction."""
+        with self.inside():
+            vault = engine().vault
+            built = providers.build(self.config)
+            proposal = accounts.propose(values, vault=vault, providers=built, config=self.config)
+            with transaction() as session:
+                return accounts.create(session, proposal, company_id=company_id, vault=vault, now=utc_now())
 
     def create_campaign(
         self, owner: tuple[int, int], *, accounts: list[int], first: int, count: int, start: bool = True

@@ -7,11 +7,7 @@ import redis as redis_package
 import requests
 from sqlalchemy import text
 
-from campaign_engine import providers
-from campaign_engine.clock import utc_now
-from campaign_engine.core import engine
 from campaign_engine.db import transaction
-from campaign_engine.services.accounts import accounts
 from tests.end_to_end.plant import Plant
 
 RATE = "1800/minute"  # 30 a second: a short test, and still a limit that is felt
@@ -166,29 +162,22 @@ def test_an_answer_that_was_lost_is_unknown_until_its_webhook_and_never_sent_aga
 def _shop(plant: Plant, company_id: int, *, update_shape: str) -> int:
     """Make an account of an instance whose webhooks come to the account's own address; return its id."""
     plant.tell_simulator("POST", "instances", {"instance": INSTANCE, "apikey": APIKEY, "update_shape": update_shape})
-    with plant.inside(), transaction() as session:
-        account = accounts.create(
-            session,
-            company_id=company_id,
-            values={
-                "provider": "evolution",
-                "name": "Shop",
-                "base_url": plant.simulator_url,
-                "instance": INSTANCE,
-                "access_token": APIKEY,
-                "rate_limit": "6000/minute",
-                "message_interval_s": 0,
-                "longer_interval_after": 0,
-            },
-            vault=engine().vault,
-            providers=providers.build(plant.config),
-            config=plant.config,
-            now=utc_now(),
-        )
-        address = f"http://127.0.0.1:{plant.web_port}/webhooks/evolution/{account.webhook_key}"
-        account_id = account.id
+    account = plant.add_account(
+        company_id,
+        {
+            "provider": "evolution",
+            "name": "Shop",
+            "base_url": plant.simulator_url,
+            "instance": INSTANCE,
+            "access_token": APIKEY,
+            "rate_limit": "6000/minute",
+            "message_interval_s": 0,
+            "longer_interval_after": 0,
+        },
+    )
+    address = f"http://127.0.0.1:{plant.web_port}/webhooks/evolution/{account.webhook_key}"
     plant.tell_simulator("POST", "instances", {"instance": INSTANCE, "webhook_url": address})
-    return account_id
+    return account.id
 
 
 def _count_of(plant: Plant, query: str) -> int:

@@ -12,8 +12,16 @@ from campaign_engine.config import Config
 from campaign_engine.db import db
 from jobs import runtime
 from jobs.runtime import Runtime
-from tests import factories
+from tests import factories, outgoing
 from tests.simulator.running import Simulator
+
+
+@pytest.fixture(autouse=True)
+def no_request_inside_a_transaction() -> Iterator[None]:
+    """Whatever a test does, no transaction is open on a thread that asks a provider."""
+    with outgoing.watched() as seen:
+        yield
+    assert seen == []
 
 
 @pytest.fixture

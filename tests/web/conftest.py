@@ -27,13 +27,21 @@ from campaign_engine.db import db, transaction
 from campaign_engine.models import Account, Role, User
 from campaign_engine.services.campaigns import lifecycle
 from cli.embedded.postgres import EmbeddedPostgres
-from tests import factories
+from tests import factories, outgoing
 from tests.web import visitor
 from web.app import create_app
 
 ROOT = Path(__file__).parents[2]
 
 Database = Callable[[], AbstractContextManager[Session]]
+
+
+@pytest.fixture(autouse=True)
+def no_request_inside_a_transaction() -> Iterator[None]:
+    """Whatever a test does, no transaction is open on a thread that asks a provider."""
+    with outgoing.watched() as seen:
+        yield
+    assert seen == []
 
 
 @pytest.fixture(scope="session")

@@ -58,6 +58,7 @@ def test_secrets_are_stored_encrypted(call: Caller, account: Account, database: 
         ("name", ""),
         ("name", "  "),
         ("name", "x" * 201),
+        ("name", "  "),
         ("name", None),
         ("provider", "telegram"),
         ("access_token", ""),
@@ -68,12 +69,18 @@ def test_secrets_are_stored_encrypted(call: Caller, account: Account, database: 
         ("phone_number_id", ""),
         ("phone_number_id", "+5511987654321"),
         ("phone_number_id", "999999999999999"),
+        ("phone_number_id", "../me"),
+        ("phone_number_id", "１２３"),
+        ("instance", "a\nb"),
         ("base_url", "ftp://example.com"),
         ("base_url", "example.com"),
         ("base_url", "http://"),
         ("base_url", "http://["),
         ("base_url", "http://host:port"),
+        ("base_url", "http://host:0"),
         ("base_url", "http://two words"),
+        ("base_url", "http://exämple.com"),
+        ("base_url", "http://example.com\nX: y"),
         ("rate_limit", "many"),
         ("rate_limit", "0/minute"),
         ("rate_limit", 20),
@@ -88,6 +95,7 @@ def test_secrets_are_stored_encrypted(call: Caller, account: Account, database: 
         ("message_interval_s", 86401),
         ("message_interval_s", "1"),
         ("longer_interval_after", -1),
+        ("longer_interval_after", 100_001),
         ("greater_interval_s", 10**30),
         ("status", "active"),
         ("id", "7"),
@@ -102,6 +110,12 @@ def test_a_bad_value_is_refused_by_the_name_of_its_field(
     assert list(body["errors"]) == [field]
     assert body["detail"].startswith(f"{field}: ")
     assert row_counts() == before
+
+
+def test_a_long_pause_may_come_after_as_many_messages_as_anywhere_else(call: Caller, account: Account) -> None:
+    for count in (0, 86_401, 100_000):
+        answer = call("PATCH", f"/accounts/{account['id']}", json={"longer_interval_after": count})
+        assert (answer.status_code, answer.json["longer_interval_after"]) == (200, count)
 
 
 @pytest.mark.parametrize("field", ["name", "provider", "access_token", "phone_number_id"])

@@ -8,6 +8,8 @@ from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.models import Account, Role
 from campaign_engine.services.accounts import accounts, activation, health
+from campaign_engine.services.accounts.account_values import AccountValues
+from campaign_engine.services.accounts.accounts import Proposal
 from jobs.enqueueing import enqueue_lanes
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
 from web.auditing import audited
@@ -36,10 +38,11 @@ def list_accounts(query: dict[str, Any]) -> Any:
 @blueprint.route("/accounts", methods=["POST"])
 @blueprint.arguments(AccountSchema)
 @blueprint.response(201, AccountSchema)
-def create_account(values: dict[str, Any]) -> Any:
+def create_account(values: AccountValues) -> Any:
     """Create an account; the provider is asked whether it knows the number and the token."""
+    proposal = _proposed(values)
     with transaction() as session:
-        made = accounts.create(session, company_id=company_id(), values=values, **_asked_with())
+        made = accounts.create(session, proposal, company_id=company_id(), vault=runtime().vault, now=utc_now())
         audited(session, "account.created", ("account", made.id), name=made.name)
         return made
 
@@ -55,11 +58,14 @@ def show_account(account_id: int) -> Any:
 @blueprint.route("/accounts/<id:account_id>", methods=["PATCH"])
 @blueprint.arguments(AccountChangeSchema(partial=True))
 @blueprint.response(200, AccountSchema)
-def change_account(values: dict[str, Any], account_id: int) -> Any:
+def change_account(values: AccountValues, account_id: int) -> Any:
     """Change an account; limits and pacing take effect at the next message."""
     with transaction() as session:
         account = accounts.get(session, company_id(), account_id)
-        accounts.update(session, account, values=values, **_asked_with())
+    proposal = _proposed(values, account)
+    face = runtime()
+    with transaction() as session:
+        accounts.update(session, account, proposal, vault=face.vault, config=face.config, now=utc_now())
         audited(session, "account.changed", ("account", account.id), fields=sorted(values))
         return _woken(session, account)
 
@@ -104,7 +110,7 @@ def _woken(session: Session, account: Account) -> Account:
     return account
 
 
-def _asked_with() -> dict[str, Any]:
-    """Return what it takes to ask a provider."""
+def _proposed(values: AccountValues, account: Account | None = None) -> Proposal:
+    """Return the values with the provider's answer; no transaction is open while it is asked."""
     face = runtime()
-    return {"vault": face.vault, "providers": face.providers, "config": face.config, "now": utc_now()}
+    return accounts.propose(values, account=account, vault=face.vault, providers=face.providers, config=face.config)

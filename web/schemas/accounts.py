@@ -1,6 +1,7 @@
 """Accounts; secrets go in and never come out."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from marshmallow import fields, validate
 
@@ -10,6 +11,19 @@ from web import auth
 from web.schemas.base import Schema, page_of
 from web.schemas.fields import Id, Instant, Name, Text, Whole, pace
 from web.webhooks import address_for
+
+
+def _is_plain(value: str) -> bool:
+    return value.isascii() and value.isprintable() and " " not in value
+
+
+def _is_http_url(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0 and _is_plain(value)
 
 
 class WarmUpSchema(Schema):
@@ -28,17 +42,38 @@ class AccountSchema(Schema):
     id = Id(dump_only=True)
     name = Name(required=True)
     provider = Text(max_chars=20, required=True, metadata={"description": "`cloud_api` or `evolution`."})
-    base_url = Text(max_chars=500, allow_none=True)
-    phone_number_id = Text(max_chars=50, metadata={"description": "The id of the number at Meta (Cloud API)."})
-    instance = Text(max_chars=200, allow_none=True, metadata={"description": "Its name in Evolution API."})
+    base_url = Text(
+        max_chars=500,
+        accepts=_is_http_url,
+        error="This must be an address that starts with https:// or http://.",
+        allow_none=True,
+    )
+    phone_number_id = Text(
+        max_chars=50,
+        accepts=lambda number: number.isascii() and number.isalnum(),
+        error="This is the id of the number at Meta (digits), not the telephone number.",
+        metadata={"description": "The id of the number at Meta (Cloud API)."},
+    )
+    instance = Text(
+        max_chars=200,
+        accepts=str.isprintable,
+        error="This is the name of the instance in Evolution API.",
+        allow_none=True,
+        metadata={"description": "Its name in Evolution API."},
+    )
     access_token = Text(
-        max_chars=4096, load_only=True, required=True, metadata={"description": "For Evolution API: the apikey."}
+        max_chars=4096,
+        accepts=_is_plain,
+        error="A token has letters, digits and signs only; was something else copied along?",
+        load_only=True,
+        required=True,
+        metadata={"description": "For Evolution API: the apikey."},
     )
     app_secret = Text(max_chars=500, load_only=True, allow_none=True)
     verify_token = Text(max_chars=500, load_only=True, allow_none=True)
     rate_limit = Text(max_chars=40, allow_none=True, metadata={"description": "COUNT/PERIOD, such as 20/minute."})
     burst = Whole(allow_none=True, validate=validate.Range(min=1, max=1_000_000))
-    max_in_flight = Whole(allow_none=True)
+    max_in_flight = Whole(allow_none=True, validate=validate.Range(min=1))
     message_interval_s = pace("message_interval_s")
     longer_interval_after = pace("longer_interval_after")
     greater_interval_s = pace("greater_interval_s")

@@ -1,7 +1,7 @@
 """The kinds of value that the API's bodies are made of, strict in what they take."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -114,12 +114,17 @@ class Name(fields.String):
 
 
 class Text(fields.String):
-    """A text of bounded length, kept as it is."""
+    """A text of bounded length, kept as it is; unless it is empty, only one of which `accepts` is true."""
 
-    def __init__(self, *, max_chars: int, **kwargs: Any) -> None:
-        super().__init__(
-            validate=validate.Length(max=max_chars, error=f"This has more than {max_chars} characters."), **kwargs
-        )
+    def __init__(
+        self, *, max_chars: int, accepts: Callable[[str], bool] | None = None, error: str = "", **kwargs: Any
+    ) -> None:
+        def check(value: str) -> None:
+            if value and accepts is not None and not accepts(value):
+                raise ma.ValidationError(error)
+
+        length = validate.Length(max=max_chars, error=f"This has more than {max_chars} characters.")
+        super().__init__(validate=[length, check], **kwargs)
 
 
 class TimeZone(fields.String):

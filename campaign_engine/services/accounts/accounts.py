@@ -2,10 +2,9 @@
 
 import hmac
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-from urllib.parse import urlsplit
 
 from sqlalchemy import and_, func, select, text
 from sqlalchemy.orm import Session
@@ -13,12 +12,13 @@ from sqlalchemy.orm import Session
 from campaign_engine.clock import require_aware
 from campaign_engine.config import Config
 from campaign_engine.errors import AlreadyExists, InvalidInput, NotFound
+from campaign_engine.json_types import Json
 from campaign_engine.models import Account, AccountStatus
 from campaign_engine.providers.base import Health, Provider, Sender
 from campaign_engine.rules import warm_up
+from campaign_engine.services.accounts.account_values import AccountValues, WarmUpValues
 from campaign_engine.services.company import limits
 from campaign_engine.vault import Vault
-from ratelimit import InvalidLimit, Limit, Rate
 
 SECRET_FIELDS = ("access_token", "app_secret", "verify_token")
 PLAIN_FIELDS = (
@@ -44,77 +44,107 @@ NEEDED_FIELDS = {
 }
 FOREIGN_FIELDS = {"cloud_api": (), "evolution": ("phone_number_id", "app_secret", "verify_token")}
 
+CREDENTIALS = frozenset({"access_token", "phone_number_id", "base_url", "instance"})
+"""What a provider is asked about when it is new."""
+
 _SELECTOR_CHARS = 8  # of a webhook key: enough to find it by, and of no use without the rest
 
 
-def create(
-    session: Session,
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """Values that go together, and what the provider says of the credentials in them (None: none are new)."""
+
+    values: AccountValues
+    sender: Sender
+    health: Health | None
+
+
+def propose(
+    values: AccountValues,
     *,
-    company_id: int,
-    values: Mapping[str, Any],
+    account: Account | None = None,
     vault: Vault,
     providers: Mapping[str, Provider],
     config: Config,
-    now: datetime,
-) -> Account:
-    """Create an account after asking the provider about it.
+) -> Proposal:
+    """Check values for a new account, or for a change of `account`, and ask the provider about new credentials.
 
     A provider that cannot be reached is no reason to refuse; one that answers that the token or the number is wrong
     is.
 
+    Side effects: asks the provider; call it before the transaction that keeps the account.
+
     Raises:
-        InvalidInput: a value cannot be used, or the provider refused the credentials.
-        AlreadyExists: the company has an account of that name.
+        InvalidInput: values do not go together, or the provider refused the credentials.
     """
-    _validate(values, creating=True)
-    if _named(session, company_id, values["name"]) is not None:
-        raise AlreadyExists("name", f"There is an account called {values['name']} already.")
-    provider: str = values["provider"]
-    account = Account(company_id=company_id, provider=provider, **_plain(values, provider))
+    provider = account.provider if account is not None else values.get("provider", "")
+    faults = _faults(values, provider, account)
+    if faults:
+        raise InvalidInput(faults)
+    sender = sender_of(_with_credentials(account, values, vault), vault=vault, config=config)
+    if account is not None and CREDENTIALS.isdisjoint(values):
+        return Proposal(values, sender, None)
+    health = providers[provider].check_health(sender)
+    if health.refused_field is not None:
+        raise InvalidInput.field(health.refused_field, f"The provider refuses it: {health.summary}")
+    return Proposal(values, sender, health)
+
+
+def create(session: Session, proposal: Proposal, *, company_id: int, vault: Vault, now: datetime) -> Account:
+    """Create an account as it was proposed.
+
+    Raises:
+        InvalidInput: the warm-up cannot be used.
+        AlreadyExists: the company has an account of that name, or of that number.
+    """
+    provider = proposal.values["provider"]
+    account = Account(company_id=company_id, provider=provider, max_in_flight=_usual_in_flight(provider))
     if provider == "evolution":
-        account.max_in_flight = MAX_IN_FLIGHT[provider]
         account.webhook_key = secrets.token_urlsafe(24)
-    if values.get("warm_up") is not None:
-        account.warm_up = _warm_up(values["warm_up"], now)
-    _set_secrets(account, values, vault)
-    _check_credentials(account, vault=vault, providers=providers, config=config, now=now)
-    _require_unused_number(session, account, besides=None)
+    _write(session, account, proposal, vault=vault, now=now)
+    if proposal.health is not None:
+        keep_health(account, proposal.health, now=now)
     session.add(account)
     session.flush()
     return account
 
 
 def update(
-    session: Session,
-    account: Account,
-    *,
-    values: Mapping[str, Any],
-    vault: Vault,
-    providers: Mapping[str, Provider],
-    config: Config,
-    now: datetime,
+    session: Session, account: Account, proposal: Proposal, *, vault: Vault, config: Config, now: datetime
 ) -> None:
-    """Change an account; limits and pacing take effect at the next message.
+    """Change an account as it was proposed; limits and pacing take effect at the next message.
 
     Raises:
         InvalidInput, AlreadyExists: as for `create`.
+        NotFound: it was deleted meanwhile.
     """
-    _validate(
-        {"rate_limit": account.rate_limit, "burst": account.burst, **values},
-        creating=False,
-        provider=account.provider,
-    )
-    if "name" in values and values["name"] != account.name and _named(session, account.company_id, values["name"]):
-        raise AlreadyExists("name", f"There is an account called {values['name']} already.")
-    for name, value in _plain(values, account.provider).items():
-        setattr(account, name, value)
+    session.refresh(account)
+    if account.status == AccountStatus.DELETED:
+        raise NotFound("account", account.id)
     with session.no_autoflush:
-        _require_unused_number(session, account, besides=account.id)
+        _write(session, account, proposal, vault=vault, now=now)
+    if proposal.health is not None:
+        account.health = account.health_checked_at = None  # what was known with the credentials before
+        if sender_of(account, vault=vault, config=config) == proposal.sender:
+            keep_health(account, proposal.health, now=now)
+
+
+def _write(session: Session, account: Account, proposal: Proposal, *, vault: Vault, now: datetime) -> None:
+    """Write the values of a proposal, or raise; a new account is not added to the session."""
+    values: Mapping[str, object] = proposal.values
+    name = proposal.values.get("name", account.name)
+    if name != account.name and _named(session, account.company_id, name) is not None:
+        raise AlreadyExists("name", f"There is an account called {name} already.")
+    # A null for a column with a default means: back to the default.
+    defaults = {"burst": 1, "max_in_flight": _usual_in_flight(account.provider)}
+    for column in PLAIN_FIELDS:
+        if column in values:
+            setattr(account, column, defaults.get(column) if values[column] is None else values[column])
+    _require_unused_number(session, account, besides=account.id)
     _set_secrets(account, values, vault)
-    if "warm_up" in values:
-        account.warm_up = _warm_up(values["warm_up"], now) if values["warm_up"] is not None else None
-    if {"access_token", "phone_number_id", "base_url", "instance"} & set(values):
-        _check_credentials(account, vault=vault, providers=providers, config=config, now=now)
+    if "warm_up" in proposal.values:
+        given = proposal.values["warm_up"]
+        account.warm_up = _warm_up(given, now) if given is not None else None
 
 
 def get(session: Session, company_id: int, account_id: int) -> Account:
@@ -199,17 +229,6 @@ def keep_health(account: Account, health: Health, *, now: datetime) -> None:
         account.provider_recipient_limit = health.recipient_limit
 
 
-def _check_credentials(
-    account: Account, *, vault: Vault, providers: Mapping[str, Provider], config: Config, now: datetime
-) -> None:
-    """Ask the provider about credentials that are new; its answer is the account's health from now on."""
-    health = providers[account.provider].check_health(sender_of(account, vault=vault, config=config))
-    if health.refused_field is not None:
-        raise InvalidInput.field(health.refused_field, f"The provider refuses it: {health.summary}")
-    account.health = None  # what was known with the credentials before
-    keep_health(account, health, now=now)
-
-
 def _require_unused_number(session: Session, account: Account, *, besides: int | None) -> None:
     """Refuse a number that another account has: it would get its limit twice, and the provider counts once."""
     if account.provider == "evolution":
@@ -237,66 +256,54 @@ def _named(session: Session, company_id: int, name: str) -> Account | None:
     ).first()
 
 
-def _plain(values: Mapping[str, Any], provider: str) -> dict[str, Any]:
-    # A null for a column with a default means: back to the default.
-    defaults = {"burst": 1, "max_in_flight": min(16, MAX_IN_FLIGHT[provider])}
-    return {
-        name: defaults.get(name) if values[name] is None else values[name] for name in PLAIN_FIELDS if name in values
-    }
-
-
-def _set_secrets(account: Account, values: Mapping[str, Any], vault: Vault) -> None:
+def _set_secrets(account: Account, values: Mapping[str, object], vault: Vault) -> None:
     for name in SECRET_FIELDS:
         if name in values:
-            setattr(account, f"{name}_encrypted", vault.encrypt(values[name]) if values[name] else None)
+            setattr(account, f"{name}_encrypted", vault.encrypt(str(values[name])) if values[name] else None)
 
 
-def _validate(values: Mapping[str, Any], *, creating: bool, provider: str | None = None) -> None:
-    faults: dict[str, list[str]] = {}
-    provider = values.get("provider", provider) or ""
-    if creating:
-        if provider not in NEEDED_FIELDS:
-            faults["provider"] = ["Accepted are cloud_api and evolution."]
-        for name in NEEDED_FIELDS.get(provider, ()):
-            if not values.get(name):
-                faults[name] = ["This is needed."]
-    for name in NEEDED_FIELDS.get(provider, ()):
-        if name in values and not (values[name] or "").strip():
-            faults[name] = ["This may not be empty."]
-    for name in FOREIGN_FIELDS.get(provider, ()):
+def _with_credentials(account: Account | None, values: Mapping[str, object], vault: Vault) -> Account:
+    """Return a copy of an account, as far as a sender is made of it, with what is new about it."""
+    names = ("id", "base_url", "phone_number_id", "instance", "access_token_encrypted")
+    copy = Account(**{name: getattr(account, name, None) for name in names})
+    for name in CREDENTIALS.intersection(names, values):
+        setattr(copy, name, values[name])
+    _set_secrets(copy, values, vault)
+    return copy
+
+
+def _usual_in_flight(provider: str) -> int:
+    return min(16, MAX_IN_FLIGHT[provider])
+
+
+def _faults(values: AccountValues, provider: str, account: Account | None) -> dict[str, list[str]]:
+    """Return what does not go together: with the provider, and the limit with its burst; by field."""
+    if provider not in NEEDED_FIELDS:
+        return {"provider": ["Accepted are cloud_api and evolution."]}
+    faults = dict(_faults_with_provider(values, provider, is_new=account is None))
+    rate_limit = values.get("rate_limit", account.rate_limit if account is not None else None)
+    burst = values.get("burst", account.burst if account is not None else None)
+    return faults | limits.rate_faults(rate_limit, burst or 1)
+
+
+def _faults_with_provider(
+    values: Mapping[str, object], provider: str, *, is_new: bool
+) -> Iterator[tuple[str, list[str]]]:
+    for name in NEEDED_FIELDS[provider]:
+        if name in values and not str(values[name] or "").strip():
+            yield name, ["This may not be empty."]
+        elif is_new and name not in values:
+            yield name, ["This is needed."]
+    for name in FOREIGN_FIELDS[provider]:
         if values.get(name):
-            faults[name] = ["An account of Evolution API has none."]
-    number = values.get("phone_number_id")
-    if number and "phone_number_id" not in faults and not (number.isascii() and number.isalnum()):
-        faults["phone_number_id"] = ["This is the id of the number at Meta (digits), not the telephone number."]
-    if values.get("instance") and not values["instance"].isprintable():
-        faults["instance"] = ["This is the name of the instance in Evolution API."]
-    if values.get("base_url") and not _is_http_url(values["base_url"]):
-        faults["base_url"] = ["This must be an address that starts with https:// or http://."]
-    token = values.get("access_token")
-    if token and not (token.isascii() and token.isprintable() and " " not in token):
-        faults["access_token"] = ["A token has letters, digits and signs only; was something else copied along?"]
-    rate = _parse_rate(values.get("rate_limit"), faults)
-    burst = values.get("burst")
-    if burst is not None and (burst < 1 or (rate is not None and burst >= max(rate.count, 2))):
-        faults["burst"] = ["This must be at least 1 and less than the count of rate_limit."]
-    elif rate is not None:
-        try:
-            Limit(name=limits.ACCOUNT_LIMIT, key="-", rate=rate, burst=burst or 1, margin=limits.MARGIN)
-        except InvalidLimit as error:
-            faults["rate_limit"] = [str(error)]
-    most = MAX_IN_FLIGHT.get(provider, 1)
-    if values.get("max_in_flight") is not None and not 1 <= values["max_in_flight"] <= most:
+            yield name, ["An account of Evolution API has none."]
+    most, in_flight = MAX_IN_FLIGHT[provider], values.get("max_in_flight")
+    if isinstance(in_flight, int) and in_flight > most:
         accepted = f"a whole number from 1 to {most}" if most > 1 else "1: a phone sends one after the other"
-        faults["max_in_flight"] = [f"Accepted is {accepted}."]
-    for name in ("message_interval_s", "longer_interval_after", "greater_interval_s"):
-        if values.get(name) is not None and not 0 <= values[name] <= 86400:
-            faults[name] = ["Accepted is a number from 0 to 86400; 0 switches it off."]
-    if faults:
-        raise InvalidInput(faults)
+        yield "max_in_flight", [f"Accepted is {accepted}."]
 
 
-def _warm_up(value: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+def _warm_up(value: WarmUpValues, now: datetime) -> Json:
     """Return a warm-up as it is stored, what is left out filled in.
 
     Raises:
@@ -315,23 +322,3 @@ def _warm_up(value: Mapping[str, Any], now: datetime) -> dict[str, Any]:
             "warm_up.started_at", "This is not a time with its offset, such as 2030-01-31T09:00:00-03:00."
         ) from error
     return {"started_at": started_at.isoformat(), "ladder": ladder, "ends_on_day": value.get("ends_on_day") or 30}
-
-
-def _is_http_url(value: str) -> bool:
-    try:
-        parts = urlsplit(value)
-        port = parts.port
-    except ValueError:
-        return False
-    written_plainly = value.isascii() and value.isprintable() and " " not in value
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0 and written_plainly
-
-
-def _parse_rate(value: str | None, faults: dict[str, list[str]]) -> Rate | None:
-    if not value:
-        return None
-    try:
-        return Rate.parse(value)
-    except InvalidLimit as error:
-        faults["rate_limit"] = [str(error)]
-        return None

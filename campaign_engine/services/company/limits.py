@@ -13,7 +13,7 @@ from campaign_engine.models import Account, Company
 from campaign_engine.rules.cool_down import Throttle, slowed
 from campaign_engine.rules.warm_up import messages_per_day
 from campaign_engine.services.company.settings import CompanySettings
-from ratelimit import Limit, Rate
+from ratelimit import InvalidLimit, Limit, Rate
 
 # A share of the rate that is ours to spend on arrival jitter and late wake-ups, so that the promise holds as the
 # provider sees it. Half a percent is the most that is given away (`ratelimit.kinds.MAX_MARGIN`).
@@ -182,3 +182,17 @@ def settings_faults(settings: CompanySettings) -> dict[str, list[str]]:
     if fault is not None:
         faults["frequency_cap"] = [fault]
     return faults
+
+
+def rate_faults(rate_limit: str | None, burst: int) -> dict[str, list[str]]:
+    """Return what is wrong with an account's own limit and its burst, per field."""
+    if not rate_limit:
+        return {}
+    try:
+        rate = Rate.parse(rate_limit)
+        if burst >= max(rate.count, 2):
+            return {"burst": ["This must be at least 1 and less than the count of rate_limit."]}
+        Limit(name=ACCOUNT_LIMIT, key="-", rate=rate, burst=burst, margin=MARGIN)
+    except InvalidLimit as error:
+        return {"rate_limit": [str(error)]}
+    return {}

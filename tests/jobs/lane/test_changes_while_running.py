@@ -34,15 +34,10 @@ Change = Callable[[Session, Campaign, Runtime], None]
 
 def _account(values: dict[str, Any]) -> Change:
     def change(session: Session, campaign: Campaign, current: Runtime) -> None:
-        accounts.update(
-            session,
-            session.scalars(select(Account)).one(),
-            values=values,
-            vault=current.vault,
-            providers=current.providers,
-            config=current.config,
-            now=utc_now(),
-        )
+        account = session.scalars(select(Account)).one()
+        vault, config = current.vault, current.config
+        proposal = accounts.propose(values, account=account, vault=vault, providers=current.providers, config=config)
+        accounts.update(session, account, proposal, vault=vault, config=config, now=utc_now())
 
     return change
 

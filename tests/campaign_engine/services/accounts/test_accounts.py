@@ -31,7 +31,7 @@ database_url = cloned.database_url
 
 
 def create(of: Company, base_url: str = NOWHERE, **values: Any) -> Account:
-    """Do what every face does: one transaction."""
+    """Do what every face does: ask the provider, and then open one transaction."""
     fields = {
         "name": "Loja",
         "provider": "cloud_api",
@@ -40,23 +40,15 @@ def create(of: Company, base_url: str = NOWHERE, **values: Any) -> Account:
         "access_token": TOKEN,
         **values,
     }
+    proposal = accounts.propose(fields, vault=factories.VAULT, providers=PROVIDERS, config=CONFIG)
     with transaction() as session:
-        return accounts.create(
-            session,
-            company_id=of.id,
-            values=fields,
-            vault=factories.VAULT,
-            providers=PROVIDERS,
-            config=CONFIG,
-            now=NOW,
-        )
+        return accounts.create(session, proposal, company_id=of.id, vault=factories.VAULT, now=NOW)
 
 
 def update(account: Account, **values: Any) -> None:
+    proposal = accounts.propose(values, account=account, vault=factories.VAULT, providers=PROVIDERS, config=CONFIG)
     with transaction() as session:
-        accounts.update(
-            session, account, values=values, vault=factories.VAULT, providers=PROVIDERS, config=CONFIG, now=NOW
-        )
+        accounts.update(session, account, proposal, vault=factories.VAULT, config=CONFIG, now=NOW)
 
 
 def stored(session: Session, account: Account) -> dict[str, Any]:
@@ -141,45 +133,19 @@ def test_a_provider_that_is_out_of_order_is_no_reason_to_refuse(session: Session
 @pytest.mark.parametrize(
     ("values", "field"),
     [
-        ({"name": ""}, "name"),
-        ({"name": "  "}, "name"),
-        ({"name": None}, "name"),
         ({"provider": "telegram"}, "provider"),
         ({"provider": ""}, "provider"),
         ({"access_token": ""}, "access_token"),
-        ({"access_token": "two words"}, "access_token"),
-        ({"access_token": "line\nbreak"}, "access_token"),
-        ({"access_token": "“quoted”"}, "access_token"),
         ({"phone_number_id": ""}, "phone_number_id"),
-        ({"phone_number_id": "+5511987654321"}, "phone_number_id"),
-        ({"phone_number_id": "../me"}, "phone_number_id"),
-        ({"phone_number_id": "１２３"}, "phone_number_id"),
-        ({"base_url": "ftp://example.com"}, "base_url"),
-        ({"base_url": "example.com"}, "base_url"),
-        ({"base_url": "http://"}, "base_url"),
-        ({"base_url": "http://["}, "base_url"),
-        ({"base_url": "http://host:port"}, "base_url"),
-        ({"base_url": "http://host:0"}, "base_url"),
-        ({"base_url": "http://two words"}, "base_url"),
-        ({"base_url": "http://exämple.com"}, "base_url"),
-        ({"base_url": "http://example.com\nX: y"}, "base_url"),
         ({"rate_limit": "many"}, "rate_limit"),
         ({"rate_limit": "0/minute"}, "rate_limit"),
         ({"rate_limit": "1/1000 days"}, "rate_limit"),
-        ({"burst": 0}, "burst"),
-        ({"burst": -1}, "burst"),
         ({"rate_limit": "20/minute", "burst": 20}, "burst"),
         ({"rate_limit": "1/minute", "burst": 2}, "burst"),
-        ({"max_in_flight": 0}, "max_in_flight"),
         ({"max_in_flight": 257}, "max_in_flight"),
-        ({"message_interval_s": -0.1}, "message_interval_s"),
-        ({"message_interval_s": float("nan")}, "message_interval_s"),
-        ({"message_interval_s": 86401}, "message_interval_s"),
-        ({"longer_interval_after": -1}, "longer_interval_after"),
-        ({"greater_interval_s": float("inf")}, "greater_interval_s"),
     ],
 )
-def test_a_value_that_cannot_be_used_is_named_before_anybody_is_asked(
+def test_values_that_do_not_go_together_are_named_before_anybody_is_asked(
     session: Session, company: Company, values: dict[str, Any], field: str
 ) -> None:
     before = cloned.row_counts(session)
@@ -192,15 +158,8 @@ def test_a_value_that_cannot_be_used_is_named_before_anybody_is_asked(
 
 def test_all_faults_are_said_at_once(session: Session, company: Company) -> None:
     with pytest.raises(InvalidInput) as refusal:
-        create(company, name="", access_token=None, base_url="x", burst=0, max_in_flight=0, greater_interval_s=-1)
-    assert set(refusal.value.errors) == {
-        "name",
-        "access_token",
-        "base_url",
-        "burst",
-        "max_in_flight",
-        "greater_interval_s",
-    }
+        create(company, access_token=None, phone_number_id="", rate_limit="20/minute", burst=20, max_in_flight=257)
+    assert set(refusal.value.errors) == {"access_token", "phone_number_id", "burst", "max_in_flight"}
 
 
 @pytest.mark.parametrize(
@@ -308,11 +267,8 @@ def test_the_provider_is_asked_only_about_credentials(session: Session, company:
 @pytest.mark.parametrize(
     ("values", "field"),
     [
-        ({"name": ""}, "name"),
-        ({"name": " "}, "name"),
         ({"access_token": None}, "access_token"),
         ({"phone_number_id": None}, "phone_number_id"),
-        ({"base_url": "x"}, "base_url"),
         ({"burst": 20}, "burst"),
         ({"rate_limit": "3/minute"}, "burst"),  # the burst it has would be the whole of it
         ({"rate_limit": "fast"}, "rate_limit"),

@@ -234,7 +234,9 @@ def test_the_answer_about_credentials_that_were_changed_meanwhile_is_not_written
             mine = health.claim(own, account_id, vault=factories.VAULT, config=CONFIG, now=NOW)
         with transaction() as own:
             changed = own.get_one(Account, account_id, populate_existing=True)
-            accounts.update(own, changed, values={"base_url": server.url}, now=NOW, **WITH)
+        proposal = accounts.propose({"base_url": server.url}, account=changed, **WITH)
+        with transaction() as own:
+            accounts.update(own, changed, proposal, vault=factories.VAULT, config=CONFIG, now=NOW)
     assert mine is not None
     with transaction() as own:
         assert not health.keep(own, mine, Health(reachable=False, summary="away", details={}), now=NOW)
