@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
 
 from flask import Flask, Response, json, render_template, request
 from jinja2 import TemplateNotFound
@@ -85,7 +84,7 @@ class Problem:
         """The status in words."""
         return self.status.phrase
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return the members of the JSON answer."""
         members = {
             "type": "about:blank",

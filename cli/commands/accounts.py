@@ -115,7 +115,7 @@ def reactivate(account_id: int) -> None:
 _COLUMNS = ("id", "name", "provider", "status", "status_reason", "health")
 
 
-def _shown(each: Account) -> dict[str, Any]:
+def _shown(each: Account) -> dict[str, object]:
     return {
         "id": str(each.id),
         "name": each.name,

@@ -13,10 +13,11 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from cryptography.fernet import Fernet
 
+from campaign_engine.json_types import Json
 from cli.embedded.errors import (
     AlreadyRunning,
     DiskFull,
@@ -79,7 +80,7 @@ class Installation:
     ) -> None:
         self.close()
 
-    def read_local(self) -> dict[str, Any]:
+    def read_local(self) -> Json:
         """Return what local.json holds, {} when there is none. Raises LocalStateUnreadable."""
         return read_state(self.local_path)
 
@@ -128,11 +129,11 @@ class Installation:
             "encryption_key": Fernet.generate_key().decode(),
         }
 
-    def _write_local(self, state: dict[str, Any]) -> None:
+    def _write_local(self, state: Json) -> None:
         write_state(self.local_path, state)
 
 
-def read_state(path: Path) -> dict[str, Any]:
+def read_state(path: Path) -> Json:
     """Return the JSON object in `path`, {} when there is no file. Raises LocalStateUnreadable."""
     try:
         state = json.loads(path.read_text())
@@ -147,7 +148,7 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def write_state(path: Path, state: dict[str, Any]) -> None:
+def write_state(path: Path, state: Json) -> None:
     """Write `state` as JSON with mode 0600; after a crash the file is the old one or the new one."""
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)

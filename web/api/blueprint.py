@@ -18,6 +18,7 @@ from campaign_engine.errors import InvalidInput
 from campaign_engine.models import Role
 from web import api_limits, auth
 from web.bodies import whole_body
+from web.schemas.fields import Body
 
 MAX_ID = 2**63 - 1
 MAX_DEPTH = 32
@@ -71,12 +72,12 @@ class Parser(FlaskParser):
 
     def pre_load(
         self,
-        location_data: Mapping[str, Any],
+        location_data: Body,
         *,
         schema: ma.Schema,  # noqa: ARG002
         req: flask.Request,  # noqa: ARG002
         location: str,  # noqa: ARG002
-    ) -> Mapping[str, Any]:
+    ) -> Body:
         """Refuse texts that cannot be stored, before any field looks at them."""
         faults = unstorable(location_data)
         if faults:

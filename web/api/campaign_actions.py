@@ -183,7 +183,7 @@ def _wake_lanes(session: Session, campaign: Campaign) -> None:
         hint(session, enqueue_lanes, account_ids, line)
 
 
-def _undecided(each: Undecided) -> dict[str, Any]:
+def _undecided(each: Undecided) -> dict[str, object]:
     return {
         **{name: getattr(each.message, name) for name in (*MessageSchema().fields, "claimed_at")},
         "campaign_id": each.campaign_id,
@@ -192,11 +192,11 @@ def _undecided(each: Undecided) -> dict[str, Any]:
     }
 
 
-def _excluded(counts: Mapping[retrying.Exclusion, int]) -> list[dict[str, Any]]:
+def _excluded(counts: Mapping[retrying.Exclusion, int]) -> list[dict[str, object]]:
     return [{"reason": reason, "count": count, "text": reason.sentence} for reason, count in counts.items()]
 
 
-def _test(sent: TestSend) -> dict[str, Any]:
+def _test(sent: TestSend) -> dict[str, object]:
     return {
         "id": sent.campaign.id,
         "account_id": sent.account_id,

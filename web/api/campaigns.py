@@ -264,7 +264,7 @@ def _wake_lanes(session: Session, campaign: Campaign) -> None:
     hint(session, enqueue_lanes, lifecycle.account_ids_of(session, [campaign.id])[campaign.id])
 
 
-def _shown(session: Session, selected: Sequence[Campaign]) -> list[dict[str, Any]]:
+def _shown(session: Session, selected: Sequence[Campaign]) -> list[dict[str, object]]:
     ids = [campaign.id for campaign in selected]
     weights, recipients = lifecycle.weights_of(session, ids), lifecycle.recipient_counts_of(session, ids)
     next_starts = series.next_starts_of(session, selected)
@@ -282,7 +282,7 @@ def _shown(session: Session, selected: Sequence[Campaign]) -> list[dict[str, Any
     ]
 
 
-def _rotation(campaign: Campaign, weights: Mapping[int, int | None]) -> dict[str, Any]:
+def _rotation(campaign: Campaign, weights: Mapping[int, int | None]) -> dict[str, object]:
     chosen = {str(account_id): weight for account_id, weight in weights.items() if weight is not None}
     return {"sticky": campaign.sticky, "weights": chosen or None}
 

@@ -69,7 +69,7 @@ def download_errors(import_id: int) -> Response:
     )
 
 
-def _shown(record: ContactImport) -> dict[str, Any]:
+def _shown(record: ContactImport) -> dict[str, object]:
     names = ("id", "status", "failure", "filename", "size_bytes", "list_id", "default_region")
     shown = {name: getattr(record, name) for name in (*names, "created_at", "finished_at")}
     return {**shown, "record": record, "percent": _percent(record)}

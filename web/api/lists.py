@@ -83,7 +83,7 @@ def remove_contacts(values: dict[str, Any], list_id: int) -> Any:
         return _changed(session, found, contacts.remove_from_list(session, found, values["contact_ids"]))
 
 
-def _shown(session: Session, lists: list[ContactList]) -> list[dict[str, Any]]:
+def _shown(session: Session, lists: list[ContactList]) -> list[dict[str, object]]:
     counts = contacts.member_counts(session, [each.id for each in lists])
     return [
         {

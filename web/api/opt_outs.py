@@ -66,7 +66,7 @@ def lift_opt_out(phone: str) -> None:
         )
 
 
-def _shown(session: Session, found: Sequence[OptOut]) -> list[dict[str, Any]]:
+def _shown(session: Session, found: Sequence[OptOut]) -> list[dict[str, object]]:
     names = ("kind", "source", "note", "campaign_id", "opted_out_at")
     phones = persons.phones_of(session, company_id(), [opted_out.phone_key for opted_out in found])
     return [

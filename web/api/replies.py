@@ -61,7 +61,7 @@ def decide_reply(values: dict[str, Any], reply_id: int) -> Any:
         return shown
 
 
-def _shown(session: Session, found: Sequence[Reply]) -> list[dict[str, Any]]:
+def _shown(session: Session, found: Sequence[Reply]) -> list[dict[str, object]]:
     names = (
         *("id", "contact_id", "account_id", "message_id", "kind", "text", "payload", "intent"),
         *("received_at", "decision", "decided_at", "decided_by"),

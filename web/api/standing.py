@@ -53,7 +53,7 @@ def list_queues() -> Any:
     return {"items": _queue_counts(names), "next_cursor": None}
 
 
-def _standings(company_id: int, asked: list[tuple[Account | None, Limit]]) -> list[dict[str, Any]]:
+def _standings(company_id: int, asked: list[tuple[Account | None, Limit]]) -> list[dict[str, object]]:
     if not asked:
         return []
     decision = runtime().limiter(company_id).peek([limit for _, limit in asked])
@@ -76,7 +76,7 @@ def _is_count(name: str) -> bool:
     return name.endswith(_WORKERS)
 
 
-def _queue_counts(names: list[str]) -> list[dict[str, Any]]:
+def _queue_counts(names: list[str]) -> list[dict[str, object]]:
     # By the keys of RQ: its own counting properties clean their registries up, and a look must change nothing.
     with runtime().redis.pipeline(transaction=False) as pipeline:
         for name in names:

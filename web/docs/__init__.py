@@ -5,6 +5,8 @@ from typing import Any
 
 from flask import Blueprint, Flask, Response, current_app, render_template
 
+from campaign_engine.json_types import Json
+
 blueprint = Blueprint("docs", __name__, template_folder=".")
 
 METHODS = ("get", "post", "patch", "put", "delete")
@@ -30,7 +32,7 @@ def style() -> Response:
     return answer
 
 
-def _groups(spec: dict[str, Any]) -> list[tuple[dict[str, str], list[dict[str, Any]]]]:
+def _groups(spec: Json) -> list[tuple[dict[str, str], list[Json]]]:
     """Return (tag, its operations) in the order of the tags."""
     operations = [
         {"method": method, "path": path, **item[method]}
@@ -41,19 +43,19 @@ def _groups(spec: dict[str, Any]) -> list[tuple[dict[str, str], list[dict[str, A
     return [(tag, [each for each in operations if tag["name"] in each["tags"]]) for tag in spec.get("tags", [])]
 
 
-def _fields_reader(spec: dict[str, Any]) -> Any:
+def _fields_reader(spec: Json) -> Any:
     """Return a function from a schema of the document to rows (field, type, required, description)."""
 
-    def resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    def resolved(schema: Json) -> Json:
         reference = schema.get("$ref")
         return spec["components"]["schemas"][reference.rpartition("/")[2]] if reference else schema
 
-    def words(schema: dict[str, Any]) -> str:
+    def words(schema: Json) -> str:
         kind = resolved(schema).get("type", "object")
         kind = " or ".join(kind) if isinstance(kind, list) else kind
         return f"list of {words(schema['items'])}" if kind == "array" and "items" in schema else kind
 
-    def rows(schema: dict[str, Any], prefix: str = "", depth: int = 0) -> list[tuple[str, str, bool, str]]:
+    def rows(schema: Json, prefix: str = "", depth: int = 0) -> list[tuple[str, str, bool, str]]:
         found: list[tuple[str, str, bool, str]] = []
         whole = resolved(schema)
         for name, inner in whole.get("properties", {}).items():

@@ -2,7 +2,6 @@
 
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any
 
 from flask import flash, redirect, render_template, url_for
 from werkzeug.wrappers import Response
@@ -119,7 +118,7 @@ def recipients_in_words(account: Account) -> str | None:
     return f"At most {facts.number(own)} different ones{said}."
 
 
-def _row(account: Account, company: Company, config: Config, now: datetime) -> dict[str, Any]:
+def _row(account: Account, company: Company, config: Config, now: datetime) -> dict[str, object]:
     said = account.health or {}
     rate = limits.account_rate(account, company, config)
     throttle = Throttle(account.throttle_step, account.throttled_at)

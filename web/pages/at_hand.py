@@ -1,7 +1,6 @@
 """What every template has at hand: who looks, the wall clock, the words."""
 
 from datetime import datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from flask import Flask, g, request
@@ -56,7 +55,7 @@ def _known_user() -> User | None:
     return user
 
 
-def _frame() -> dict[str, Any]:
+def _frame() -> dict[str, object]:
     user = _known_user()
     admin = user is not None and auth.may(Role.ADMIN)
     return {

@@ -33,7 +33,7 @@ VARIABLE = "variable:"
 """What the names of the form's fields for variables begin with."""
 
 
-def shown(session: Session, campaign: Campaign) -> dict[str, Any]:
+def shown(session: Session, campaign: Campaign) -> dict[str, object]:
     """Return what the templates of these sections need."""
     now, grace_s, may_act = utc_now(), runtime().config.unknown_grace_s, auth.may(Role.OPERATOR)
     count = resending.undecided_count(session, campaign, grace_s=grace_s, now=now)

@@ -1,7 +1,6 @@
 """What the page of a campaign that has not started says about its launch: how many, who not, until when."""
 
 from datetime import datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from flask import request
@@ -19,7 +18,7 @@ COUNTED_AT_ONCE = 20_000
 """An audience of about this size is counted whenever the page is opened, a bigger one when somebody asks."""
 
 
-def shown(session: Session, campaign: Campaign) -> dict[str, Any]:
+def shown(session: Session, campaign: Campaign) -> dict[str, object]:
     """Return what the template of this section needs."""
     if campaign.status not in (CampaignStatus.DRAFT, CampaignStatus.SCHEDULED):
         return {"preflight": None}

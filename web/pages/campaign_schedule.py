@@ -2,7 +2,6 @@
 
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any
 
 from flask import flash, redirect, request, url_for
 from sqlalchemy.orm import Session
@@ -26,7 +25,7 @@ from web.pages.at_hand import zone
 from web.pages.blueprint import blueprint
 
 
-def shown(session: Session, campaign: Campaign) -> dict[str, Any]:
+def shown(session: Session, campaign: Campaign) -> dict[str, object]:
     """Return what the templates of this section need."""
     waits = campaign.status in CAMPAIGN_TRANSITIONS["schedule"][0]
     return {

@@ -1,6 +1,5 @@
 """Campaigns, how far they are, and what became of each message."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,7 +15,7 @@ from campaign_engine.rules.states import MessageStatus
 from campaign_engine.services.campaigns.audiences import MAX_INLINE_RECIPIENTS
 from campaign_engine.services.outlook.progress import STATES
 from web.schemas.base import PageQuery, Schema, page_of
-from web.schemas.fields import Id, Instant, Name, Text, TimeZone, Variables, Whole, pace, seconds
+from web.schemas.fields import Body, Id, Instant, Name, Text, TimeZone, Variables, Whole, pace, seconds
 
 MAX_LISTS = 1000
 MAX_WEIGHT = 1000
@@ -67,7 +66,7 @@ class ContentSchema(Schema):
     filename = Text(max_chars=240)
 
     @ma.validates_schema
-    def refuse_what_the_type_does_not_have(self, data: Mapping[str, Any], **_: Any) -> None:
+    def refuse_what_the_type_does_not_have(self, data: Body, **_: Any) -> None:
         """Name the fields that would be ignored."""
         known = _CONTENT_FIELDS.get(data["type"])
         stray = [name for name in data if known is not None and name not in known]
@@ -96,7 +95,7 @@ class WindowSchema(Schema):
 class HoursZone(TimeZone):
     """The zone that windows are meant in: one of the IANA database, the company's, or each recipient's."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+    def _deserialize(self, value: Any, attr: str | None, data: Body | None, **kwargs: Any) -> Any:
         return value if value in (COMPANY, RECIPIENT) else super()._deserialize(value, attr, data, **kwargs)
 
 
@@ -115,7 +114,7 @@ class WorkingHoursSchema(Schema):
 class DayOfMonth(Whole):
     """A day of the month: 1 to 31 (in a shorter month, its last day) or `last`."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+    def _deserialize(self, value: Any, attr: str | None, data: Body | None, **kwargs: Any) -> Any:
         return value if value == recurrence.LAST else super()._deserialize(value, attr, data, **kwargs)
 
     def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:  # noqa: ARG002
@@ -173,7 +172,7 @@ class RotationSchema(Schema):
 class StartTime(Instant):
     """A moment to start at: with its offset, or as a local time of the `timezone` given with it."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> datetime:
+    def _deserialize(self, value: Any, attr: str | None, data: Body | None, **kwargs: Any) -> datetime:
         zone = data.get("timezone") if data else None
         local = _local_time(value)
         if local is None or not isinstance(zone, str):

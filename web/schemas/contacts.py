@@ -1,7 +1,6 @@
 """Contacts, their lists, and imports of them."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import marshmallow as ma
@@ -10,7 +9,7 @@ from marshmallow import fields
 from werkzeug.datastructures import FileStorage
 
 from web.schemas.base import PageQuery, Schema, page_of
-from web.schemas.fields import Id, Instant, Name, Tags, Text, Variables
+from web.schemas.fields import Body, Id, Instant, Name, Tags, Text, Variables
 
 
 class ContactSchema(Schema):
@@ -49,7 +48,7 @@ class MembershipSchema(Schema):
 class JsonObject(fields.Dict):
     """An object written as JSON inside a form."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+    def _deserialize(self, value: Any, attr: str | None, data: Body | None, **kwargs: Any) -> Any:
         try:
             given = json.loads(value)
         except (TypeError, ValueError, RecursionError) as error:
@@ -60,7 +59,7 @@ class JsonObject(fields.Dict):
 class File(Upload):  # type: ignore[misc]
     """A file of a form."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+    def _deserialize(self, value: Any, attr: str | None, data: Body | None, **kwargs: Any) -> Any:
         if not isinstance(value, FileStorage):
             raise ma.ValidationError("This is not a file; send it as multipart/form-data.")
         return super()._deserialize(value, attr, data, **kwargs)

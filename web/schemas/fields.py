@@ -12,6 +12,8 @@ from marshmallow import fields, validate
 from campaign_engine.rules.pacing import ACCEPTED
 
 MAX_ID = 2**63 - 1
+Body = Mapping[str, Any]
+"""The object in a request that a field is taken out of; nothing in it is checked yet."""
 NAME_CHARS = 200
 MAX_VALUE_CHARS = 4096
 
@@ -26,7 +28,7 @@ class Id(fields.Field[int]):
         self,
         value: Any,
         attr: str | None,  # noqa: ARG002
-        data: Mapping[str, Any] | None,  # noqa: ARG002
+        data: Body | None,  # noqa: ARG002
         **kwargs: Any,  # noqa: ARG002
     ) -> int:
         if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 19:
@@ -48,7 +50,7 @@ class Instant(fields.Field[datetime]):
         self,
         value: Any,
         attr: str | None,  # noqa: ARG002
-        data: Mapping[str, Any] | None,  # noqa: ARG002
+        data: Body | None,  # noqa: ARG002
         **kwargs: Any,  # noqa: ARG002
     ) -> datetime:
         try:
@@ -66,7 +68,7 @@ class Instant(fields.Field[datetime]):
 class Whole(fields.Integer):
     """A whole number that is a JSON number: neither "5" nor 5.0 nor true."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+    def _deserialize(self, value: Any, attr: str | None, data: Body | None, **kwargs: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, int):
             raise ma.ValidationError("This is not a whole number.")
         return super()._deserialize(value, attr, data, **kwargs)
@@ -75,7 +77,7 @@ class Whole(fields.Integer):
 class Number(fields.Float):
     """A number that is a JSON number: neither "5" nor true."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+    def _deserialize(self, value: Any, attr: str | None, data: Body | None, **kwargs: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ma.ValidationError("This is not a number.")
         return super()._deserialize(value, attr, data, **kwargs)
@@ -108,7 +110,7 @@ class Name(fields.String):
             **kwargs,
         )
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+    def _deserialize(self, value: Any, attr: str | None, data: Body | None, **kwargs: Any) -> Any:
         text = super()._deserialize(value, attr, data, **kwargs)
         return text.strip() if isinstance(text, str) else text
 
@@ -130,7 +132,7 @@ class Text(fields.String):
 class TimeZone(fields.String):
     """A time zone of the IANA database."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+    def _deserialize(self, value: Any, attr: str | None, data: Body | None, **kwargs: Any) -> Any:
         name = super()._deserialize(value, attr, data, **kwargs)
         try:
             ZoneInfo(name)
@@ -146,7 +148,7 @@ class Value(fields.Field[str]):
         self,
         value: Any,
         attr: str | None,  # noqa: ARG002
-        data: Mapping[str, Any] | None,  # noqa: ARG002
+        data: Body | None,  # noqa: ARG002
         **kwargs: Any,  # noqa: ARG002
     ) -> str:
         number = isinstance(value, int | float) and not isinstance(value, bool)

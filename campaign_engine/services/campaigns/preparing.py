@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import TextClause, select, text
 from sqlalchemy.orm import Session
@@ -119,7 +118,7 @@ class Dealing:
         return text(insert.format(named=NAMED, reason=BARRED, plan=plan, kept=kept))
 
     @property
-    def values(self) -> dict[str, Any]:
+    def values(self) -> dict[str, object]:
         """Return what the statement is executed with."""
         return {
             **({"senders": list(self.senders)} if self.sticky else {}),

@@ -180,7 +180,7 @@ def excluded_in(groups: Sequence[FailureGroup]) -> dict[Exclusion, int]:
 
 def _values(
     campaign: Campaign, *, classes: Collection[str] | None, codes: Collection[str] | None, now: datetime
-) -> dict[str, Any]:
+) -> dict[str, object]:
     return {
         "campaign_id": campaign.id,
         "company_id": campaign.company_id,

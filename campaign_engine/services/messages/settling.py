@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -120,7 +119,7 @@ def settle(session: Session, *, token: uuid.UUID, settlements: Sequence[Settleme
     return affected(result)
 
 
-def _as_json(item: Settlement) -> dict[str, Any]:
+def _as_json(item: Settlement) -> dict[str, object]:
     return {
         "id": str(item.message_id),
         "status": item.status,
