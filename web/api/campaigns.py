@@ -41,29 +41,6 @@ from web.schemas.fields import MAX_ID
 
 MAX_PROGRESS_IDS = 200
 
-SHOWN_FIELDS = (
-    "id",
-    "name",
-    "status",
-    "status_code",
-    "status_reason",
-    "owner_id",
-    "audience",
-    "content",
-    "pacing",
-    "working_hours",
-    "frequency_cap",
-    "timezone",
-    "scheduled_at",
-    "start_late_s",
-    "recurrence",
-    "occurrence",
-    "parent_id",
-    "created_at",
-    "started_at",
-    "finished_at",
-    "version",
-)
 EXPORT_FIELDS = (
     "phone",
     "status",
@@ -127,7 +104,7 @@ def show_campaign(campaign_id: int) -> Any:
 
 
 @blueprint.route("/campaigns/<id:campaign_id>", methods=["PATCH"])
-@blueprint.arguments(CampaignChangeSchema)
+@blueprint.arguments(CampaignChangeSchema(partial=CampaignChangeSchema.optional))
 @blueprint.response(200, CampaignShownSchema)
 def change_campaign(values: DraftValues, campaign_id: int) -> Any:
     """Change a campaign; what is given replaces what was there, and takes effect at the next message."""
@@ -270,7 +247,7 @@ def _shown(session: Session, selected: Sequence[Campaign]) -> list[dict[str, obj
     next_starts = series.next_starts_of(session, selected)
     return [
         {
-            **{name: getattr(campaign, name) for name in SHOWN_FIELDS},
+            **{name: getattr(campaign, name) for name in CampaignShownSchema().fields if hasattr(campaign, name)},
             "account_ids": list(weights[campaign.id]),
             "rotation": _rotation(campaign, weights[campaign.id]),
             "next_occurrence_at": next_starts.get(campaign.id),

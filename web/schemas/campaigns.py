@@ -224,23 +224,16 @@ class CampaignSchema(Schema):
     frequency_cap = Text(max_chars=40, allow_none=True, metadata=_CAPS)
 
 
-class CampaignChangeSchema(Schema):
+class CampaignChangeSchema(CampaignSchema):
     """What may change about a campaign; after the start only `name`, `content`, `pacing`, `working_hours` and
     `frequency_cap`.
     """
 
-    name = Name()
-    account_ids = fields.List(Id(), validate=validate.Length(max=MAX_LISTS))
-    audience = fields.Nested(AudienceSchema)
-    content = fields.Nested(ContentSchema)
+    optional = ("name", "account_ids", "audience", "content")
+
     scheduled_at = StartTime(metadata=_STARTS_AT)
     timezone = TimeZone()
-    recurrence = fields.Nested(RecurrenceSchema, allow_none=True, metadata=_RECURS)
-    start_late_s = seconds(*START_LATE_S, metadata=_STARTS_LATE)
     pacing = fields.Nested(PacingSchema)
-    working_hours = fields.Nested(WorkingHoursSchema, allow_none=True)
-    rotation = fields.Nested(RotationSchema, allow_none=True)
-    frequency_cap = Text(max_chars=40, allow_none=True, metadata=_CAPS)
 
 
 # By from_dict, because a state has the name of an attribute of schemas: `unknown`.

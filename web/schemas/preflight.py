@@ -3,6 +3,7 @@
 from marshmallow import fields
 
 from web.schemas.base import Schema
+from web.schemas.campaigns import AccountInProgressSchema
 from web.schemas.fields import Id, Instant
 
 
@@ -12,33 +13,21 @@ class PreflightQuery(Schema):
     must_end_by = Instant(load_default=None, metadata={"description": "Asks whether the last message leaves by then."})
 
 
-class BoundSchema(Schema):
-    """What holds the campaign up for most of its time: the slowest of all limits and paces."""
+class RemarkSchema(Schema):
+    """Something to know before the start."""
 
     code = fields.String()
     account_id = Id(allow_none=True)
     text = fields.String()
 
 
-class AccountBeforeLaunchSchema(Schema):
+class AccountBeforeLaunchSchema(AccountInProgressSchema):
     """An account of the campaign, with what it could send for it alone."""
 
-    id = Id()
-    name = fields.String()
-    status = fields.String()
-    status_reason = fields.String(allow_none=True)
     live = fields.Boolean()
     limit = fields.String()
     pace = fields.String(allow_none=True)
     messages_per_hour = fields.Integer()
-
-
-class WarningSchema(Schema):
-    """Something to look at before the start."""
-
-    code = fields.String()
-    account_id = Id(allow_none=True)
-    text = fields.String()
 
 
 class PreflightSchema(Schema):
@@ -70,7 +59,13 @@ class PreflightSchema(Schema):
     )
     must_end_by = Instant(allow_none=True)
     fits = fields.Boolean(allow_none=True)
-    bound = fields.Nested(BoundSchema, allow_none=True)
+    bound = fields.Nested(
+        RemarkSchema,
+        allow_none=True,
+        metadata={
+            "description": "What holds the campaign up for most of its time: the slowest of all limits and paces."
+        },
+    )
     accounts = fields.List(fields.Nested(AccountBeforeLaunchSchema))
-    warnings = fields.List(fields.Nested(WarningSchema))
+    warnings = fields.List(fields.Nested(RemarkSchema))
     summary = fields.String()

@@ -124,7 +124,8 @@ def update(
     with session.no_autoflush:
         _write(session, account, proposal, vault=vault, now=now)
     if proposal.health is not None:
-        account.health = account.health_checked_at = None  # what was known with the credentials before
+        # What was known, or is being asked, with the credentials before.
+        account.health = account.health_checked_at = account.health_claimed_at = None
         if sender_of(account, vault=vault, config=config) == proposal.sender:
             keep_health(account, proposal.health, now=now)
 

@@ -13,16 +13,13 @@ from campaign_engine.services.company import limits
 from campaign_engine.services.messages.planning import pacing_of
 from campaign_engine.services.outlook import forecasts
 from campaign_engine.services.outlook.preflight.remarks import Remark
+from campaign_engine.services.outlook.progress import AccountInProgress
 
 
 @dataclass(frozen=True, slots=True)
-class AccountBeforeLaunch:
+class AccountBeforeLaunch(AccountInProgress):
     """An account of the campaign, with what it could send for it alone: `limit` and `pace` are in words."""
 
-    id: int
-    name: str
-    status: str
-    status_reason: str | None
     live: bool
     limit: str
     pace: str | None

@@ -264,6 +264,31 @@ def test_the_provider_is_asked_only_about_credentials(session: Session, company:
         assert server.requests[1].line.startswith(f"GET /{CONFIG.cloud_api_version}/{NUMBER}?fields=")
 
 
+def test_what_was_said_of_credentials_that_changed_meanwhile_is_not_kept(session: Session, company: Company) -> None:
+    with serving(answering(response(200, {"id": NUMBER}))) as server:
+        made = create(company, server.url)
+        slow = accounts.propose(
+            {"access_token": "slow"}, account=made, vault=factories.VAULT, providers=PROVIDERS, config=CONFIG
+        )
+        update(made, base_url=NOWHERE)
+    with transaction() as own:
+        accounts.update(own, made, slow, vault=factories.VAULT, config=CONFIG, now=NOW)
+    row = stored(session, made)
+    assert (row["health"], row["health_checked_at"], row["base_url"]) == (None, None, NOWHERE)
+    assert factories.VAULT.decrypt(row["access_token_encrypted"]) == "slow"
+
+
+def test_an_account_that_is_deleted_while_its_provider_is_asked_does_not_change(company: Company) -> None:
+    made = create(company)
+    proposal = accounts.propose(
+        {"name": "Late"}, account=made, vault=factories.VAULT, providers=PROVIDERS, config=CONFIG
+    )
+    with transaction() as own:
+        accounts.delete(own, made)
+    with pytest.raises(NotFound), transaction() as own:
+        accounts.update(own, made, proposal, vault=factories.VAULT, config=CONFIG, now=NOW)
+
+
 @pytest.mark.parametrize(
     ("values", "field"),
     [
