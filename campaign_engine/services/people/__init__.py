@@ -1,3 +1,3 @@
-"""The people who are written to: contacts and their lists, where they come from (imports, a phone's address book), in
-which zone they live, and who asked to be left alone (opt-outs, their confirmations).
+"""The people who are written to: contacts and their lists, where contacts come from (imports, a phone's address book),
+their time zones, and those who asked to be left alone (opt-outs, and their confirmations).
 """

@@ -1,8 +1,8 @@
 """Confirming an opt-out to the person who asked for it: one short message, once at most, while the window is open.
 
-An answer within 24 hours of what a person wrote needs no template (docs/wire.md, Rules of sending); after that there is
-none. That it is owed is written together with the opt-out and struck out before the message leaves: it is not lost with
-any job, and never sent again, whatever became of it.
+An answer within 24 hours of a person's message needs no template (docs/wire.md, Rules of sending); later there is no
+confirmation. The debt is written together with the opt-out, so it is not lost with a job. It is struck out before the
+message leaves, so the message is never sent again, whatever became of it.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ WINDOW = timedelta(hours=24)
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """What is to be said to whom, from which account."""
+    """A message to send: its text, the person, and the account."""
 
     reply_id: int
     account: Account
@@ -38,8 +38,8 @@ _OWE = text(
 
 _TO = "coalesce(p.phone, r.sender, '+' || r.phone_key)"
 
-# Not to who has changed the mind or hides the number, not from an account that may not send, and not where the company
-# wants none; any of this may change while the window is open.
+# Nothing is owed if the person has changed their mind or hides the number, if the account may not send, or if the
+# company wants no confirmations. All of this may change while the window is open.
 _OWED = f"""
     FROM replies r
     JOIN accounts a ON a.id = r.account_id AND a.status = 'active'
@@ -61,7 +61,7 @@ _OWING = text(f"SELECT DISTINCT r.account_id {_OWED}")
 
 
 def owe(session: Session, reply_ids: Sequence[int]) -> Sequence[int]:
-    """Note that these opt-outs are to be confirmed; return the accounts whose lanes are to be woken for it."""
+    """Write that these opt-outs are to be confirmed; return the accounts whose lanes should be woken."""
     if not reply_ids:
         return []
     return sorted(set(session.scalars(_OWE, {"ids": list(reply_ids), "window": WINDOW})))
@@ -73,9 +73,9 @@ def owing(session: Session, *, now: datetime) -> Sequence[int]:
 
 
 def next_owed(session: Session, account_id: int, *, locale: str, now: datetime) -> Confirmation | None:
-    """Return the confirmation that an account owes and whose window ends first, or None.
+    """Return the confirmation that an account owes, the one whose window ends first, or None.
 
-    It speaks the language of the reply, else that of the number's country, else that of `locale`.
+    It is in the language of the reply, else of the number's country, else of `locale`.
     """
     row = session.execute(_NEXT, {"account_id": account_id, "now": now}).one_or_none()
     if row is None:

@@ -1,7 +1,7 @@
-"""Contacts out of a phone's own address book, and which contacts are on WhatsApp at all.
+"""Contacts from a phone's own address book, and the check which contacts are on WhatsApp.
 
-Only providers with an address book can be asked (`providers.address_book`). What they answer is written in chunks, a
-transaction each. Whoever opted out stays so: an opt-out belongs to the number and nothing here touches it.
+Only providers with an address book can be asked (`providers.address_book`). Their answers are written in chunks, one
+transaction each. Opt-outs stay: an opt-out belongs to the number, and nothing here touches it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,16 +20,16 @@ from campaign_engine.services.people.contacts import NewContact
 
 PEOPLE_A_TRANSACTION = 1_000
 NOT_ON_WHATSAPP = "Not on WhatsApp"
-"""The list that a check of numbers puts those on who have no WhatsApp: to be left out of campaigns."""
+"""A check of numbers puts contacts without WhatsApp on this list, so that campaigns can leave it out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """What became of people of an address book."""
+    """What became of the people in an address book."""
 
     contact_count: int = 0
     created_count: int = 0
-    refused_count: int = 0  # their number is none that can be written to
+    refused_count: int = 0  # people whose number cannot be written to
 
     def plus(self, other: "Synced") -> "Synced":
         """Return both together."""
@@ -53,7 +53,7 @@ def address_book_of(account: Account, providers: Mapping[str, Provider]) -> Addr
 
 
 def list_for(session: Session, account: Account, *, name: str | None) -> ContactList:
-    """Return the list that the people of an account's address book go on, made when there is none of that name.
+    """Return the list for the people of an account's address book; make it when there is none of that name.
 
     Raises:
         InvalidInput: the name cannot be one; names `list`.
@@ -65,8 +65,8 @@ def list_for(session: Session, account: Account, *, name: str | None) -> Contact
 def write_people(session: Session, contact_list: ContactList, people: Sequence[KnownPerson]) -> Synced:
     """Write people as contacts and put them on the list.
 
-    A name on WhatsApp is what somebody calls himself, so it is taken only where the contact has none. Numbers that
-    reach the same person become one contact.
+    People choose their own name on WhatsApp, so it is taken only where the contact has none. Numbers that reach the
+    same person become one contact.
     """
     found: dict[str, tuple[NewContact, KnownPerson]] = {}
     refused_count = 0
@@ -98,7 +98,7 @@ def write_people(session: Session, contact_list: ContactList, people: Sequence[K
 
 
 def numbers_on(session: Session, contact_list: ContactList, *, after_id: int, limit: int) -> Sequence[tuple[int, str]]:
-    """Return (contact id, E.164) of those on a list, in the order of their ids, from after `after_id`."""
+    """Return (contact id, E.164) of the contacts on a list, in the order of their ids, from after `after_id`."""
     rows = session.execute(
         select(Contact.id, Contact.phone)
         .join(ListMember, ListMember.contact_id == Contact.id)
@@ -112,9 +112,9 @@ def numbers_on(session: Session, contact_list: ContactList, *, after_id: int, li
 def write_checks(
     session: Session, absent: ContactList, *, numbers: Sequence[tuple[int, str]], checks: Sequence[NumberCheck]
 ) -> int:
-    """Keep how WhatsApp spells those who are there, and put the others on the list `absent`; return how many.
+    """Store how WhatsApp spells the numbers it has, and put the others on the list `absent`; return how many those are.
 
-    Whoever is there (again) comes off that list. A number without an answer changes nothing.
+    A contact that is on WhatsApp (again) comes off that list. A number without an answer changes nothing.
     """
     by_number = {check.number: check for check in checks}
     answered = [(contact_id, by_number[phone]) for contact_id, phone in numbers if phone in by_number]

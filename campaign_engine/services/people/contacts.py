@@ -37,7 +37,7 @@ class Written:
     created_count: int
 
 
-# On a repeat the new values win, and what the new row does not say is kept. Nothing here touches an opt-out.
+# On a repeat the new values win; where the new row has none, the old one stays. Nothing here touches an opt-out.
 _UPSERT = text(
     """
     INSERT INTO contacts (company_id, phone, phone_key, name, variables, tags)
@@ -80,7 +80,7 @@ def create(session: Session, *, company_id: int, values: Mapping[str, Any], defa
     """Create a contact, or complete the one that has this number.
 
     Raises:
-        InvalidInput: the number is none.
+        InvalidInput: it is not a number.
     """
     phone = understood_phone(values["phone"], field="phone", default_region=default_region)
     new = NewContact(
@@ -95,10 +95,10 @@ def create(session: Session, *, company_id: int, values: Mapping[str, Any], defa
 
 
 def understood_phone(given: str, *, field: str, default_region: str) -> tuple[str, str]:
-    """Return (E.164, equivalence key) of a number a person gave.
+    """Return (E.164, equivalence key) of a number that a person gave.
 
     Raises:
-        InvalidInput: it is none; names `field`.
+        InvalidInput: it is not a number; names `field`.
     """
     try:
         phone = parse_phone(given, default_region=default_region)
@@ -119,7 +119,7 @@ def update(session: Session, contact: Contact, *, values: Mapping[str, Any], def
     """Change a contact.
 
     Raises:
-        InvalidInput: the number is none.
+        InvalidInput: it is not a number.
         AlreadyExists: another contact has the number.
     """
     if "phone" in values:
@@ -173,7 +173,7 @@ def create_list(session: Session, *, company_id: int, name: str) -> ContactList:
 
 
 def ensure_list(session: Session, *, company_id: int, name: str) -> ContactList:
-    """Return the list of that name, made when there is none.
+    """Return the list of that name; make it when there is none.
 
     Raises:
         InvalidInput: the name is empty or too long; names `list`.
@@ -224,7 +224,7 @@ def delete_list(session: Session, contact_list: ContactList) -> None:
     """Delete a list; its contacts stay.
 
     Raises:
-        TransitionNotAllowed: a campaign that is not over sends to it or leaves its contacts out.
+        TransitionNotAllowed: a campaign that is not over sends to this list or excludes it.
     """
     in_use = session.scalar(
         text(
@@ -288,7 +288,7 @@ def remove_from_list(session: Session, contact_list: ContactList, contact_ids: S
 
 
 def remember_aliases(session: Session, aliases: Mapping[int, str]) -> None:
-    """Keep how the provider spells contacts (`wa_id` by contact id), where it differs from what is stored."""
+    """Store how the provider spells contacts (`wa_id` by contact id), where that differs from what is stored."""
     if aliases:
         ordered = sorted(aliases)
         session.execute(

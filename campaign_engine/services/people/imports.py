@@ -113,15 +113,14 @@ def errors_of(session: Session, import_id: int, *, limit: int | None = None) -> 
 
 
 def unfinished(session: Session) -> list[int]:
-    """Return the imports that have rows to write: their job may have been lost."""
+    """Return the imports that still have rows to write: their job may have been lost."""
     return list(session.scalars(text("SELECT id FROM contact_imports WHERE status IN ('pending', 'running')")))
 
 
 class Importer:
     """Reads the file of one import and writes it, a transaction's worth of rows at a time.
 
-    The file is read in a session of its own transaction each time it is asked for a chunk, never while rows wait to
-    be written.
+    Each chunk of the file is read in a transaction of its own, never while rows wait to be written.
     """
 
     def __init__(self, session: Session, import_id: int, *, rows_per_transaction: int = ROWS_PER_TRANSACTION) -> None:
@@ -143,7 +142,7 @@ class Importer:
         if record is None or record.status not in (ImportStatus.PENDING, ImportStatus.RUNNING):
             return False
         if record.line_done != self.line_done:
-            # Another run of the same job is ahead of us; it finishes what it began.
+            # Another run of the same job is ahead of us, and will finish.
             return False
         record.status = ImportStatus.RUNNING
         batch: list[Row | BadRow] = []
@@ -215,7 +214,7 @@ class Importer:
         record.error_count += len(errors) - len(repeats)
 
     def _met_before(self, session: Session, lines: Mapping[str, int]) -> dict[str, int]:
-        """Note the keys of this batch with their lines; return the first lines of those an earlier batch had."""
+        """Store the keys of this batch with their lines; return the first line of each key met before."""
         if not lines:
             return {}
         rows = session.execute(
@@ -254,7 +253,7 @@ class Importer:
 
 
 def fail(session: Session, import_id: int, *, reason: str, now: datetime) -> None:
-    """End an import that cannot go on; what it wrote so far stays, and its counts say how much."""
+    """End an import that cannot go on. What it wrote so far stays, and its counts say how much that is."""
     session.execute(
         text(
             "UPDATE contact_imports SET status = 'failed', failure = :reason, finished_at = :now"
@@ -271,7 +270,7 @@ def _drop_what_only_the_job_needs(session: Session, import_id: int) -> None:
 
 
 def _storable(text: str) -> str:
-    """Return a name as PostgreSQL can store it: on Linux a file's may hold bytes that are no text."""
+    """Return a file's name as PostgreSQL can store it: on Linux it may hold bytes that are no text."""
     return text.encode("utf-8", "replace").decode().replace("\0", "")
 
 

@@ -1,7 +1,8 @@
-"""People who must not be written to: who asked for it, whom the company blocks, and whose wish is to be decided.
+"""People who must not be written to: they asked for it, the company blocks them, or somebody has to decide what they
+meant.
 
-A row stands for a person by equivalence key, so it outlives the contact and every import. The strongest kind stays:
-`blocked` (the company's own decision) over `opted_out` (the person's) over `held` (a reply may have meant it).
+A row names a person by equivalence key, so it outlives the contact and every import. The strongest kind stays:
+`blocked` (the company decided) over `opted_out` (the person decided) over `held` (a reply may have meant it).
 """
 
 import uuid
@@ -25,7 +26,7 @@ log = get_logger(__name__)
 OPTED_OUT, BLOCKED, HELD = "opted_out", "blocked", "held"
 
 DISMISSED = "dismissed"
-"""The decision that a reply did not mean it; the other one is `OPTED_OUT`."""
+"""The decision that a reply did not mean to opt out; the other decision is `OPTED_OUT`."""
 
 Person = tuple[int, str]
 """Company id and equivalence key."""
@@ -33,7 +34,7 @@ Person = tuple[int, str]
 
 @dataclass(frozen=True, slots=True)
 class NewOptOut:
-    """A wish or a doubt to be noted."""
+    """An opt-out to note, or a hold."""
 
     company_id: int
     phone_key: str
@@ -44,7 +45,7 @@ class NewOptOut:
     note: str | None = None
 
 
-# In the order of the keys, so that two batches never wait for each other in a ring.
+# Written in the order of the keys, so that two batches never wait for each other in a ring.
 _WEAKEST_FIRST = f"ARRAY['{HELD}', '{OPTED_OUT}', '{BLOCKED}']"
 _NOTE = text(
     f"""
@@ -65,9 +66,9 @@ _NOTE = text(
 
 
 def note_many(session: Session, entries: Sequence[NewOptOut]) -> set[Person]:
-    """Note opt-outs in one statement, persons being distinct; return those for whom this changed something.
+    """Note opt-outs of distinct people in one statement; return those for whom this changed something.
 
-    Whoever was noted before, as strongly, keeps the first date and source.
+    If a person was already noted with a kind as strong, the first date and source stay.
     """
     if not entries:
         return set()
@@ -88,8 +89,8 @@ def note_many(session: Session, entries: Sequence[NewOptOut]) -> set[Person]:
     return changed
 
 
-# An opt-out keeps the date of the first word, and a hold that of the first doubt: one that came after that time keeps
-# it too.
+# A row has the date of the person's first wish only. So a later reply counts too: an opt-out after the given time
+# keeps the row, and so does a doubt after it if the row is a hold.
 _LIFT = text(
     """
     DELETE FROM opt_outs o
@@ -109,9 +110,9 @@ _LIFT = text(
 def lift_many(
     session: Session, resumed: Sequence[tuple[Person, datetime]], *, kinds: Collection[str] = (OPTED_OUT, HELD)
 ) -> set[Person]:
-    """Let people be written to again who asked for it at the given times; return those who had opted out before.
+    """Lift the opt-outs of people who asked, at the given times, to be written to again; return the people lifted.
 
-    What the company blocks stays blocked, and so does who opted out, or may have, after that time.
+    People whom the company blocks stay blocked. People who opted out, or may have, after the given time stay noted.
     """
     if not resumed:
         return set()
@@ -130,9 +131,9 @@ def lift_many(
 
 
 def note_refused(session: Session, message_ids: Collection[uuid.UUID], *, now: datetime) -> None:
-    """Note the people of messages that failed because they switched the company's marketing off in WhatsApp.
+    """Note people who switched the company's marketing off in WhatsApp, from the messages that failed for it.
 
-    Side effects: what was to be decided about these people's replies is decided by it.
+    Side effects: decides these people's held replies, as an opt-out.
     """
     if not message_ids:
         return
@@ -186,11 +187,17 @@ def settle_undecided(
     if_moot: bool = False,
     actor_id: int | None = None,
 ) -> None:
-    """Take replies from people's desks of which it has become clear what they meant, because of what `actor_id` did
-    or, without, of what the person did.
+    """Decide the undecided replies of people whose meaning has become clear.
 
-    Whoever is still held has something to be decided: those replies stay. Of people in `until` only the replies up to
-    that time are meant; with `if_moot` only those of people who are not to be written to in any case.
+    The replies of a person who is still held stay undecided.
+
+    Args:
+        session: the transaction of what made it clear.
+        decided: the decision, by person.
+        now: the present.
+        until: decide only a person's replies up to this time; people not named here have no such bound.
+        if_moot: decide only for people who may not be written to in any case.
+        actor_id: the user who made it clear; None: the person did.
     """
     if decided:
         session.execute(
@@ -239,12 +246,12 @@ def add(
     note: str | None = None,
     actor_id: int | None = None,
 ) -> OptOut:
-    """Note that a person must not be written to; whoever was noted before, as strongly, keeps the first date.
+    """Note that a person must not be written to. If that was noted before, as strongly, the first date stays.
 
     Side effects: an entry in the audit log when this changed something.
 
     Raises:
-        InvalidInput: the number is none.
+        InvalidInput: it is not a number.
     """
     _, key = understood_phone(phone, field="phone", default_region=default_region)
     entry = NewOptOut(company_id=company_id, phone_key=key, kind=kind, source=source, at=now, note=note)
@@ -280,12 +287,12 @@ def lift(
     now: datetime,
     actor_id: int | None = None,
 ) -> None:
-    """Let a person be written to again, whoever it was that had decided otherwise.
+    """Let a person be written to again, whoever had decided otherwise.
 
     Side effects: an entry in the audit log; a held reply of the person is dismissed.
 
     Raises:
-        InvalidInput: the number is none.
+        InvalidInput: it is not a number.
         NotFound: nothing is noted of this person.
     """
     key = _key_as_shown(phone)
@@ -309,7 +316,7 @@ def lift(
 
 
 def _key_as_shown(phone: str) -> str:
-    """Return the key of a person as `persons.phones_of` shows it; who hides the number has a key that is none."""
+    """Return the key of a person from what `persons.phones_of` shows; if the number is hidden, the key is no number."""
     try:
         return key_of(phone)
     except InvalidPhone:

@@ -1,4 +1,4 @@
-"""Showing a person: by a phone, where the engine itself knows people by their equivalence keys."""
+"""Showing people by a phone number, since the engine itself knows them by their equivalence keys."""
 
 from collections.abc import Collection
 
@@ -22,8 +22,8 @@ _PHONES = text(
 def phones_of(session: Session, company_id: int, keys: Collection[str]) -> dict[str, str]:
     """Return what to show for the people of a company with these equivalence keys, one statement for all.
 
-    It is the contact's phone; of somebody who is no contact the number as the provider spelled it last when the person
-    wrote, else the key itself with a plus sign. Whichever it is, it names the same person when it is given back.
+    It is the contact's phone. For a person who is no contact it is the number that the provider last spelled in a
+    reply, else the key with a plus sign. Each of these names the same person when it is given back.
     """
     rows = session.execute(_PHONES, {"company_id": company_id, "keys": sorted(set(keys))})
     return {row.phone_key: row.phone for row in rows}

@@ -1,4 +1,4 @@
-"""In which time zones the recipients of campaigns are: for campaigns with hours of each recipient."""
+"""The time zones of a campaign's recipients, for campaigns with hours of each recipient."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -9,14 +9,15 @@ from sqlalchemy.orm import Session
 from campaign_engine.rules.hours.recipient_zone import TELLING, Zones, zones_of
 
 SLICES = 64
-"""Into so many slices of equal length, by position, are the messages of a campaign cut that are looked at."""
+"""A campaign's pending messages are cut into so many slices of equal length, by position."""
 
 A_SLICE = 4
-"""The most messages looked at in each: shares are true to a few percent, small campaigns are counted."""
+"""So many messages of each slice are read: shares are true to a few percent, and small campaigns are counted whole."""
 
-# Of a slice the first few by index, so that this costs the same in a campaign of a million rows.
+# The first few of each slice, by index: this costs the same in a campaign of a million rows.
 _SAMPLE = text(
     """
+    -- c: the first and the last pending position of each campaign.
     WITH c AS MATERIALIZED (
       SELECT w.id,
         (SELECT m.position FROM messages m WHERE m.campaign_id = w.id AND m.status = 'pending'
@@ -41,9 +42,9 @@ _SAMPLE = text(
 
 
 def remaining(session: Session, campaign_ids: Collection[int]) -> dict[int, Counter[Zones]]:
-    """Return how many of a sample of each campaign's pending messages go where, in one statement.
+    """Sample each campaign's pending messages and return how many go to which zones, in one statement.
 
-    A campaign without pending messages is left out.
+    A campaign without pending messages is absent.
     """
     if not campaign_ids:
         return {}
@@ -58,7 +59,7 @@ def remaining(session: Session, campaign_ids: Collection[int]) -> dict[int, Coun
 
 
 def by_zones(people: Iterable[tuple[str, int]]) -> Counter[Zones]:
-    """Return how many people are in which zones; each pair is a number and how many it stands for."""
+    """Return how many people are in which zones; each pair is a number and how many people it stands for."""
     found: Counter[Zones] = Counter()
     for phone, count in people:
         found[zones_of(phone)] += count

@@ -1,3 +1,3 @@
 """What providers tell by webhook: stored raw and answered at once, applied later in batches. Statuses move rows
-forward (also when they come before the answer to the call), replies may be opt-outs, notices act on accounts.
+forward (even when they come before the answer to the call), replies may be opt-outs, notices act on accounts.
 """

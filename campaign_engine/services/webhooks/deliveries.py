@@ -1,11 +1,11 @@
 """What providers report: webhooks stored raw at once, applied later in batches.
 
-Duplicates, any order, statuses that arrive before the send has been settled, and ids nobody knows are all harmless:
-a status is one compare-and-set over the states it may replace.
+A status is one compare-and-set over the states it may replace. So duplicates, any order, unknown ids, and statuses that
+arrive before the send is settled are all harmless.
 
-A batch takes one statement for each kind of thing it holds: statuses move messages, what people wrote becomes replies.
-What it takes is then told to the caller in `Applied`, to be done after the commit, each in a transaction of its own,
-because sending locks accounts and campaigns in another order: `acknowledge` and `apply_notices`.
+A batch needs one statement for each kind of thing in it: statuses move messages, what people wrote becomes replies.
+`Applied` tells the caller what is left to do after the commit (`acknowledge`, `apply_notices`). Each of these needs a
+transaction of its own, because sending locks accounts and campaigns in another order.
 """
 
 import json
@@ -35,7 +35,7 @@ from campaign_engine.vault import Vault
 log = get_logger(__name__)
 
 PREFERENCES = frozenset({NoticeKind.MARKETING_STOPPED, NoticeKind.MARKETING_RESUMED})
-"""Notices of people, not of accounts: obeyed with the batch."""
+"""Notices about people, not about accounts: the batch obeys them itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,14 @@ class Applied:
     update_count: int  # statuses read out of the events
     message_count: int  # messages they belonged to
     reply_count: int = 0  # messages of people read out of the events
-    heard_from: Mapping[int, str | None] = field(default_factory=dict)  # accounts with a status: their business account
+    heard_from: Mapping[int, str | None] = field(default_factory=dict)  # business account, by account with a status
     owing: Sequence[int] = ()  # accounts that owe somebody the confirmation of an opt-out
     with_notices: Sequence[int] = ()  # events that wait for `apply_notices`
 
 
 @dataclass(slots=True)
 class _Report:
-    """All that a batch says of one message; the first time of each status counts."""
+    """All that a batch says about one message; the first time of each status counts."""
 
     moments: dict[MessageStatus, datetime] = field(default_factory=dict)
     provider_message_id: str | None = None
@@ -68,7 +68,7 @@ class _Report:
 
 @dataclass(frozen=True, slots=True)
 class _Speaker:
-    """An account that a webhook speaks for; `names` is None when the address it was posted to has named it already."""
+    """An account that a webhook may speak of; `names` is None when the address posted to names it already."""
 
     account_id: int
     company_id: int
@@ -77,7 +77,7 @@ class _Speaker:
 
 @dataclass(slots=True)
 class _Batch:
-    """What the events of a batch say, and of whose accounts."""
+    """What the events of a batch say, and whose accounts they may speak of."""
 
     statuses: list[tuple[StatusUpdate, frozenset[int]]] = field(default_factory=list)  # and the companies concerned
     received: list[Received] = field(default_factory=list)
@@ -163,9 +163,9 @@ def apply_waiting(
 ) -> Applied | None:
     """Apply the oldest stored webhooks that are due, at most `batch` of them, or `only` one; None when there is none.
 
-    Side effects: moves message rows, completes campaigns whose last open row this settled; writes replies and opt-outs.
-    A body that cannot be read is marked with the reason and kept. Events with notices stay waiting until
-    `apply_notices`; should that be lost, they are applied again as a whole, which changes nothing.
+    Side effects: moves message rows, completes campaigns whose last open row was settled, writes replies and opt-outs.
+    A body that cannot be read is marked with the reason and kept. Events with notices wait until `apply_notices`; if
+    that is lost, they are applied again as a whole, which is harmless.
     """
     events = session.scalars(
         select(WebhookEvent)
@@ -232,7 +232,7 @@ def _mark_applied(session: Session, event_ids: Sequence[int], unreadable: Sequen
 
 
 def next_held_back(session: Session, *, now: datetime) -> datetime | None:
-    """Return when the next webhook that waits for the answer to a send is to be looked at again."""
+    """Return when to look again at the webhooks that wait for the answer to a send."""
     return session.scalar(
         select(func.min(WebhookEvent.apply_after)).where(
             WebhookEvent.applied_at.is_(None), WebhookEvent.apply_after > now
@@ -240,8 +240,8 @@ def next_held_back(session: Session, *, now: datetime) -> datetime | None:
     )
 
 
-# In the order of the ids, so that two batches never wait for each other in a ring; rows that stay as they are are not
-# locked at all.
+# Locked in the order of the ids, so that two batches never wait for each other in a ring. Rows that would not change
+# are not locked at all.
 _ACKNOWLEDGE = text(
     """
     UPDATE accounts SET unacknowledged_since = NULL, business_account_id = coalesce(heard.business, business_account_id)
@@ -266,9 +266,9 @@ def acknowledge(session: Session, heard_from: Mapping[int, str | None]) -> None:
 
 
 def apply_notices(session: Session, event_id: int, *, providers: Mapping[str, Provider], now: datetime) -> None:
-    """Apply the notices of one event and mark it as applied; harmless when it has been meanwhile.
+    """Apply the notices of one event and mark it as applied; harmless if somebody has applied it meanwhile.
 
-    Call it in a transaction of its own, as `acknowledge`.
+    Call it in a transaction of its own, like `acknowledge`.
     """
     event = session.scalars(
         select(WebhookEvent)
@@ -289,7 +289,7 @@ def apply_notices(session: Session, event_id: int, *, providers: Mapping[str, Pr
 
 
 def set_aside(session: Session, event_id: int, *, reason: str, now: datetime) -> None:
-    """Give up on a stored webhook that cannot be applied, so that nothing waits for it; it is kept, with the reason."""
+    """Give up a stored webhook that cannot be applied, so that nothing waits for it; keep it, with the reason."""
     result = session.execute(
         text("UPDATE webhook_events SET applied_at = :now, failure = :reason WHERE id = :id AND applied_at IS NULL"),
         {"now": now, "reason": reason, "id": event_id},
@@ -351,12 +351,12 @@ def _by_message(session: Session, reported: Sequence[tuple[StatusUpdate, frozens
 
 
 def _is_of_an_earlier_try(update: StatusUpdate, row: Row[Any]) -> bool:
-    """Say whether an update speaks of another sending of the same message, whose fate says nothing of the present one.
+    """Say whether an update speaks of an earlier try of the same message, and so says nothing about the present one.
 
-    While a row waits, is being sent or is unknown, the provider's id in it is that of a try known to have failed: what
-    is repeated of that one is old, and a failure with any other id is the present try's, which may be faster than the
-    answer that names it. Once the row has left those states the id is the present try's own. Proof that a person has
-    the message counts whichever try it was.
+    While a row waits, is being sent or is unknown, it holds the provider's id of a try that is known to have failed. A
+    status with this id is old news. A failure with any other id is about the present try: it may be faster than the
+    answer that names it. Once the row has left those states, it holds the id of the present try. Proof that a person
+    has the message counts, whichever try it was.
     """
     if None in (update.provider_message_id, row.provider_message_id):
         return False
@@ -397,7 +397,7 @@ _FAILS = f"""
     (r.delivered_at IS NULL AND r.read_at IS NULL
       AND (m.status = 'failed' OR (r.failed_at IS NOT NULL AND m.status IN ({_states(MessageStatus.FAILED)}))))
 """
-"""The message has failed, as far as is known now: a failure counts until a person is known to have the message."""
+"""SQL: the message counts as failed. A failure counts until it is known that the person has the message."""
 
 _APPLY = text(
     f"""
@@ -418,7 +418,7 @@ _APPLY = text(
       sent_at = coalesce(m.sent_at, r.sent_at),
       delivered_at = coalesce(m.delivered_at, r.delivered_at, r.read_at),
       read_at = coalesce(m.read_at, r.read_at),
-      -- Neither an earlier attempt's failure nor one that is outvoted is of interest: the message is on its way.
+      -- The failure of an earlier try, or one that was outvoted, says nothing: the message is on its way.
       failed_at = CASE WHEN {_FAILS} THEN coalesce(m.failed_at, r.failed_at) END,
       error_class = CASE WHEN {_FAILS} THEN coalesce(r.error_class, m.error_class) END,
       error_code = CASE WHEN {_FAILS} THEN coalesce(r.error_code, m.error_code) END,
@@ -437,7 +437,7 @@ _APPLY = text(
 def _apply(session: Session, reports: Mapping[uuid.UUID, _Report]) -> set[int]:
     if not reports:
         return set()
-    # One text instead of nine arrays, as a settlement is written.
+    # One text instead of nine arrays, as in `messages.settling`.
     rows = json.dumps([_as_json(identity, report) for identity, report in reports.items()])
     return set(session.scalars(_APPLY, {"rows": rows}))
 

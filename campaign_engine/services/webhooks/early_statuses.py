@@ -1,8 +1,9 @@
 """Statuses that are faster than the answer to the send they speak of.
 
-Where a provider takes nothing of ours along, a status is matched by the id that only the answer gives. One that comes
-first would belong to nobody and be lost, so it waits for as long as a message of its account is being sent that may be
-the one: the id is either found then, or is not ours (somebody wrote on the phone by hand).
+Some providers send none of our ids along: then a status is matched by the provider's id, which only the answer to the
+send gives. A status that comes before the answer would match no row and be lost. So it waits while its account is
+sending a message that it may be about. After that its id is found, or the message is not ours (somebody wrote on the
+phone by hand).
 """
 
 import json
@@ -18,8 +19,8 @@ from campaign_engine.providers.base import Provider
 WITHOUT_CALLBACK_DATA = frozenset({"evolution"})
 PAUSE = timedelta(seconds=1)
 
-# One statement and so one moment: a message is either still being sent or has its id. The clocks of the machine that
-# claimed and of the one that received may differ a little.
+# One statement sees one moment: a message is either still being sent or has its id. The machines that claimed the
+# message and received the webhook may have clocks that differ a little.
 _EARLY = text(
     """
     SELECT DISTINCT s.event_id

@@ -1,8 +1,8 @@
-"""What providers tell of accounts and templates, and what follows from it: told to people, and obeyed where sending on
-would only fail or cost the number its name.
+"""What providers tell about accounts and templates, and what follows from it. People are told everything; the engine
+acts where further sending would only fail or harm the number's reputation.
 
-A notice speaks only for accounts whose secret signed it. Where it names a number, for that; where it names a business
-account, for the numbers known to belong to it.
+A notice speaks only of accounts whose secret signed it: of the number it names, or of the numbers known to belong to
+the business account it names.
 """
 
 from collections.abc import Sequence
@@ -33,13 +33,13 @@ _STATES = {
     **{word: word for word in (*UNSENDABLE, "PENDING", "IN_APPEAL", "PENDING_DELETION", "LIMIT_EXCEEDED")},
     **dict.fromkeys(RESTORING, "APPROVED"),
 }
-# What a check would find after each word of a phone session; one that gave up pairing is closed.
+# The state that a health check would find, by the provider's word for a phone session; `refused`: it gave up pairing.
 _SESSION_AFTER = {"open": "open", "connecting": "connecting", "close": "close", "refused": "close"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Spoken:
-    """A notice and the accounts it speaks of; `about` says in a few words what of."""
+    """A notice and the accounts it speaks of; `about` says its subject in a few words."""
 
     notice: Notice
     accounts: Sequence[Account]
@@ -51,9 +51,9 @@ class _Spoken:
 
 
 def apply(session: Session, notices: Sequence[Notice], *, account_ids: Sequence[int], at: datetime) -> None:
-    """Do what the notices of a webhook that came `at` a time ask for; `account_ids` are those whose secret signed it.
+    """Do what the notices of a webhook ask for; it came at `at`, and `account_ids` are those whose secret signed it.
 
-    Side effects: by kind, and always a notification for each company concerned.
+    Side effects: they depend on the kind; each company concerned always gets a notification.
     """
     signed = session.scalars(
         select(Account)
@@ -86,7 +86,8 @@ def apply(session: Session, notices: Sequence[Notice], *, account_ids: Sequence[
 def _spoken_of(notice: Notice, signed: Sequence[Account]) -> list[Account]:
     """Return the accounts a notice speaks of.
 
-    Of a business account those known to belong to it; only when none is known to, those of which nothing is known.
+    For a business account these are the accounts known to belong to it. If there is none, they are the accounts whose
+    business account is unknown.
     """
     if notice.number is not None:
         return [account for account in signed if notice.number in _names_of(account)]
@@ -165,7 +166,7 @@ def _template_changed(session: Session, spoken: _Spoken) -> None:
 
 
 def _write_template(session: Session, company_id: int, notice: Notice, column: str, value: str) -> None:
-    """Keep what is said of a template; without a language, of those of its name that are known."""
+    """Store what is said about a template; if no language is given, for all known templates of its name."""
     values = {"company_id": company_id, "name": notice.subject, "value": value}
     if notice.language is None:
         session.execute(
@@ -191,7 +192,7 @@ def _account_stopped(session: Session, spoken: _Spoken) -> None:
 
 
 def _limit_changed(session: Session, spoken: _Spoken) -> None:
-    """Keep a new limit where the engine or nobody set one; what a person chose stays."""
+    """Store a new limit, unless a person chose the present one."""
     notice = spoken.notice
     if spoken.accounts and (notice.limit is not None or notice.value == UNLIMITED):
         session.execute(
@@ -234,7 +235,7 @@ def _connection(session: Session, spoken: _Spoken, *, at: datetime) -> None:
 
 
 def _keep_session(session: Session, spoken: _Spoken, state: str, *, at: datetime) -> None:
-    """Write of the accounts what a check would have found `at` that time, where none has been made since."""
+    """Store what a health check at `at` would have found, for accounts that had no check since."""
     outdated = session.scalars(
         select(Account)
         .where(
@@ -264,7 +265,7 @@ def _tell(session: Session, spoken: _Spoken) -> None:
 
 
 def _notify_each(session: Session, spoken: _Spoken, *, kind: str, severity: str, text: str) -> None:
-    """Notify each company once, of all its accounts that are spoken of."""
+    """Notify each company once, about all its accounts that are spoken of."""
     for company_id in spoken.company_ids:
         mine = [account for account in spoken.accounts if account.company_id == company_id]
         notifications.notify(

@@ -28,7 +28,7 @@ log = get_logger(__name__)
 
 ANSWERS_WITHIN = timedelta(days=7)
 CLOCKS_APART = timedelta(minutes=1)
-"""A provider cuts its times to seconds and has a clock of its own: what is answered may seem later than the answer."""
+"""A provider cuts its times to seconds and has its own clock: the message may seem later than the answer to it."""
 
 MOST_COUNTED = 100
 """Undecided replies are counted up to here: every page shows the count."""
@@ -47,14 +47,14 @@ class Received:
 
 @dataclass(slots=True)
 class _Wishes:
-    """What the messages of a batch come to, by person."""
+    """What the messages of a batch ask for, by person."""
 
     noted: dict[Person, NewOptOut] = field(default_factory=dict)
     resumed: dict[Person, datetime] = field(default_factory=dict)
     said_by: dict[Person, int] = field(default_factory=dict)  # the reply that decided
 
     def add(self, row: Row[Any]) -> None:
-        """Take one reply into account; the last word of a person counts, and a certain one over a likely one."""
+        """Take one reply into account: a person's last word counts, but a certain one wins over a likely one."""
         person: Person = (row.company_id, row.phone_key)
         if row.intent == Intent.RESUME:
             self.resumed[person] = row.received_at
@@ -75,9 +75,10 @@ class _Wishes:
         )
 
 
-# A quoted message counts when its campaign is the company's own. It also says who the person is, should the number be
-# hidden. Everything is found by index, so this costs the same in a ledger of millions; OFFSET 0 keeps the planner,
-# which may know nothing yet of a campaign just written, from reading all of its rows instead.
+# A quoted message (q) counts if its campaign is the company's own; it also says who the person is if the number is
+# hidden. Otherwise the contact's (c) latest message (l) counts. All are found by index, so this costs the same in a
+# ledger of millions. The planner may know nothing yet of a campaign just written: OFFSET 0 keeps it from reading all
+# of its rows.
 _STORE = text(
     """
     INSERT INTO replies (
@@ -124,10 +125,10 @@ _STORE = text(
 
 
 def receive(session: Session, received: Sequence[Received], *, now: datetime) -> list[int]:
-    """Keep what people wrote, one statement for all, and do what they ask; return the replies to be confirmed.
+    """Store what people wrote, one statement for all, and do what they ask; return the replies to be confirmed.
 
-    What is known already (by account and the provider's id) is left out. A certain opt-out counts at once, a likely
-    one is held and the company is told; whoever wants to be written to again is, unless the company blocks.
+    Messages known already (by account and the provider's id) are ignored. A certain opt-out counts at once. A likely
+    one is held, and the company is told. A wish to be written to again is followed, unless the company blocks.
 
     Side effects: replies, opt-outs, one notification per company for what has to be decided.
     """
@@ -148,16 +149,16 @@ def receive(session: Session, received: Sequence[Received], *, now: datetime) ->
 def _obey(
     session: Session, *, noted: Mapping[Person, NewOptOut], resumed: Mapping[Person, datetime], now: datetime
 ) -> set[Person]:
-    """Let people be written to again who asked for it at these times, then note who must not or may not; return those
-    for whom noting changed something.
+    """Lift the opt-outs of people who asked for messages again at these times, then note new opt-outs and holds; return
+    the people for whom a note changed something.
 
-    Side effects: replies of which it has become clear what they meant are decided.
+    Side effects: decides undecided replies whose meaning this makes clear.
     """
     opt_outs.lift_many(session, list(resumed.items()))
     changed = opt_outs.note_many(session, list(noted.values()))
     clear = dict.fromkeys(resumed, DISMISSED)
     clear |= {person: OPTED_OUT for person, each in noted.items() if each.kind == OPTED_OUT}
-    # Who asks to be written to again means what was said before, not what came since.
+    # A wish to be written to again settles what was said before it, not what came since.
     until = {person: at for person, at in resumed.items() if clear[person] == DISMISSED}
     opt_outs.settle_undecided(session, clear, now=now, until=until)
     return changed
@@ -196,7 +197,7 @@ def _intent_of(inbound: Inbound) -> Intent:
 
 
 def _key_of(sender: str) -> str | None:
-    """Return the equivalence key of a number as a provider spells it; None for who hides it."""
+    """Return the equivalence key of a number as a provider spells it; None if the person hides it."""
     try:
         return key_of(sender)
     except InvalidPhone:
@@ -234,9 +235,9 @@ _ALIASES = text(
 
 
 def apply_preferences(session: Session, preferences: Sequence[tuple[int, Notice]], *, now: datetime) -> None:
-    """Obey people who switched a company's marketing off, or on again, in WhatsApp: (company id, what was told).
+    """Obey people who switched a company's marketing off, or on again, in WhatsApp: (company id, notice).
 
-    Side effects: opt-outs; what was to be decided about these people's replies is decided by it.
+    Side effects: opt-outs; decides these people's held replies.
     """
     if not preferences:
         return
@@ -278,9 +279,9 @@ def of_company(
     before_id: int | None = None,
     limit: int = 50,
 ) -> Sequence[Reply]:
-    """Return replies to the company, newest first, from before `before_id`; only those asked for.
+    """Return replies to the company, newest first, from before `before_id`; the other arguments narrow them.
 
-    Those to a campaign are also those to its test sends.
+    Replies to a campaign include those to its test sends.
     """
     query = select(Reply).where(Reply.company_id == company_id)
     if intent is not None:
@@ -291,7 +292,7 @@ def of_company(
         query = query.where(Reply.id < before_id)
     query = query.order_by(Reply.id.desc()).limit(limit)
     if campaign_id is not None:
-        # The newest of each by its index: all together they would be read and sorted.
+        # The newest of each, by its index; one query for all would read and sort every reply.
         is_test = and_(Campaign.parent_id == campaign_id, Campaign.kind == "test")
         answered = select(Campaign.id).where(or_(Campaign.id == campaign_id, is_test)).subquery()
         newest = aliased(Reply, query.where(Reply.campaign_id == answered.c.id).lateral())
@@ -300,9 +301,9 @@ def of_company(
 
 
 def campaigns_of(session: Session, found: Sequence[Reply]) -> dict[int, tuple[int, str]]:
-    """Return id and name of the campaigns to show for replies, by the `campaign_id` of these.
+    """Return id and name of the campaigns to show for replies, by the replies' `campaign_id`.
 
-    A test send is no campaign anybody sees: the one it tests stands for it, and without that one it is left out.
+    People do not see test sends as campaigns: a reply to one shows the tested campaign, or none if that is gone.
     """
     seen = aliased(Campaign)
     rows = session.execute(
@@ -314,7 +315,7 @@ def campaigns_of(session: Session, found: Sequence[Reply]) -> dict[int, tuple[in
 
 
 def undecided_count(session: Session, company_id: int, *, most: int = MOST_COUNTED) -> int:
-    """Return how many replies wait for a decision; it is not counted further than `most`."""
+    """Return how many replies wait for a decision, counted up to `most`."""
     found = session.scalar(
         text(
             "SELECT count(*) FROM (SELECT 1 FROM replies WHERE company_id = :id AND intent = 'likely'"
@@ -345,13 +346,13 @@ def decide(session: Session, reply: Reply, *, decision: str, actor_id: int, now:
     Side effects: an entry in the audit log.
 
     Raises:
-        TransitionNotAllowed: nothing is to be decided about it (any more).
+        TransitionNotAllowed: there is nothing to decide about it (any more).
     """
     if reply.intent != Intent.LIKELY or reply.decision is not None:
         raise _nothing_to_decide(reply)
     until = max(now, reply.received_at)  # the provider's clock may be ahead
-    # The person first, as whoever receives does: a doubt that arrives meanwhile finds no hold and makes its own, or
-    # has found this one and is decided along. Neither is left with nobody to decide it.
+    # The person's row goes first, as in `receive`. A doubt that arrives meanwhile either finds no hold and makes its
+    # own, or has found this one and is decided with it. So no doubt is left that nobody can decide.
     if decision == OPTED_OUT:
         opt_outs.note_many(
             session,
