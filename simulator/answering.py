@@ -1,4 +1,4 @@
-"""How the answers of every wire leave: after the latency, or never."""
+"""How answers leave, on every wire: after the latency, or never."""
 
 import asyncio
 import random
@@ -26,7 +26,7 @@ class Answering:
             await asyncio.sleep(delay_ms / 1000)
 
     async def deliver(self, request: web.Request, response: web.Response, message: Message | None) -> web.Response:
-        """Answer a request after the latency; that to an accepted message may be lost instead, or find nobody."""
+        """Answer a request after the latency. The answer to an accepted message may be lost, or the client be gone."""
         await self.take_time()
         if message is None:
             return response
@@ -37,7 +37,7 @@ class Answering:
         return response
 
     async def _lose(self, request: web.Request, unsent: web.Response) -> web.Response:
-        """Cut the connection under an accepted message; the response that is returned can reach nobody."""
+        """Cut the connection of an accepted message; the returned response reaches nobody."""
         hang_ms = self._simulation.behaviour.lost_answer_hang_ms
         if hang_ms:
             await asyncio.sleep(hang_ms / 1000)

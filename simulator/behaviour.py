@@ -1,7 +1,7 @@
 """Every setting of the simulator's behaviour, declared once.
 
-The command line and the control API are both made from this list: a setting added here has its option and
-its JSON field. Each carries its kind, which says how a value is checked, and a sentence of help.
+The command line and the control API are both made from this list: a setting added here has its option and its JSON
+field. Each setting has a kind, which says how a value is checked, and a sentence of help.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,9 +1,9 @@
 """What becomes of an accepted message, decided when it is accepted.
 
-The decision depends on nothing but the settings and the message's key: its `biz_opaque_callback_data`, or
-where there is none its recipient's `to_key`, as the ledger shows it. Draw number i of a key is the i-th
-big-endian 32-bit word of BLAKE2b-512 over "SEED:KEY", divided by 2**32; a share is met when its draw is below
-it. So whoever knows the seed can work out the fate of every message beforehand, in any order.
+The decision depends only on the settings and the message's key: its `biz_opaque_callback_data`, or if it has none its
+recipient's `to_key`, as the ledger shows it. Draw number i of a key is the i-th big-endian 32-bit word of BLAKE2b-512
+over "SEED:KEY", divided by 2**32. A share is met when its draw is below it. So from the seed alone the fate of every
+message can be worked out beforehand, in any order.
 """
 
 import struct
@@ -71,7 +71,7 @@ _LADDERS = {
     "delivered": ("sent", "delivered"),
     "read": ("sent", "delivered", "read"),
 }
-# Nearly all messages share a handful of fates; keeping one object of each makes a ledger of a million small.
+# Nearly all messages share a handful of fates; one object for each keeps a ledger of a million small.
 _SHARED: dict[Fate, Fate] = {}
 
 
@@ -89,7 +89,7 @@ def draw(seed: int, key: str) -> Draws:
 
 
 def decide(behaviour: Behaviour, draws: Draws, rule: NumberRule | None) -> Fate:
-    """Return the fate of a message that is being accepted; a rule for its number goes before the shares."""
+    """Return the fate of a message that is being accepted; a rule for its number wins over the shares."""
     final, error_code, skips_delivered = _ending(behaviour, draws)
     replies = final in ("delivered", "read") and draws[REPLIES] < behaviour.reply_share
     answer_lost = draws[ANSWER_LOST] < behaviour.lost_answer_share
@@ -162,7 +162,7 @@ def timeline(behaviour: Behaviour, draws: Draws, fate: Fate, received_at: float)
 
 
 def within(range_ms: RangeMs, share: float) -> float:
-    """Return the seconds that lie at this share of a range of milliseconds."""
+    """Return the time, in seconds, at this share of a range of milliseconds."""
     shortest, longest = range_ms
     return (shortest + (longest - shortest) * share) / 1000
 
@@ -176,7 +176,7 @@ class Fault:
 
 
 def fault(behaviour: Behaviour, key: str, earlier_requests: int) -> Fault | None:
-    """Return the fault a send request meets by share, or None.
+    """Return the fault that the shares give to a send request, or None.
 
     The number of earlier requests with the same key is part of the draw, so that a retry may succeed. The
     text drawn from is "SEED:request EARLIER:KEY"; draw 0 decides on HTTP 500, 1 on a refusal, 2 on its code.

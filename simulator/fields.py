@@ -10,7 +10,7 @@ Fields = Mapping[str, tuple[Callable[[object], object], bool]]
 
 
 def checked(given: Mapping[str, object], fields: Fields, *, owner: str, needed: Iterable[str]) -> dict[str, Any]:
-    """Return the given fields as they are stored. `owner` is what has them, with its article: "a number".
+    """Return the given fields as they are stored. `owner` names the thing that has them, with its article: "a number".
 
     Raises InvalidField for a field that is not known, cannot be used, or is needed and not given.
     """

@@ -94,7 +94,7 @@ THROTTLING_CODES = frozenset({4, 80007, 130429, 131048, 131056})
 
 
 def describe(code: int) -> GraphError:
-    """Return what is known of a code; a code without an entry still gets a plain 400."""
+    """Return what is known of a code; a code without an entry gets a plain 400."""
     return GRAPH_ERRORS.get(code, GraphError("An error occurred"))
 
 

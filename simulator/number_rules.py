@@ -69,7 +69,7 @@ _MAGIC_ACTIONS = {
 
 
 def magic_rule(digits: str) -> NumberRule | None:
-    """Return the rule that the last eight digits stand for, or None for an ordinary number."""
+    """Return the rule of the last eight digits, or None for an ordinary number."""
     ending = digits[-_MAGIC_LENGTH:]
     if not ending.startswith(("76", "77", "78")) or len(ending) < _MAGIC_LENGTH:
         return None

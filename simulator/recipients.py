@@ -18,7 +18,7 @@ _BR_KEEPS_NINE = frozenset([*(str(code) for code in range(11, 20)), "21", "22", 
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """Who a message is for: as written by the sender, as WhatsApp names them, and the key of equal spellings.
+    """Who a message is for: as the sender wrote it, as WhatsApp names the person, and the key of equal spellings.
 
     A recipient known by user id alone has no `digits` and no `wa_id`.
     """

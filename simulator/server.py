@@ -23,7 +23,7 @@ from simulator.state.journal import Journal, NoJournal
 from simulator.state.lines import Line
 from simulator.state.numbers import Number
 
-# What is left of a stop that has to be over within one second.
+# A stop must be over within one second; this is what is left of it here.
 _SHUTDOWN_TIMEOUT_S = 0.1
 _LARGEST_BODY = 1024 * 1024
 
@@ -55,8 +55,8 @@ async def serve(
 
     Raises OSError (port taken, directory unusable), StateDirInUse and StateDirDamaged.
     """
-    # The oldest generation is the ledger, which only grows: walking it for garbage took 0.3 s at 300,000
-    # messages, and for that long no arrival was noted.
+    # The oldest generation of garbage is the ledger, which only grows. A walk over it took 0.3 s at 300,000 messages,
+    # and no arrival was noted in that time.
     gc.set_threshold(2_000, 10, 1_000_000_000)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

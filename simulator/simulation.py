@@ -73,7 +73,7 @@ class Simulation:
         try:
             self._meet_faults(line, sending, rule)
             if isinstance(line, Number):
-                # The limits are Meta's; a phone has none that it would tell of.
+                # The limits are Meta's; a phone reports none.
                 self._limits.charge(line, sending.recipient.key, arrived_at, self.behaviour)
         except (Refused, ServerFault):
             self._refused_requests[sending.key] = self._refused_requests.get(sending.key, 0) + 1
@@ -82,7 +82,7 @@ class Simulation:
         fate = self._fate(draws, rule)
         message = self._message(line, sending, arrived_at, draws, fate)
         if self._journal.keeps:
-            # On disk before the answer: a simulator that is killed forgets nothing that it acknowledged.
+            # On disk before the answer: a killed simulator forgets nothing that it acknowledged.
             self._journal.write("accepted", message.stored())
         self.ledger.add(message)
         if message.acknowledged_at:
@@ -114,7 +114,7 @@ class Simulation:
         return rule
 
     def _meet_faults(self, line: Line, sending: Sending, rule: NumberRule | None) -> None:
-        """Raise what refuses this request, if anything does: its line, a count, a rule, a share."""
+        """Raise the refusal of this request, if there is one: by its line, a count, a rule or a share."""
         behaviour = self.behaviour
         if line.refuse_code is not None:
             raise Refused(line.refuse_code, "This number is set to refuse every message.")

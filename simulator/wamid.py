@@ -1,4 +1,4 @@
-"""Message ids in the form of Meta's, with the recipient inside, and in that of a phone's: opaque and unique."""
+"""Message ids in Meta's form, with the recipient inside, and in a phone's form: opaque and unique."""
 
 import os
 from base64 import b64encode

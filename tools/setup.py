@@ -148,14 +148,14 @@ def _set_up(*, with_tools: bool) -> None:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Wait for another set-up of this folder; this file itself is the lock, so none is left lying about."""
+    """Wait for another set-up of this folder; this file itself is the lock, so no lock file is left behind."""
     with Path(__file__).open() as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             print("  another set-up is running here: waiting for it", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        os.set_inheritable(lock.fileno(), True)  # pip holds it too, should it outlive this process
+        os.set_inheritable(lock.fileno(), True)  # pip holds it too, if it outlives this process
         yield
 
 
@@ -180,7 +180,7 @@ def _check_space() -> None:
 
 
 def _venv_works() -> bool:
-    """Tell whether .venv runs here; its scripts name the folder and the Python they were made for."""
+    """Tell whether .venv works here: its scripts name the folder and the Python that they were made for."""
     if not PYTHON.exists():
         return False
     made_by = re.search(r"^command = (.*)$", (VENV / "pyvenv.cfg").read_text(), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Print how the house stands: rooms, arrows between them, and what is counted about its seams.
+"""Print how the house stands: its rooms, the arrows between them, and counts about its seams.
 
     python tools/structure.py
 
@@ -113,7 +113,7 @@ def arrows_on(floor: str, imports: Mapping[str, set[str]]) -> dict[str, set[str]
 
 
 def files_that_name_a_provider() -> Iterator[str]:
-    """Yield product files that name one: sources, templates, scripts and statements."""
+    """Yield product files that name a provider: sources, templates, scripts and statements."""
     paths = (path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.suffix in SOURCES)
     for path in paths:
         where = path.relative_to(ROOT).as_posix()
@@ -123,7 +123,7 @@ def files_that_name_a_provider() -> Iterator[str]:
 
 
 def without_docstring(name: str, tree: ast.Module) -> Iterator[str]:
-    """Yield public functions of a module, and public methods of its public classes, that say nothing of themselves."""
+    """Yield the public functions of a module, and the public methods of its public classes, that have no docstring."""
     for node in tree.body:
         members = node.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_") else [node]
         for member in members:

@@ -12,8 +12,8 @@ from simulator.graph_errors import webhook_error
 from simulator.state.ledger import Message
 from simulator.state.numbers import Number
 
-# Updates may be spread over entries, changes and statuses alike. A receiver that reads only the first of any
-# of the three has to lose something here, so a full webhook uses all three levels.
+# Updates may be spread over entries, changes and statuses. A full webhook uses all three levels, so that a receiver
+# that reads only the first of any of them loses something.
 _UPDATES_A_CHANGE = 20
 _CHANGES_AN_ENTRY = 10
 

@@ -1,1 +1,1 @@
-"""The way of news to their receiver: what it is (updates), when it is due (delivery), who gets it again (outbox)."""
+"""How news reaches its receiver: what it is (updates), when it is due (delivery), how it is sent again (outbox)."""

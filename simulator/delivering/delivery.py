@@ -1,4 +1,4 @@
-"""The way of an update to its receiver: it waits until it is due, and then travels with what else is due."""
+"""How an update reaches its receiver: it waits until it is due, then travels with all others that are due."""
 
 import asyncio
 import heapq
@@ -12,7 +12,7 @@ from simulator.delivering.outbox import DeliveryCounts, Outbox, SignedRequest, U
 from simulator.state.lines import Line
 
 Pack = Callable[[Line, Sequence[Update]], Iterable[tuple[SignedRequest, Sequence[Update]]]]
-"""Puts updates of one line that are due together into webhooks, as its wire does it, in their order."""
+"""Puts updates of one line that are due together into webhooks, in their order and in the form of its wire."""
 
 
 class Delivery:

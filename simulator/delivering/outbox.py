@@ -36,7 +36,7 @@ class SignedRequest:
 
 @dataclass(slots=True)
 class DeliveryCounts:
-    """Updates by where they are (`pending` counts the future too), and attempts of whole webhooks."""
+    """Counts of updates by where they are (`pending` includes those not due yet), and of attempts of whole webhooks."""
 
     sent: int = 0
     pending: int = 0

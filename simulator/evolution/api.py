@@ -79,7 +79,7 @@ class EvolutionApi:
             sending = read(body)
             delay_ms = evolution_messages.delay_ms(body)
             if delay_ms:
-                # Typing is shown for so long, and the request stays open.
+                # For this long typing is shown and the request stays open.
                 await asyncio.sleep(delay_ms / 1000)
             message = self._accept(instance, sending)
             response = _json(_stored(message, instance), status=201)
@@ -103,7 +103,7 @@ class EvolutionApi:
         return self._simulation.submit(instance, sending, self._simulation.clock.now())
 
     def _refused(self, instance: Instance, sending: Sending, refusal: Refused) -> web.Response:
-        """Say what one of Meta's codes is here: handed through with 201, a number nobody has, or an exception."""
+        """Answer one of Meta's codes: handed through with 201, as a number nobody has, or as an exception."""
         self._simulation.ledger.refused[str(refusal.code)] += 1
         if instance.is_business:
             return _json(answer_body(refusal.code, refusal.details)["error"], status=201)
@@ -155,7 +155,7 @@ class EvolutionApi:
             )
             for contact in instance.contacts
         ]
-        # Every phone knows a group, and somebody who hides the number.
+        # Every phone knows a group and a person who hides the number.
         rows.append(_contact(instance, "120363000000000001@g.us", "Simulated Group", "group"))
         rows.append(_contact(instance, "100000000000001@lid", "Hidden", "contact"))
         return _json(rows)

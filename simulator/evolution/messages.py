@@ -16,7 +16,7 @@ Body = Mapping[str, Any]
 
 
 class SchemaFault(Exception):
-    """The body is not as the schema of its path wants it; `problems` are sentences."""
+    """The body does not fit the schema of its path; `problems` are sentences."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("; ".join(problems))
@@ -24,7 +24,7 @@ class SchemaFault(Exception):
 
 
 class NotOnWhatsApp(Exception):
-    """The number cannot be one, so nobody has it."""
+    """It cannot be a number, so nobody has it."""
 
     def __init__(self, number: str) -> None:
         super().__init__("no such number")
@@ -80,7 +80,7 @@ def numbers(body: Body) -> Sequence[str]:
 
 
 def recipient_of(number: str) -> Recipient:
-    """Return who a number stands for. Raises NotOnWhatsApp."""
+    """Return the recipient of a number. Raises NotOnWhatsApp."""
     recipient = recipients.from_phone(number)
     if recipient is None:
         raise NotOnWhatsApp(number)
@@ -92,7 +92,7 @@ def jid_of(wa_id: str) -> str:
 
 
 def _wa_id_of(digits: str) -> str:
-    """Return the number that Evolution makes an id of: not the rule of Meta's answers (docs/wire.md, Evolution ids)."""
+    """Return the number from which Evolution makes an id; its rule is not Meta's (docs/wire.md, Evolution ids)."""
     if len(digits) != 13:
         return digits
     if digits.startswith(("52", "54")):

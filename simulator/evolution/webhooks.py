@@ -40,7 +40,7 @@ def _request(instance: Instance, event: str, data: object) -> SignedRequest:
         "instance": instance.instance,
         "data": data,
         "destination": instance.webhook_url,
-        # Local time that says it is UTC, as the real thing writes it for a server in Brazil.
+        # Local time marked as UTC, as the real Evolution writes it on a server in Brazil.
         "date_time": datetime.now(_LOCAL_TIME).isoformat(timespec="milliseconds")[:23] + "Z",
         "sender": "5511900000000@s.whatsapp.net",
         "server_url": "http://simulator",

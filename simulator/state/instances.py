@@ -30,7 +30,7 @@ class Contact:
 class Instance:
     """One phone session. Nothing can be sent while its `state` is not `open`.
 
-    On the `business` channel it only hands through to Meta: ids, errors and words of statuses are Meta's.
+    On the `business` channel it only passes calls on to Meta: ids, errors and words of statuses are Meta's.
     """
 
     instance: str
@@ -81,7 +81,7 @@ class Instances:
 
 
 def registered(known: Instance | None, fields: Mapping[str, object]) -> Instance:
-    """Return the instance that these fields make, or make of a known one; what is left out keeps its value.
+    """Return the instance of these fields, or a known one changed by them; a field that is absent keeps its value.
 
     Raises InvalidField.
     """

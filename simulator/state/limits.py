@@ -70,7 +70,7 @@ class Limits:
 
 
 class _Pairs:
-    """Theoretical arrival times by pair; past ones mean nothing and are swept out as the table grows."""
+    """Theoretical arrival times by pair; past ones mean nothing, and are removed as the table grows."""
 
     def __init__(self) -> None:
         self._expected_at: dict[tuple[str, str], float] = {}
@@ -87,7 +87,7 @@ class _Pairs:
 
 
 class _MovingAudience:
-    """The different recipients of the last 24 hours, the one written to longest ago first."""
+    """The different recipients of the last 24 hours, the one not written to for longest first."""
 
     def __init__(self) -> None:
         self._last_at: OrderedDict[str, float] = OrderedDict()

@@ -1,4 +1,4 @@
-"""What all wires know of whoever sends: one line, be it a number of Meta's or a phone's session."""
+"""What all wires know of a sender: one line, either a number of Meta's or a phone's session."""
 
 from typing import Protocol
 

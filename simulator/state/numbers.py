@@ -78,7 +78,7 @@ class Numbers:
 
 
 def registered(known: Number | None, fields: Mapping[str, object]) -> Number:
-    """Return the number that these fields make, or make of a known one; what is left out keeps its value.
+    """Return the number of these fields, or a known one changed by them; a field that is absent keeps its value.
 
     Raises InvalidField.
     """
