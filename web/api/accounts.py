@@ -25,14 +25,14 @@ blueprint = Blueprint(
 
 
 @blueprint.route("/accounts", methods=["GET"])
-@blueprint.arguments(PageQuery, location="query")
+@blueprint.arguments(PageQuery, location="query", as_kwargs=True)
 @blueprint.response(200, AccountPageSchema)
-def list_accounts(query: dict[str, Any]) -> Any:
+def list_accounts(limit: int, cursor: str | None) -> Any:
     """List the accounts."""
     with transaction() as session:
-        (after_id,) = decode_cursor(query["cursor"], int) or (0,)
-        found = accounts.of_company(session, company_id(), after_id=after_id, limit=query["limit"] + 1)
-        return page(found, limit=query["limit"], position=lambda account: [account.id])
+        (after_id,) = decode_cursor(cursor, int) or (0,)
+        found = accounts.of_company(session, company_id(), after_id=after_id, limit=limit + 1)
+        return page(found, limit=limit, position=lambda account: [account.id])
 
 
 @blueprint.route("/accounts", methods=["POST"])

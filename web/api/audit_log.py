@@ -12,22 +12,24 @@ blueprint = Blueprint("audit-log", __name__, reads=Role.ADMIN, description="Who 
 
 
 @blueprint.route("/audit-log", methods=["GET"])
-@blueprint.arguments(AuditQuery, location="query")
+@blueprint.arguments(AuditQuery, location="query", as_kwargs=True)
 @blueprint.response(200, AuditEntryPageSchema)
-def list_audit_entries(query: dict[str, Any]) -> Any:
+def list_audit_entries(
+    limit: int, cursor: str | None, subject: str | None, actor: int | None, action: str | None
+) -> Any:
     """List what was done, newest first."""
     with transaction() as session:
-        (before_id,) = decode_cursor(query["cursor"], int) or (None,)
+        (before_id,) = decode_cursor(cursor, int) or (None,)
         found = audit.of_company(
             session,
             company_id(),
-            subject=_subject(query["subject"]),
-            actor_id=query["actor"],
-            action=query["action"],
+            subject=_subject(subject),
+            actor_id=actor,
+            action=action,
             before_id=before_id,
-            limit=query["limit"] + 1,
+            limit=limit + 1,
         )
-        return page(found, limit=query["limit"], position=lambda entry: [entry.id])
+        return page(found, limit=limit, position=lambda entry: [entry.id])
 
 
 def _subject(given: str | None) -> tuple[str, str | None] | None:

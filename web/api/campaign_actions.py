@@ -11,7 +11,7 @@ from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.models import Campaign
 from campaign_engine.services.campaigns import lifecycle, test_sends
-from campaign_engine.services.campaigns.test_sends import TestSend
+from campaign_engine.services.campaigns.test_sends import TestSend, TestSendValues
 from campaign_engine.services.messages import resending, retrying
 from campaign_engine.services.messages.planning import Line
 from campaign_engine.services.messages.resending import Undecided
@@ -41,24 +41,24 @@ blueprint = Blueprint(
 
 
 @blueprint.route("/unknown-messages", methods=["GET"])
-@blueprint.arguments(UnknownMessagesQuery, location="query")
+@blueprint.arguments(UnknownMessagesQuery, location="query", as_kwargs=True)
 @blueprint.response(200, UnknownMessagePageSchema)
-def list_unknown_messages(query: dict[str, Any]) -> Any:
+def list_unknown_messages(limit: int, cursor: str | None, campaign_id: int | None) -> Any:
     """List the messages that wait for a person: unknown, past their grace time and not dismissed."""
-    position = decode_cursor(query["cursor"], int, int)
+    position = decode_cursor(cursor, int, int)
     with transaction() as session:
-        if query["campaign_id"] is not None:
-            lifecycle.get(session, company_id(), query["campaign_id"])
+        if campaign_id is not None:
+            lifecycle.get(session, company_id(), campaign_id)
         found = resending.undecided(
             session,
             company_id(),
             grace_s=_grace_s(),
             now=utc_now(),
-            campaign_id=query["campaign_id"],
+            campaign_id=campaign_id,
             after=(position[0], position[1]) if position else None,
-            limit=query["limit"] + 1,
+            limit=limit + 1,
         )
-        listed = page(found, limit=query["limit"], position=lambda each: [each.campaign_id, each.message.position])
+        listed = page(found, limit=limit, position=lambda each: [each.campaign_id, each.message.position])
         return {**listed, "items": [_undecided(each) for each in listed["items"]]}
 
 
@@ -144,7 +144,7 @@ def retry_messages(values: dict[str, Any], campaign_id: int) -> Any:
 @blueprint.route("/campaigns/<id:campaign_id>/test", methods=["POST"])
 @blueprint.arguments(TestSchema)
 @blueprint.response(202, TestShownSchema)
-def test_campaign(values: dict[str, Any], campaign_id: int) -> Any:
+def test_campaign(values: TestSendValues, campaign_id: int) -> Any:
     """Send the campaign's message to one number, before or while it runs."""
     with transaction() as session:
         campaign = lifecycle.get(session, company_id(), campaign_id)
@@ -161,15 +161,15 @@ def test_campaign(values: dict[str, Any], campaign_id: int) -> Any:
 
 
 @blueprint.route("/campaigns/<id:campaign_id>/tests", methods=["GET"])
-@blueprint.arguments(PageQuery, location="query")
+@blueprint.arguments(PageQuery, location="query", as_kwargs=True)
 @blueprint.response(200, TestPageSchema)
-def list_tests(query: dict[str, Any], campaign_id: int) -> Any:
+def list_tests(limit: int, cursor: str | None, campaign_id: int) -> Any:
     """List the tests of a campaign, newest first, with what became of each."""
-    (before_id,) = decode_cursor(query["cursor"], int) or (None,)
+    (before_id,) = decode_cursor(cursor, int) or (None,)
     with transaction() as session:
         campaign = lifecycle.get(session, company_id(), campaign_id)
-        found = test_sends.of_campaign(session, campaign, before_id=before_id, limit=query["limit"] + 1)
-        listed = page(found, limit=query["limit"], position=lambda each: [each.campaign.id])
+        found = test_sends.of_campaign(session, campaign, before_id=before_id, limit=limit + 1)
+        listed = page(found, limit=limit, position=lambda each: [each.campaign.id])
         return {**listed, "items": [_test(each) for each in listed["items"]]}
 
 

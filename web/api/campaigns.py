@@ -62,14 +62,14 @@ blueprint = Blueprint("campaigns", __name__, description="Who gets what, from wh
 
 
 @blueprint.route("/campaigns", methods=["GET"])
-@blueprint.arguments(PageQuery, location="query")
+@blueprint.arguments(PageQuery, location="query", as_kwargs=True)
 @blueprint.response(200, CampaignPageSchema)
-def list_campaigns(query: dict[str, Any]) -> Any:
+def list_campaigns(limit: int, cursor: str | None) -> Any:
     """List the campaigns, newest first."""
     with transaction() as session:
-        (before_id,) = decode_cursor(query["cursor"], int) or (None,)
-        found = lifecycle.of_company(session, company_id(), before_id=before_id, limit=query["limit"] + 1)
-        listed = page(found, limit=query["limit"], position=lambda campaign: [campaign.id])
+        (before_id,) = decode_cursor(cursor, int) or (None,)
+        found = lifecycle.of_company(session, company_id(), before_id=before_id, limit=limit + 1)
+        listed = page(found, limit=limit, position=lambda campaign: [campaign.id])
         return {**listed, "items": _shown(session, listed["items"])}
 
 
@@ -177,40 +177,39 @@ def cancel_campaign(campaign_id: int) -> Any:
 
 
 @blueprint.route("/campaigns/<id:campaign_id>/progress", methods=["GET"])
-@blueprint.arguments(ProgressQuery, location="query")
+@blueprint.arguments(ProgressQuery, location="query", as_kwargs=True)
 @blueprint.response(200, ProgressSchema)
-def show_progress(query: dict[str, Any], campaign_id: int) -> Any:
+def show_progress(since: int | None, campaign_id: int) -> Any:
     """Show how far a campaign is; with `since`, 304 while the version is still that one."""
     with transaction() as session:
         campaign = lifecycle.get(session, company_id(), campaign_id)
-        if query["since"] is not None and query["since"] == campaign.version:
+        if since == campaign.version:
             return Response(status=304)
         return read_progress(session, [campaign])[0]
 
 
 @blueprint.route("/campaigns/progress", methods=["GET"])
-@blueprint.arguments(ProgressesQuery, location="query")
+@blueprint.arguments(ProgressesQuery, location="query", as_kwargs=True)
 @blueprint.response(200, ProgressesSchema)
-def show_progresses(query: dict[str, Any]) -> Any:
+def show_progresses(ids: str) -> Any:
     """Show how far several campaigns are, in the order asked for."""
-    wanted = _ids(query["ids"])
+    wanted = _ids(ids)
     with transaction() as session:
         return {"items": read_progress(session, lifecycle.some_of_company(session, company_id(), wanted))}
 
 
 @blueprint.route("/campaigns/<id:campaign_id>/messages", methods=["GET"])
-@blueprint.arguments(MessageQuery, location="query")
+@blueprint.arguments(MessageQuery, location="query", as_kwargs=True)
 @blueprint.response(200, MessagePageSchema)
-def list_messages(query: dict[str, Any], campaign_id: int) -> Any:
+def list_messages(limit: int, cursor: str | None, status: str | None, campaign_id: int) -> Any:
     """List what became of each recipient, all or those in one state (in the order of sending)."""
-    limit, status = query["limit"], query["status"]
     with transaction() as session:
         campaign = lifecycle.get(session, company_id(), campaign_id)
         if status is None:
-            (after_key,) = decode_cursor(query["cursor"], str) or ("",)
+            (after_key,) = decode_cursor(cursor, str) or ("",)
             found = lifecycle.messages_of(session, campaign, after_key=after_key, limit=limit + 1)
             return page(found, limit=limit, position=lambda message: [message.phone_key])
-        (after,) = decode_cursor(query["cursor"], int) or (-1,)
+        (after,) = decode_cursor(cursor, int) or (-1,)
         found = lifecycle.messages_with_status(session, campaign, status, after_position=after, limit=limit + 1)
         return page(found, limit=limit, position=lambda message: [message.position])
 

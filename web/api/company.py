@@ -42,12 +42,12 @@ def list_tokens() -> Any:
 
 
 @tokens.route("/tokens", methods=["POST"])
-@tokens.arguments(TokenSchema)
+@tokens.arguments(TokenSchema, as_kwargs=True)
 @tokens.response(201, TokenSchema)
-def create_token(values: dict[str, Any]) -> Any:
+def create_token(name: str) -> Any:
     """Make a token; this answer is the only one that has it."""
     with transaction() as session:
-        made = users.create_token(session, current_user(), name=values["name"])
+        made = users.create_token(session, current_user(), name=name)
         audited(session, "token.created", ("token", made.token.id), prefix=made.token.prefix)
         shown = {name: getattr(made.token, name) for name in ("id", "name", "prefix", "created_at", "last_used_at")}
         return {**shown, "token": made.secret}
@@ -63,23 +63,25 @@ def revoke_token(token_id: int) -> None:
 
 
 @people.route("/users", methods=["GET"])
-@people.arguments(PageQuery, location="query")
+@people.arguments(PageQuery, location="query", as_kwargs=True)
 @people.response(200, UserPageSchema)
-def list_users(query: dict[str, Any]) -> Any:
+def list_users(limit: int, cursor: str | None) -> Any:
     """List the people of the company."""
     with transaction() as session:
-        (after_id,) = decode_cursor(query["cursor"], int) or (0,)
-        found = users.of_company(session, company_id(), after_id=after_id, limit=query["limit"] + 1)
-        return page(found, limit=query["limit"], position=lambda user: [user.id])
+        (after_id,) = decode_cursor(cursor, int) or (0,)
+        found = users.of_company(session, company_id(), after_id=after_id, limit=limit + 1)
+        return page(found, limit=limit, position=lambda user: [user.id])
 
 
 @people.route("/users", methods=["POST"])
-@people.arguments(UserSchema)
+@people.arguments(UserSchema, as_kwargs=True)
 @people.response(201, UserSchema)
-def create_user(values: dict[str, Any]) -> Any:
+def create_user(email: str, password: str, role: str) -> Any:
     """Create a user."""
     with transaction() as session:
-        made = users.create(session, company=session.get_one(Company, company_id()), **values)
+        made = users.create(
+            session, company=session.get_one(Company, company_id()), email=email, password=password, role=role
+        )
         audited(session, "user.created", ("user", made.id), email=made.email, role=made.role)
         return made
 

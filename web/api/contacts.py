@@ -4,6 +4,7 @@ from typing import Any
 
 from campaign_engine.db import transaction
 from campaign_engine.services.people import contacts
+from campaign_engine.services.people.contacts import ContactValues
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
 from web.runtime import runtime
 from web.schemas.contacts import ContactPageSchema, ContactQuery, ContactSchema
@@ -12,24 +13,22 @@ blueprint = Blueprint("contacts", __name__, description="People with a number.")
 
 
 @blueprint.route("/contacts", methods=["GET"])
-@blueprint.arguments(ContactQuery, location="query")
+@blueprint.arguments(ContactQuery, location="query", as_kwargs=True)
 @blueprint.response(200, ContactPageSchema)
-def list_contacts(query: dict[str, Any]) -> Any:
+def list_contacts(limit: int, cursor: str | None, list_id: int | None) -> Any:
     """List the contacts, all or those on a list."""
     with transaction() as session:
-        if query["list_id"] is not None:
-            contacts.get_list(session, company_id(), query["list_id"])
-        (after_id,) = decode_cursor(query["cursor"], int) or (0,)
-        found = contacts.of_company(
-            session, company_id(), list_id=query["list_id"], after_id=after_id, limit=query["limit"] + 1
-        )
-        return page(found, limit=query["limit"], position=lambda contact: [contact.id])
+        if list_id is not None:
+            contacts.get_list(session, company_id(), list_id)
+        (after_id,) = decode_cursor(cursor, int) or (0,)
+        found = contacts.of_company(session, company_id(), list_id=list_id, after_id=after_id, limit=limit + 1)
+        return page(found, limit=limit, position=lambda contact: [contact.id])
 
 
 @blueprint.route("/contacts", methods=["POST"])
 @blueprint.arguments(ContactSchema)
 @blueprint.response(201, ContactSchema)
-def create_contact(values: dict[str, Any]) -> Any:
+def create_contact(values: ContactValues) -> Any:
     """Create a contact, or complete the one that has this number."""
     with transaction() as session:
         return contacts.create(session, company_id=company_id(), values=values, default_region=default_region())
@@ -46,7 +45,7 @@ def show_contact(contact_id: int) -> Any:
 @blueprint.route("/contacts/<id:contact_id>", methods=["PATCH"])
 @blueprint.arguments(ContactSchema(partial=True))
 @blueprint.response(200, ContactSchema)
-def change_contact(values: dict[str, Any], contact_id: int) -> Any:
+def change_contact(values: ContactValues, contact_id: int) -> Any:
     """Change a contact; `variables` and `tags` are replaced as a whole."""
     with transaction() as session:
         contact = contacts.get(session, company_id(), contact_id)

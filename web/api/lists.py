@@ -15,24 +15,24 @@ blueprint = Blueprint("lists", __name__, description="Named sets of contacts.")
 
 
 @blueprint.route("/lists", methods=["GET"])
-@blueprint.arguments(PageQuery, location="query")
+@blueprint.arguments(PageQuery, location="query", as_kwargs=True)
 @blueprint.response(200, ListPageSchema)
-def list_lists(query: dict[str, Any]) -> Any:
+def list_lists(limit: int, cursor: str | None) -> Any:
     """List the lists."""
     with transaction() as session:
-        (after_id,) = decode_cursor(query["cursor"], int) or (0,)
-        found = contacts.lists_of(session, company_id(), after_id=after_id, limit=query["limit"] + 1)
-        shown = page(found, limit=query["limit"], position=lambda each: [each.id])
+        (after_id,) = decode_cursor(cursor, int) or (0,)
+        found = contacts.lists_of(session, company_id(), after_id=after_id, limit=limit + 1)
+        shown = page(found, limit=limit, position=lambda each: [each.id])
         return {**shown, "items": _shown(session, shown["items"])}
 
 
 @blueprint.route("/lists", methods=["POST"])
-@blueprint.arguments(ListSchema)
+@blueprint.arguments(ListSchema, as_kwargs=True)
 @blueprint.response(201, ListSchema)
-def create_list(values: dict[str, Any]) -> Any:
+def create_list(name: str) -> Any:
     """Create an empty list."""
     with transaction() as session:
-        made = contacts.create_list(session, company_id=company_id(), name=values["name"])
+        made = contacts.create_list(session, company_id=company_id(), name=name)
         return _shown(session, [made])[0]
 
 
@@ -45,13 +45,13 @@ def show_list(list_id: int) -> Any:
 
 
 @blueprint.route("/lists/<id:list_id>", methods=["PATCH"])
-@blueprint.arguments(ListSchema)
+@blueprint.arguments(ListSchema, as_kwargs=True)
 @blueprint.response(200, ListSchema)
-def rename_list(values: dict[str, Any], list_id: int) -> Any:
+def rename_list(name: str, list_id: int) -> Any:
     """Rename a list."""
     with transaction() as session:
         found = contacts.get_list(session, company_id(), list_id)
-        contacts.rename_list(session, found, name=values["name"])
+        contacts.rename_list(session, found, name=name)
         return _shown(session, [found])[0]
 
 
@@ -64,23 +64,23 @@ def delete_list(list_id: int) -> None:
 
 
 @blueprint.route("/lists/<id:list_id>/contacts", methods=["POST"])
-@blueprint.arguments(Ids)
+@blueprint.arguments(Ids, as_kwargs=True)
 @blueprint.response(200, MembershipSchema)
-def add_contacts(values: dict[str, Any], list_id: int) -> Any:
+def add_contacts(contact_ids: list[int], list_id: int) -> Any:
     """Put contacts on a list; ids that are none of the company's are left out."""
     with transaction() as session:
         found = contacts.get_list(session, company_id(), list_id)
-        return _changed(session, found, contacts.add_to_list(session, found, values["contact_ids"]))
+        return _changed(session, found, contacts.add_to_list(session, found, contact_ids))
 
 
 @blueprint.route("/lists/<id:list_id>/contacts", methods=["DELETE"])
-@blueprint.arguments(Ids)
+@blueprint.arguments(Ids, as_kwargs=True)
 @blueprint.response(200, MembershipSchema)
-def remove_contacts(values: dict[str, Any], list_id: int) -> Any:
+def remove_contacts(contact_ids: list[int], list_id: int) -> Any:
     """Take contacts off a list."""
     with transaction() as session:
         found = contacts.get_list(session, company_id(), list_id)
-        return _changed(session, found, contacts.remove_from_list(session, found, values["contact_ids"]))
+        return _changed(session, found, contacts.remove_from_list(session, found, contact_ids))
 
 
 def _shown(session: Session, lists: list[ContactList]) -> list[dict[str, object]]:

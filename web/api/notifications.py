@@ -18,16 +18,14 @@ blueprint = Blueprint("notifications", __name__, description="What the people of
 
 
 @blueprint.route("/notifications", methods=["GET"])
-@blueprint.arguments(NotificationQuery, location="query")
+@blueprint.arguments(NotificationQuery, location="query", as_kwargs=True)
 @blueprint.response(200, NotificationPageSchema)
-def list_notifications(query: dict[str, Any]) -> Any:
+def list_notifications(limit: int, cursor: str | None, unread: bool | None) -> Any:
     """List the notifications, newest first."""
     with transaction() as session:
-        (before_id,) = decode_cursor(query["cursor"], int) or (None,)
-        found = notifications.of_company(
-            session, company_id(), unread=query["unread"], before_id=before_id, limit=query["limit"] + 1
-        )
-        return page(found, limit=query["limit"], position=lambda notification: [notification.id])
+        (before_id,) = decode_cursor(cursor, int) or (None,)
+        found = notifications.of_company(session, company_id(), unread=unread, before_id=before_id, limit=limit + 1)
+        return page(found, limit=limit, position=lambda notification: [notification.id])
 
 
 @blueprint.route("/notifications/<id:notification_id>/read", methods=["POST"])
@@ -41,10 +39,10 @@ def read_notification(notification_id: int) -> Any:
 
 
 @blueprint.route("/notifications/read-all", methods=["POST"])
-@blueprint.arguments(ReadAllSchema)
+@blueprint.arguments(ReadAllSchema, as_kwargs=True)
 @blueprint.response(200, MarkedSchema)
-def read_all_notifications(values: dict[str, Any]) -> Any:
+def read_all_notifications(up_to: int | None) -> Any:
     """Mark all notifications as read, or those up to the newest that was seen."""
     with transaction() as session:
-        marked = notifications.mark_all_read(session, company_id(), up_to_id=values["up_to"], now=utc_now())
+        marked = notifications.mark_all_read(session, company_id(), up_to_id=up_to, now=utc_now())
         return {"marked": marked}

@@ -18,16 +18,14 @@ blueprint = Blueprint("opt-outs", __name__, description="People who must not be 
 
 
 @blueprint.route("/opt-outs", methods=["GET"])
-@blueprint.arguments(OptOutQuery, location="query")
+@blueprint.arguments(OptOutQuery, location="query", as_kwargs=True)
 @blueprint.response(200, OptOutPageSchema)
-def list_opt_outs(query: dict[str, Any]) -> Any:
+def list_opt_outs(limit: int, cursor: str | None, kind: str | None) -> Any:
     """List who opted out, who is blocked, and whose wish is to be decided."""
     with transaction() as session:
-        (after_key,) = decode_cursor(query["cursor"], str) or ("",)
-        found = opt_outs.of_company(
-            session, company_id(), kind=query["kind"], after_key=after_key, limit=query["limit"] + 1
-        )
-        listed = page(found, limit=query["limit"], position=lambda opted_out: [opted_out.phone_key])
+        (after_key,) = decode_cursor(cursor, str) or ("",)
+        found = opt_outs.of_company(session, company_id(), kind=kind, after_key=after_key, limit=limit + 1)
+        listed = page(found, limit=limit, position=lambda opted_out: [opted_out.phone_key])
         return {**listed, "items": _shown(session, listed["items"])}
 
 

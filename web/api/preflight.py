@@ -1,5 +1,6 @@
 """Before the launch of a campaign: how many, who is left out, when it ends, what to look at."""
 
+from datetime import datetime
 from typing import Any
 
 from campaign_engine.db import transaction
@@ -12,10 +13,10 @@ blueprint = Blueprint("preflight", __name__, description="What would become of a
 
 
 @blueprint.route("/campaigns/<id:campaign_id>/preflight", methods=["GET"])
-@blueprint.arguments(PreflightQuery, location="query")
+@blueprint.arguments(PreflightQuery, location="query", as_kwargs=True)
 @blueprint.response(200, PreflightSchema)
-def show_preflight(query: dict[str, Any], campaign_id: int) -> Any:
+def show_preflight(must_end_by: datetime | None, campaign_id: int) -> Any:
     """Tell how many would get a draft or scheduled campaign, who is left out and why, and when it would end."""
     with transaction() as session:
         campaign = lifecycle.get(session, company_id(), campaign_id)
-        return read_preflight(session, campaign, must_end_by=query["must_end_by"])
+        return read_preflight(session, campaign, must_end_by=must_end_by)

@@ -19,24 +19,24 @@ blueprint = Blueprint("replies", __name__, description="What people write back, 
 
 
 @blueprint.route("/replies", methods=["GET"])
-@blueprint.arguments(ReplyQuery, location="query")
+@blueprint.arguments(ReplyQuery, location="query", as_kwargs=True)
 @blueprint.response(200, ReplyPageSchema)
-def list_replies(query: dict[str, Any]) -> Any:
+def list_replies(limit: int, cursor: str | None, campaign_id: int | None, intent: str | None, undecided: bool) -> Any:
     """List the replies, all or those to a campaign and its test sends, of an intent, or that wait for a decision."""
     with transaction() as session:
-        if query["campaign_id"] is not None:
-            lifecycle.get(session, company_id(), query["campaign_id"])
-        (before_id,) = decode_cursor(query["cursor"], int) or (None,)
+        if campaign_id is not None:
+            lifecycle.get(session, company_id(), campaign_id)
+        (before_id,) = decode_cursor(cursor, int) or (None,)
         found = replies.of_company(
             session,
             company_id(),
-            campaign_id=query["campaign_id"],
-            intent=query["intent"],
-            undecided=query["undecided"],
+            campaign_id=campaign_id,
+            intent=intent,
+            undecided=undecided,
             before_id=before_id,
-            limit=query["limit"] + 1,
+            limit=limit + 1,
         )
-        listed = page(found, limit=query["limit"], position=lambda reply: [reply.id])
+        listed = page(found, limit=limit, position=lambda reply: [reply.id])
         return {**listed, "items": _shown(session, listed["items"])}
 
 
@@ -50,13 +50,13 @@ def show_reply(reply_id: int) -> Any:
 
 
 @blueprint.route("/replies/<id:reply_id>/decide", methods=["POST"])
-@blueprint.arguments(DecisionSchema)
+@blueprint.arguments(DecisionSchema, as_kwargs=True)
 @blueprint.response(200, ReplySchema)
-def decide_reply(values: dict[str, Any], reply_id: int) -> Any:
+def decide_reply(decision: str, reply_id: int) -> Any:
     """Decide what a held reply meant, and with it every other held reply of the same person."""
     with transaction() as session:
         reply = replies.get(session, company_id(), reply_id)
-        replies.decide(session, reply, decision=values["decision"], actor_id=current_user().id, now=utc_now())
+        replies.decide(session, reply, decision=decision, actor_id=current_user().id, now=utc_now())
         [shown] = _shown(session, [reply])
         return shown
 

@@ -23,18 +23,18 @@ _WORKERS = "_workers"
 
 
 @rate_limits.route("/rate-limits", methods=["GET"])
-@rate_limits.arguments(PageQuery, location="query")
+@rate_limits.arguments(PageQuery, location="query", as_kwargs=True)
 @rate_limits.response(200, RateLimitPageSchema)
-def list_rate_limits(query: dict[str, Any]) -> Any:
+def list_rate_limits(limit: int, cursor: str | None) -> Any:
     """Show the limit of each account and, on the first page, that of the caller's campaigns.
 
     An account that is slowed down after its provider said "too fast" has a second one.
     """
     user, config, now = current_user(), runtime().config, utc_now()
     with transaction() as session:
-        (after_id,) = decode_cursor(query["cursor"], int) or (0,)
-        found = accounts.of_company(session, user.company_id, after_id=after_id, limit=query["limit"] + 1)
-    listed = page(found, limit=query["limit"], position=lambda account: [account.id])
+        (after_id,) = decode_cursor(cursor, int) or (0,)
+        found = accounts.of_company(session, user.company_id, after_id=after_id, limit=limit + 1)
+    listed = page(found, limit=limit, position=lambda account: [account.id])
     asked: list[tuple[Account | None, Limit]] = [
         (account, limit)
         for account in listed["items"]

@@ -4,6 +4,7 @@ from typing import Any
 
 from campaign_engine.db import transaction
 from campaign_engine.services.campaigns import templates
+from campaign_engine.services.campaigns.templates import TemplateValues
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
 from web.schemas.base import PageQuery
 from web.schemas.templates import TemplatePageSchema, TemplateSchema
@@ -12,20 +13,20 @@ blueprint = Blueprint("templates", __name__, description="Message templates by n
 
 
 @blueprint.route("/templates", methods=["GET"])
-@blueprint.arguments(PageQuery, location="query")
+@blueprint.arguments(PageQuery, location="query", as_kwargs=True)
 @blueprint.response(200, TemplatePageSchema)
-def list_templates(query: dict[str, Any]) -> Any:
+def list_templates(limit: int, cursor: str | None) -> Any:
     """List the templates."""
     with transaction() as session:
-        (after_id,) = decode_cursor(query["cursor"], int) or (0,)
-        found = templates.of_company(session, company_id(), after_id=after_id, limit=query["limit"] + 1)
-        return page(found, limit=query["limit"], position=lambda template: [template.id])
+        (after_id,) = decode_cursor(cursor, int) or (0,)
+        found = templates.of_company(session, company_id(), after_id=after_id, limit=limit + 1)
+        return page(found, limit=limit, position=lambda template: [template.id])
 
 
 @blueprint.route("/templates", methods=["POST"])
 @blueprint.arguments(TemplateSchema)
 @blueprint.response(201, TemplateSchema)
-def create_template(values: dict[str, Any]) -> Any:
+def create_template(values: TemplateValues) -> Any:
     """Keep a template."""
     with transaction() as session:
         return templates.create(session, company_id=company_id(), values=values)
@@ -42,7 +43,7 @@ def show_template(template_id: int) -> Any:
 @blueprint.route("/templates/<id:template_id>", methods=["PATCH"])
 @blueprint.arguments(TemplateSchema(partial=True))
 @blueprint.response(200, TemplateSchema)
-def change_template(values: dict[str, Any], template_id: int) -> Any:
+def change_template(values: TemplateValues, template_id: int) -> Any:
     """Change a template."""
     with transaction() as session:
         template = templates.get(session, company_id(), template_id)

@@ -1,16 +1,27 @@
 """Message templates as the company keeps them, each one by name and language; asking Meta for them is not done yet."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TypedDict
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from campaign_engine.errors import AlreadyExists, NotFound
+from campaign_engine.json_types import Json
 from campaign_engine.models import Template
 
 
-def create(session: Session, *, company_id: int, values: Mapping[str, Any]) -> Template:
+class TemplateValues(TypedDict, total=False):
+    """The fields of `POST /templates` and `PATCH /templates/{id}`."""
+
+    name: str
+    language: str
+    category: str | None
+    status: str
+    components: list[Json]
+
+
+def create(session: Session, *, company_id: int, values: TemplateValues) -> Template:
     """Keep a template.
 
     Raises:
@@ -23,7 +34,7 @@ def create(session: Session, *, company_id: int, values: Mapping[str, Any]) -> T
     return template
 
 
-def update(session: Session, template: Template, *, values: Mapping[str, Any]) -> None:
+def update(session: Session, template: Template, *, values: TemplateValues) -> None:
     """Change a template.
 
     Raises:

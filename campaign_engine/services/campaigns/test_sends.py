@@ -8,7 +8,7 @@ waits it ends with its campaign, when that is cancelled or deleted.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Required, TypedDict
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
@@ -37,19 +37,27 @@ class TestSend:
     __test__ = False  # for pytest, which takes a class of this name for one of its own
 
 
+class TestSendValues(TypedDict, total=False):
+    """The fields of `POST /campaigns/{id}/test`."""
+
+    phone: Required[str]
+    name: str | None
+    variables: Mapping[str, str | None] | None
+    account_id: int | None
+
+
 def send(
     session: Session,
     campaign: Campaign,
     *,
     owner_id: int,
-    values: Mapping[str, Any],
+    values: TestSendValues,
     default_region: str,
     now: datetime,
     actor: str | None = None,
 ) -> TestSend:
     """Send a campaign's message to one number, from the account given or the first active one of the campaign.
 
-    `values` has the shape of `POST /campaigns/{id}/test`: `phone`, and if wanted `name`, `variables`, `account_id`.
     Variables that are not given come from the contact with this number, if there is one. `owner_id` is on whose limit
     it counts, and who does it unless `actor` says otherwise.
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 from sqlalchemy import delete, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -76,7 +76,16 @@ def upsert_many(session: Session, *, company_id: int, contacts: Sequence[NewCont
     return Written(ids={row.phone_key: row.id for row in rows}, created_count=sum(1 for row in rows if row.created))
 
 
-def create(session: Session, *, company_id: int, values: Mapping[str, Any], default_region: str) -> Contact:
+class ContactValues(TypedDict, total=False):
+    """The fields of `POST /contacts` and `PATCH /contacts/{id}`; the phone as a person wrote it."""
+
+    phone: str
+    name: str | None
+    variables: Mapping[str, str | None]
+    tags: Sequence[str]
+
+
+def create(session: Session, *, company_id: int, values: ContactValues, default_region: str) -> Contact:
     """Create a contact, or complete the one that has this number.
 
     Raises:
@@ -115,7 +124,7 @@ def get(session: Session, company_id: int, contact_id: int) -> Contact:
     return contact
 
 
-def update(session: Session, contact: Contact, *, values: Mapping[str, Any], default_region: str) -> None:
+def update(session: Session, contact: Contact, *, values: ContactValues, default_region: str) -> None:
     """Change a contact.
 
     Raises:
@@ -132,10 +141,12 @@ def update(session: Session, contact: Contact, *, values: Mapping[str, Any], def
         if other is not None:
             raise AlreadyExists("phone", f"Contact {other} has this number already.")
         contact.phone, contact.phone_key = phone, key
-    for name in ("name", "variables", "tags"):
-        if name in values:
-            value = values[name]
-            setattr(contact, name, named_variables(value) if name == "variables" else value)
+    if "name" in values:
+        contact.name = values["name"]
+    if "variables" in values:
+        contact.variables = named_variables(values["variables"])
+    if "tags" in values:
+        contact.tags = list(values["tags"])
 
 
 def of_company(
