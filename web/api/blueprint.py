@@ -18,9 +18,8 @@ from campaign_engine.errors import InvalidInput
 from campaign_engine.models import Role
 from web import api_limits, auth
 from web.bodies import whole_body
-from web.schemas.fields import Body
+from web.schemas.fields import MAX_ID, Body
 
-MAX_ID = 2**63 - 1
 MAX_DEPTH = 32
 """Of objects and lists in a body: far beyond what a campaign's content needs."""
 
