@@ -25,6 +25,7 @@ class Failure:
     detail: str
     retry_after_s: float | None = None
     may_have_left: bool = False  # the provider faulted after it may have passed the message on
+    person_refuses_marketing: bool = False  # the person switched our marketing off in WhatsApp
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ class StatusUpdate:
     error_class: ErrorClass | None = None
     error_code: str | None = None
     error_detail: str | None = None
+    person_refuses_marketing: bool = False  # as of a `Failure`
     business: str | None = None  # the business account (WABA) of the number, where it says so
 
 
@@ -121,6 +123,40 @@ class Inbound:
     text: str | None = None
     payload: str | None = None  # of a quick reply button; of number_changed, the new number
     answers: str | None = None  # the provider's id of the message it replies to
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What the provider says of an account. Informational: it never gates a send.
+
+    `refused_field` is set when the provider answered that the credentials or the number are wrong: the one at fault.
+    `details` are words and numbers of the provider, empty when it did not say how the account is. `warnings` are
+    sentences for people about what may soon stop the account. `recipient_limit` is how many different people may be
+    written to in 24 hours, None for no limit; only meant where `tells_recipient_limit`.
+    """
+
+    reachable: bool
+    summary: str
+    details: Mapping[str, Any]
+    refused_field: str | None = None
+    warnings: Sequence[str] = ()
+    tells_recipient_limit: bool = False
+    recipient_limit: int | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Say whether the check told nothing: the provider was away, out of order, or refused to answer."""
+        return not self.reachable or not self.details
+
+    def stored(self, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the form that an account's row keeps; a check that failed keeps what was known `before`."""
+        kept: dict[str, Any] = {"reachable": self.reachable, "summary": self.summary}
+        if self.refused_field is not None:
+            kept["refused_field"] = self.refused_field
+        if self.failed:
+            own = ("reachable", "summary", "refused_field")
+            return {**kept, **{name: value for name, value in (before or {}).items() if name not in own}}
+        return {**kept, **self.details, **({"warnings": list(self.warnings)} if self.warnings else {})}
 
 
 class NoticeKind(StrEnum):
@@ -156,40 +192,7 @@ class Notice:
     limit: int | None = None
     until: datetime | None = None
     at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """What the provider says of an account. Informational: it never gates a send.
-
-    `refused_field` is set when the provider answered that the credentials or the number are wrong: the one at fault.
-    `details` are words and numbers of the provider, empty when it did not say how the account is. `warnings` are
-    sentences for people about what may soon stop the account. `recipient_limit` is how many different people may be
-    written to in 24 hours, None for no limit; only meant where `tells_recipient_limit`.
-    """
-
-    reachable: bool
-    summary: str
-    details: Mapping[str, Any]
-    refused_field: str | None = None
-    warnings: Sequence[str] = ()
-    tells_recipient_limit: bool = False
-    recipient_limit: int | None = None
-
-    @property
-    def failed(self) -> bool:
-        """Say whether the check told nothing: the provider was away, out of order, or refused to answer."""
-        return not self.reachable or not self.details
-
-    def stored(self, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return the form that an account's row keeps; a check that failed keeps what was known `before`."""
-        kept: dict[str, Any] = {"reachable": self.reachable, "summary": self.summary}
-        if self.refused_field is not None:
-            kept["refused_field"] = self.refused_field
-        if self.failed:
-            own = ("reachable", "summary", "refused_field")
-            return {**kept, **{name: value for name, value in (before or {}).items() if name not in own}}
-        return {**kept, **self.details, **({"warnings": list(self.warnings)} if self.warnings else {})}
+    health: Health | None = None  # what a check of the account would find from now on, where it says so
 
 
 def _nothing() -> None:

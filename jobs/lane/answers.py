@@ -14,7 +14,6 @@ from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.logs import get_logger
 from campaign_engine.providers.base import Accepted, Failure, NotSent, Outcome, Refused
-from campaign_engine.providers.cloud_api.errors import MARKETING_REFUSED
 from campaign_engine.rules.cool_down import Throttle
 from campaign_engine.rules.failures import Blame
 from campaign_engine.rules.pacing import Pacing
@@ -105,8 +104,7 @@ class Settler:
         with transaction() as session:
             settling.settle(session, token=self._token, settlements=[each.settlement for each in sent])
             contacts.remember_aliases(session, _aliases(sent))
-            refused = [each.row.message_id for each in sent if each.settlement.error_code in MARKETING_REFUSED]
-            opt_outs.note_refused(session, refused, now=now)
+            opt_outs.note_refused(session, _refusing_marketing(sent), now=now)
             complaint = self._rest_after(session, plan, sent, now)
             self.delay(session, {each.row.campaign_id for each in sent}, now)
             failures = self._count_failures(session, plan, outcomes, now)
@@ -208,6 +206,15 @@ def _aliases(sent: Iterable[Sent]) -> dict[int, str]:
         and isinstance(each.outcome, Accepted)
         and each.outcome.wa_id
         and each.outcome.wa_id != each.row.phone[1:]
+    }
+
+
+def _refusing_marketing(sent: Iterable[Sent]) -> dict[uuid.UUID, str]:
+    """Return the messages whose people have switched our marketing off, with the code each failed with."""
+    return {
+        each.row.message_id: each.outcome.failure.code
+        for each in sent
+        if isinstance(each.outcome, Refused) and each.outcome.failure.person_refuses_marketing
     }
 
 

@@ -23,7 +23,7 @@ from campaign_engine.providers.base import (
     StatusUpdate,
 )
 from campaign_engine.providers.cloud_api import webhooks
-from campaign_engine.providers.cloud_api.errors import MAY_HAVE_LEFT, classify
+from campaign_engine.providers.cloud_api.errors import MARKETING_REFUSED, MAY_HAVE_LEFT, classify
 from campaign_engine.providers.direct import Answer
 from campaign_engine.providers.http import (
     NETWORK_FAULTS,
@@ -213,6 +213,7 @@ def _failure(response: AnyAnswer, payload: Mapping[str, Any], sender: Sender) ->
             detail=text_of(explanation.replace(sender.secret, "***")) or "no explanation given",
             retry_after_s=retry_after_s(response),
             may_have_left=code in MAY_HAVE_LEFT,
+            person_refuses_marketing=code == MARKETING_REFUSED,
         )
     status = response.status_code
     if status == requests.codes.too_many_requests:

@@ -37,7 +37,7 @@ CLASS_OF_CODE: dict[int, ErrorClass] = {
 
 MAY_HAVE_LEFT = frozenset({1, 2, 131000, 131016, 133004})
 
-MARKETING_REFUSED = frozenset({"131050"})
+MARKETING_REFUSED = 131050
 """The person switched the marketing of this business off in WhatsApp, and nobody else can switch it on again."""
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from campaign_engine.providers.base import UNLIMITED, Inbound, Notice, NoticeKind, StatusUpdate
-from campaign_engine.providers.cloud_api.errors import classify
+from campaign_engine.providers.cloud_api.errors import MARKETING_REFUSED, classify
 from campaign_engine.providers.values import moment_of, objects_of, text_of
 from campaign_engine.rules.states import MessageStatus
 
@@ -68,6 +68,7 @@ def statuses_in(payload: Mapping[str, Any]) -> Iterator[StatusUpdate]:
                 error_detail=text_of(
                     _object(error.get("error_data")).get("details") or error.get("message") or error.get("title")
                 ),
+                person_refuses_marketing=code == MARKETING_REFUSED,
                 business=change.business,
             )
 

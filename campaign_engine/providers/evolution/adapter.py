@@ -10,6 +10,7 @@ one phone, so an account has one call in flight.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -34,6 +35,7 @@ from campaign_engine.providers.base import (
 from campaign_engine.providers.direct import Answer
 from campaign_engine.providers.evolution import webhooks
 from campaign_engine.providers.evolution.errors import NOTHING_SAID, failure_of
+from campaign_engine.providers.evolution.session import health_of_session
 from campaign_engine.providers.evolution.webhooks import number_of
 from campaign_engine.providers.http import (
     NETWORK_FAULTS,
@@ -50,12 +52,6 @@ NUMBERS_A_CHECK = 100
 """How many numbers are asked about in one call: what the phone does not remember, it asks WhatsApp about."""
 
 _MEDIA_TYPES = ("image", "video", "document", "audio")
-_SESSION_STATES = {
-    "open": "connected",
-    "connecting": "the phone session is being opened",
-    "close": "the phone session is closed",
-}
-_CLOSED = "The phone session is closed, so nothing can be sent: connect the instance again in Evolution API."
 
 
 class Evolution:
@@ -165,16 +161,6 @@ class Evolution:
         )
 
 
-def health_of_session(state: str) -> Health:
-    """Return how an account is whose phone session is in `state`, whether it was asked for or told by a webhook."""
-    return Health(
-        reachable=True,
-        summary=_SESSION_STATES.get(state, f"the session is “{state}”"),
-        details={"status": state},
-        warnings=(_CLOSED,) if state == "close" else (),
-    )
-
-
 def _address(path: str, sender: Sender) -> str:
     return f"{sender.base_url}/{path}/{quote(sender.number, safe='')}"
 
@@ -219,14 +205,7 @@ def _outcome(answer: Answer, sender: Sender) -> Outcome:
     failure = failure_of(answer.status_code, payload, retry_after_s=retry_after_s(answer))
     if failure is None:
         return Lost(f"Evolution API answered {answer.status_code} without saying whether it sent the message.")
-    return Refused(
-        Failure(
-            failure.error_class,
-            failure.code,
-            _without(sender.secret, failure.detail),
-            retry_after_s=failure.retry_after_s,
-        )
-    )
+    return Refused(replace(failure, detail=_without(sender.secret, failure.detail)))
 
 
 def _said(failure: Failure | None, response: AnyAnswer, sender: Sender) -> str:

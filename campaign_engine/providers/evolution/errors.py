@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from campaign_engine.providers.base import Failure
-from campaign_engine.providers.cloud_api.errors import MAY_HAVE_LEFT, classify
+from campaign_engine.providers.cloud_api.errors import MARKETING_REFUSED, MAY_HAVE_LEFT, classify
 from campaign_engine.providers.values import objects_of, text_of
 from campaign_engine.rules.failures import ErrorClass
 
@@ -112,6 +112,7 @@ def _of_meta(error: Mapping[str, Any]) -> Failure:
         error_class=classify(error["code"], is_transient=error.get("is_transient") is True),
         code=str(error["code"]),
         detail=text_of(detail) or text_of(error.get("message")) or NOTHING_SAID,
+        person_refuses_marketing=error["code"] == MARKETING_REFUSED,
     )
 
 

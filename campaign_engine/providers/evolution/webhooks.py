@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from campaign_engine.providers.base import Inbound, Notice, NoticeKind, StatusUpdate
+from campaign_engine.providers.evolution.session import health_after
 from campaign_engine.providers.values import moment_of, objects_of, text_of
 from campaign_engine.rules.failures import ErrorClass
 from campaign_engine.rules.states import MessageStatus
@@ -107,6 +108,7 @@ def notices_in(payload: Mapping[str, Any]) -> Iterator[Notice]:
                 value=state.lower(),
                 detail=f"reason {reason}" if reason is not None else "",
                 number=_instance_of(payload),
+                health=health_after(state.lower()),
             )
 
 

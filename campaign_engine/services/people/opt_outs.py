@@ -16,7 +16,6 @@ from sqlalchemy.orm import Session
 from campaign_engine.errors import NotFound
 from campaign_engine.logs import get_logger
 from campaign_engine.models import OptOut
-from campaign_engine.providers.cloud_api.errors import MARKETING_REFUSED
 from campaign_engine.rules.phone import InvalidPhone, key_of
 from campaign_engine.services.company import audit
 from campaign_engine.services.people.contacts import understood_phone
@@ -130,12 +129,14 @@ def lift_many(
     return lifted
 
 
-def note_refused(session: Session, message_ids: Collection[uuid.UUID], *, now: datetime) -> None:
+def note_refused(session: Session, refused: Mapping[uuid.UUID, str | None], *, now: datetime) -> None:
     """Note people who switched the company's marketing off in WhatsApp, from the messages that failed for it.
+
+    `refused` holds the code that each message failed with. A message that has another code by now says nothing.
 
     Side effects: decides these people's held replies, as an opt-out.
     """
-    if not message_ids:
+    if not refused:
         return
     changed = session.execute(
         text(
@@ -143,8 +144,8 @@ def note_refused(session: Session, message_ids: Collection[uuid.UUID], *, now: d
             INSERT INTO opt_outs (company_id, phone_key, kind, source, campaign_id, opted_out_at)
             SELECT DISTINCT ON (c.company_id, m.phone_key)
               c.company_id, m.phone_key, 'opted_out', 'provider', c.id, coalesce(m.failed_at, CAST(:now AS timestamptz))
-            FROM messages m JOIN campaigns c ON c.id = m.campaign_id
-            WHERE m.id = ANY(CAST(:ids AS uuid[])) AND m.error_code = ANY(CAST(:codes AS text[]))
+            FROM unnest(CAST(:ids AS uuid[]), CAST(:codes AS text[])) AS r(id, code)
+            JOIN messages m ON m.id = r.id AND m.error_code = r.code JOIN campaigns c ON c.id = m.campaign_id
             ORDER BY c.company_id, m.phone_key
             ON CONFLICT (company_id, phone_key) DO UPDATE SET
               kind = excluded.kind, source = excluded.source, campaign_id = excluded.campaign_id,
@@ -153,7 +154,7 @@ def note_refused(session: Session, message_ids: Collection[uuid.UUID], *, now: d
             RETURNING company_id, phone_key
             """
         ),
-        {"ids": list(message_ids), "codes": list(MARKETING_REFUSED), "now": now},
+        {"ids": list(refused), "codes": list(refused.values()), "now": now},
     )
     settle_undecided(session, {(row.company_id, row.phone_key): OPTED_OUT for row in changed}, now=now)
 

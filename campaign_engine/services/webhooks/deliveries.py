@@ -24,7 +24,6 @@ from campaign_engine.models import Account, AccountStatus, WebhookEvent
 from campaign_engine.providers.base import Notice, NoticeKind, Provider, StatusUpdate
 from campaign_engine.providers.cloud_api import adapter as cloud_api
 from campaign_engine.providers.cloud_api import webhooks
-from campaign_engine.providers.cloud_api.errors import MARKETING_REFUSED
 from campaign_engine.rules.states import NOT_YET_SENT, STATUS_MAY_REPLACE, MessageStatus
 from campaign_engine.services.campaigns import lifecycle
 from campaign_engine.services.people import confirmations, opt_outs
@@ -368,11 +367,11 @@ def _is_of_an_earlier_try(update: StatusUpdate, row: Row[Any]) -> bool:
 
 
 def _note_refused(session: Session, reports: Mapping[uuid.UUID, _Report], *, now: datetime) -> None:
-    refused = [
-        identity
+    refused = {
+        identity: report.failure.error_code
         for identity, report in reports.items()
-        if report.failure is not None and report.failure.error_code in MARKETING_REFUSED
-    ]
+        if report.failure is not None and report.failure.person_refuses_marketing
+    }
     opt_outs.note_refused(session, refused, now=now)
 
 

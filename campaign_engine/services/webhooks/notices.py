@@ -15,8 +15,7 @@ from sqlalchemy.orm import Session
 from campaign_engine.logs import get_logger
 from campaign_engine.models import Account, AccountStatus, Campaign
 from campaign_engine.models.template import UNSENDABLE
-from campaign_engine.providers.base import UNLIMITED, Notice, NoticeKind
-from campaign_engine.providers.evolution import adapter as evolution
+from campaign_engine.providers.base import UNLIMITED, Health, Notice, NoticeKind
 from campaign_engine.rules.states import CampaignStatus
 from campaign_engine.services.accounts import accounts, activation
 from campaign_engine.services.campaigns import lifecycle
@@ -33,8 +32,6 @@ _STATES = {
     **{word: word for word in (*UNSENDABLE, "PENDING", "IN_APPEAL", "PENDING_DELETION", "LIMIT_EXCEEDED")},
     **dict.fromkeys(RESTORING, "APPROVED"),
 }
-# The state that a health check would find, by the provider's word for a phone session; `refused`: it gave up pairing.
-_SESSION_AFTER = {"open": "open", "connecting": "connecting", "close": "close", "refused": "close"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +206,8 @@ def _limit_changed(session: Session, spoken: _Spoken) -> None:
 
 def _connection(session: Session, spoken: _Spoken, *, at: datetime) -> None:
     state = spoken.notice.value
-    if state in _SESSION_AFTER:
-        _keep_session(session, spoken, _SESSION_AFTER[state], at=at)
+    if spoken.notice.health is not None:
+        _keep_health(session, spoken, spoken.notice.health, at=at)
     if state in ("close", "refused"):
         reason = f" ({spoken.notice.detail})" if spoken.notice.detail else ""
         _notify_each(
@@ -234,7 +231,7 @@ def _connection(session: Session, spoken: _Spoken, *, at: datetime) -> None:
             )
 
 
-def _keep_session(session: Session, spoken: _Spoken, state: str, *, at: datetime) -> None:
+def _keep_health(session: Session, spoken: _Spoken, health: Health, *, at: datetime) -> None:
     """Store what a health check at `at` would have found, for accounts that had no check since."""
     outdated = session.scalars(
         select(Account)
@@ -247,7 +244,7 @@ def _keep_session(session: Session, spoken: _Spoken, state: str, *, at: datetime
         .execution_options(populate_existing=True)
     ).all()
     for account in outdated:
-        accounts.keep_health(account, evolution.health_of_session(state), now=at)
+        accounts.keep_health(account, health, now=at)
 
 
 def _tell(session: Session, spoken: _Spoken) -> None:

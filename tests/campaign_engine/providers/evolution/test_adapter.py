@@ -26,6 +26,7 @@ from campaign_engine.providers.base import (
 from campaign_engine.providers.evolution import adapter as evolution
 from campaign_engine.providers.evolution.adapter import Evolution
 from campaign_engine.providers.evolution.errors import failure_of
+from campaign_engine.providers.evolution.session import health_of_session
 from campaign_engine.rules.failures import ErrorClass
 from campaign_engine.rules.states import MessageStatus
 from tests.campaign_engine.providers.wire import (
@@ -463,8 +464,9 @@ def test_somebody_who_hides_the_number_is_known_where_it_stands_beside(api: Evol
 
 def test_a_session_that_closes_is_a_notice(api: Evolution) -> None:
     data = {"instance": INSTANCE, "state": "close", "statusReason": 401}
+    closed = health_of_session("close")
     assert list(api.parse_notices(webhook("connection.update", data))) == [
-        Notice(kind=NoticeKind.CONNECTION, value="close", detail="reason 401", number=INSTANCE)
+        Notice(kind=NoticeKind.CONNECTION, value="close", detail="reason 401", number=INSTANCE, health=closed)
     ]
     assert api.parse_notices(webhook("messages.update", data)) == []
 

@@ -77,7 +77,7 @@ def test_a_message_refused_because_marketing_is_switched_off_decides(
         text("UPDATE messages SET status = 'failed', error_code = '131050' WHERE phone_key = :key RETURNING id"),
         {"key": numbered.phone_key(0)},
     ).all()
-    opt_outs.note_refused(session, refused, now=NOW)
+    opt_outs.note_refused(session, dict.fromkeys(refused, "131050"), now=NOW)
     assert (desk(session, number), barred(session, number)) == ([("chega", "opted_out", None)], ["opted_out"])
 
 

@@ -1,6 +1,7 @@
 """What providers tell of accounts and templates: obeyed for those it speaks of, told to people, harmless otherwise."""
 
 import json
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ from campaign_engine.config import Config
 from campaign_engine.models import Account, AuditEntry, Campaign, Company, Notification, Template, User, WebhookEvent
 from campaign_engine.models.template import UNSENDABLE
 from campaign_engine.providers.base import Notice, NoticeKind, Sender
-from campaign_engine.providers.evolution import adapter as evolution
+from campaign_engine.providers.evolution.session import health_of_session
 from campaign_engine.services.webhooks import deliveries, notices
 from tests import factories
 from tests.campaign_engine import cloned, numbered
@@ -245,6 +246,12 @@ def test_a_phones_session_that_closes_is_told_and_shown(
     assert phone.health_checked_at == NOW, "when the webhook came"
 
 
+def told_of_session(state: str) -> Sequence[Notice]:
+    """Return what a webhook says of the session of the phone `shop`."""
+    body = {"event": "connection.update", "instance": "shop", "data": {"state": state}}
+    return PROVIDERS["evolution"].parse_notices(body)
+
+
 @pytest.mark.parametrize(
     ("state", "found", "warns"),
     [
@@ -257,19 +264,18 @@ def test_a_phones_session_that_closes_is_told_and_shown(
 def test_what_is_told_of_a_phones_session_is_known_as_a_check_would_find_it(
     session: Session, company: Company, state: str, found: str, warns: bool
 ) -> None:
-    before = evolution.health_of_session("open" if warns else "close").stored()
+    before = health_of_session("open" if warns else "close").stored()
     phone = numbered.account(
         session, company, provider="evolution", instance="shop", health=before, health_checked_at=NOW
     )
     with serving(answering(response(200, {"instance": {"instanceName": "shop", "state": found}}))) as server:
         sender = Sender(account_id=phone.id, base_url=server.url, number="shop", secret="key")
         checked = PROVIDERS["evolution"].check_health(sender).stored()
-    notice = Notice(NoticeKind.CONNECTION, state, number="shop")
     for at, expected in (
         (NOW - timedelta(seconds=1), (before, NOW)),  # a check has said something since
         (NOW + timedelta(seconds=1), (checked, NOW + timedelta(seconds=1))),
     ):
-        notices.apply(session, [notice], account_ids=[phone.id], at=at)
+        notices.apply(session, told_of_session(state), account_ids=[phone.id], at=at)
         session.flush()
         session.expire_all()
         assert (phone.health, phone.health_checked_at) == expected
@@ -277,9 +283,9 @@ def test_what_is_told_of_a_phones_session_is_known_as_a_check_would_find_it(
 
 
 def test_a_word_that_is_not_known_leaves_what_is_known_of_the_session(session: Session, company: Company) -> None:
-    before = evolution.health_of_session("open").stored()
+    before = health_of_session("open").stored()
     phone = numbered.account(session, company, provider="evolution", instance="shop", health=before)
-    notices.apply(session, [Notice(NoticeKind.CONNECTION, "syncing", number="shop")], account_ids=[phone.id], at=NOW)
+    notices.apply(session, told_of_session("syncing"), account_ids=[phone.id], at=NOW)
     session.flush()
     session.expire_all()
     assert (phone.health, phone.health_checked_at) == (before, None)
