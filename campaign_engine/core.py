@@ -3,12 +3,16 @@
 Building it opens no connection, so that a parent process can build it once and fork.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from flask import Flask, current_app
 
 from campaign_engine.config import Config, ConfigError
 from campaign_engine.db import database_url_for_sqlalchemy, db, ping_after_idling
+from campaign_engine.providers import REGISTRY
+from campaign_engine.providers import build as build_providers
+from campaign_engine.providers.base import Provider
 from campaign_engine.vault import Vault
 
 _KEY = "campaign_engine"
@@ -16,14 +20,15 @@ _KEY = "campaign_engine"
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What belongs to the process and not to a request: its configuration and its keys."""
+    """What belongs to the process and not to a request: its configuration, its keys and its ways to WhatsApp."""
 
     config: Config
     vault: Vault
+    providers: Mapping[str, Provider]
 
 
-def create_core(config: Config) -> Flask:
-    """Return a Flask application with the database bound and no routes.
+def create_core(config: Config, *, registry: Sequence[type[Provider]] = REGISTRY) -> Flask:
+    """Return a Flask application with the database bound and no routes; `registry` are the providers it knows.
 
     Raises:
         ConfigError: an address or a secret that every process needs is missing.
@@ -53,7 +58,9 @@ def create_core(config: Config) -> Flask:
             "tcp_user_timeout": 15_000,  # milliseconds
         },
     }
-    app.extensions[_KEY] = Engine(config=config, vault=Vault(config.encryption_key))
+    app.extensions[_KEY] = Engine(
+        config=config, vault=Vault(config.encryption_key), providers=build_providers(config, registry)
+    )
     db.init_app(app)
     with app.app_context():
         ping_after_idling(db.engine)

@@ -10,7 +10,6 @@ from pathlib import Path
 import requests
 from sqlalchemy.orm import Session
 
-from campaign_engine import providers
 from campaign_engine.clock import utc_now
 from campaign_engine.core import engine
 from campaign_engine.db import after_commit, db, transaction
@@ -101,7 +100,7 @@ def register_number(*, simulator_url: str, webhook_url: str) -> None:
         "message_interval_s": 0,
         "longer_interval_after": 0,
     }
-    proposal = accounts.propose(values, vault=here.vault, providers=providers.build(here.config), config=here.config)
+    proposal = accounts.propose(values, vault=here.vault, providers=here.providers)
     with transaction() as session:
         accounts.create(session, proposal, company_id=company.id, vault=here.vault, now=utc_now())
 

@@ -116,7 +116,7 @@ def _asked(current: Runtime, account_id: int) -> tuple[AddressBook, Sender]:
         if account is None:
             raise NotFound("account", account_id)
         book = contact_sync.address_book_of(account, current.providers)
-        return book, accounts.sender_of(account, vault=current.vault, config=current.config)
+        return book, accounts.sender_of(account, vault=current.vault)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ Building it opens no connection. Jobs get it with `runtime()`.
 
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +14,8 @@ from flask import Flask
 from redis import Redis
 
 from campaign_engine.config import Config
-from campaign_engine.core import create_core
-from campaign_engine.providers import build as build_providers
+from campaign_engine.core import Engine, create_core
+from campaign_engine.providers import REGISTRY
 from campaign_engine.providers.base import Provider
 from campaign_engine.services.company import limits
 from campaign_engine.vault import Vault
@@ -71,18 +71,19 @@ class Runtime:
 _current: Runtime | None = None
 
 
-def build(config: Config) -> Runtime:
+def build(config: Config, *, registry: Sequence[type[Provider]] = REGISTRY) -> Runtime:
     """Build the runtime of this process and make it the current one."""
     global _current
-    app = create_core(config)
+    app = create_core(config, registry=registry)
+    core: Engine = app.extensions["campaign_engine"]
     _current = Runtime(
         config=config,
         app=app,
-        vault=app.extensions["campaign_engine"].vault,
+        vault=core.vault,
         redis=connections.for_workers(config),
         brief_redis=connections.for_requests(config),
         limiter_redis=connections.for_limits(config),
-        providers=build_providers(config),
+        providers=core.providers,
         journal_dir=config.var_dir / "journal",
     )
     return _current

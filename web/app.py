@@ -1,5 +1,6 @@
 """The web application: JSON API, pages, dashboard, webhooks, operations."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import structlog
@@ -9,6 +10,8 @@ from redis import Redis
 
 from campaign_engine.config import Config, ConfigError
 from campaign_engine.core import create_core
+from campaign_engine.providers import REGISTRY
+from campaign_engine.providers.base import Provider
 from web import api, bodies, dashboard, docs, errors, operations, pages, runtime, webhooks
 
 SESSION_LIFETIME = timedelta(hours=12)
@@ -26,19 +29,20 @@ SECURITY_HEADERS = {
 }
 
 
-def create_app(config: Config, *, redis: Redis | None = None) -> Flask:
+def create_app(config: Config, *, redis: Redis | None = None, registry: Sequence[type[Provider]] = REGISTRY) -> Flask:
     """Return the web application; opens no connection.
 
     Args:
         config: the configuration of the process.
         redis: a client to use for hints and limits alike, instead of those the configuration names.
+        registry: the providers it knows.
 
     Raises:
         ConfigError: an address or a secret is missing.
     """
     if not config.secret_key:
         raise ConfigError(["SECRET_KEY: not set; the sessions of the pages are signed with it."])
-    app = create_core(config)
+    app = create_core(config, registry=registry)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.config.update(
         SECRET_KEY=config.secret_key,

@@ -11,7 +11,6 @@ from redis import Redis
 
 from campaign_engine.config import Config
 from campaign_engine.core import Engine
-from campaign_engine.providers import build as build_providers
 from campaign_engine.providers.base import Provider
 from campaign_engine.services.company import limits
 from campaign_engine.vault import Vault
@@ -54,7 +53,7 @@ def build(app: Flask, *, redis: Redis | None = None) -> Runtime:
         redis=redis if redis is not None else connections.for_requests(core.config),
         limiter_redis=limiter_redis,
         api_limiter=LenientLimiter(Limiter(limiter_redis, prefix="rl:{api}")),
-        providers=build_providers(core.config),
+        providers=core.providers,
     )
     app.extensions[_KEY] = built
     return built

@@ -34,7 +34,7 @@ class Account(Identified, Timestamped, Base):
     `warning` after a while. `health_claimed_at` is when a process began the health check that the others wait for.
     `business_account_id` is the WABA of the number, learnt from its webhooks. `provider_recipient_limit` is the limit
     that the provider last named: a `daily_recipient_limit` that differs was chosen by a person.
-    `webhook_key` is the unguessable part of the address that Evolution API posts to.
+    `webhook_key` is the unguessable part of the address that the provider posts to, where it signs nothing.
     """
 
     __tablename__ = "accounts"

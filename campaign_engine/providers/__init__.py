@@ -1,16 +1,30 @@
-"""The ways to WhatsApp: one adapter per provider behind one small protocol."""
+"""The ways to WhatsApp: a folder for each, which declares what it is and how it is spoken to.
 
-from collections.abc import Mapping
+Another one is a folder, a line in `REGISTRY` and, where its accounts have fields of their own, a migration.
+"""
+
+from collections.abc import Mapping, Sequence
 
 from campaign_engine.config import Config
-from campaign_engine.providers.base import Provider
+from campaign_engine.providers.base import Provider, Traits
 from campaign_engine.providers.cloud_api.adapter import CloudApi
 from campaign_engine.providers.evolution.adapter import Evolution
 
+REGISTRY: Sequence[type[Provider]] = (CloudApi, Evolution)
+"""Every provider there is; the first is meant where somebody names none."""
 
-def build(config: Config) -> Mapping[str, Provider]:
-    """Return the adapter of every provider by the name that accounts use; opens no connection."""
-    return {
-        "cloud_api": CloudApi(version=config.cloud_api_version, timeout_s=config.provider_timeout_s),
-        "evolution": Evolution(timeout_s=config.provider_timeout_s),
-    }
+_TRAITS = {kind.traits.name: kind.traits for kind in REGISTRY}
+
+
+def build(config: Config, registry: Sequence[type[Provider]] = REGISTRY) -> Mapping[str, Provider]:
+    """Return every provider by the name that accounts use; opens no connection.
+
+    Side effects: `traits_of` knows those of another registry as well, in the whole process.
+    """
+    _TRAITS.update({kind.traits.name: kind.traits for kind in registry})
+    return {kind.traits.name: kind.of(config) for kind in registry}
+
+
+def traits_of(provider: str) -> Traits:
+    """Return what the provider of this name says of itself."""
+    return _TRAITS[provider]

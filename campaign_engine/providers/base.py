@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
+from campaign_engine.config import Config
 from campaign_engine.rules.failures import MEANING, NEVER_LEFT, ErrorClass, Meaning
 from campaign_engine.rules.states import MessageStatus
 
@@ -195,12 +196,60 @@ class Notice:
     health: Health | None = None  # what a check of the account would find from now on, where it says so
 
 
+def sends_everything(content: Mapping[str, Any]) -> str | None:  # noqa: ARG001
+    """Say of every content that it can be sent."""
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a provider says of itself, so that nobody outside its folder asks for it by name.
+
+    Attributes:
+        name: what its accounts have as their `provider`.
+        title: what people call it.
+        token_title: what people call its access token.
+        named_by: the field of an account that says which number, to the provider and in its webhooks.
+        needed_fields: without these there is no account.
+        foreign_fields: no account has these.
+        most_in_flight: calls at once of one account.
+        carries_our_id: its statuses say which message of ours they speak of; else only its own ids tell.
+        has_pair_limit: it refuses a second message to the same person within seconds.
+        unsuited: returns in a sentence why its accounts cannot send a content; None when they can.
+        notice: a sentence to show wherever its accounts are shown.
+    """
+
+    name: str
+    title: str
+    token_title: str
+    named_by: str
+    needed_fields: tuple[str, ...]
+    foreign_fields: tuple[str, ...]
+    most_in_flight: int
+    carries_our_id: bool
+    has_pair_limit: bool
+    unsuited: Callable[[Mapping[str, Any]], str | None] = sends_everything
+    notice: str | None = None
+
+    @property
+    def is_one_of_many(self) -> bool:
+        """Whether people run it at addresses of their own: the same name is another number at each."""
+        return "base_url" in self.needed_fields
+
+
 def _nothing() -> None:
     """Do nothing."""
 
 
 class Provider(Protocol):
     """One way to WhatsApp."""
+
+    traits: ClassVar[Traits]
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """Return the provider as a process has it; opens no connection."""
+        ...
 
     def send(self, sender: Sender, message: Outgoing, *, leaving: Callable[[], object] = _nothing) -> Outcome:
         """Send one message; never raises for what a network or a provider can do.

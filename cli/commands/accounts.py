@@ -7,18 +7,20 @@ import click
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from campaign_engine import providers
 from campaign_engine.clock import utc_now
 from campaign_engine.core import engine
 from campaign_engine.db import after_commit, transaction
 from campaign_engine.errors import InvalidInput
 from campaign_engine.models import Account, Company
+from campaign_engine.providers import REGISTRY, traits_of
 from campaign_engine.services.accounts import accounts, activation
 from cli.auditing import ACTOR, audited
 from cli.context import ID, json_option, print_json, print_table, with_engine
 from jobs import connections, enqueueing
 from web.schemas.accounts import AccountSchema
 from web.schemas.base import loaded
+
+PROVIDERS = [kind.traits.name for kind in REGISTRY]
 
 
 def chosen_company(session: Session) -> Company:
@@ -45,13 +47,13 @@ def account() -> None:
 
 @account.command()
 @click.option("--name", required=True, help="What you call it.")
-@click.option("--provider", type=click.Choice(["cloud_api", "evolution"]), default="cloud_api", show_default=True)
-@click.option("--phone-number-id", help="Cloud API: Meta's id of the number (WhatsApp manager, API set-up).")
-@click.option("--instance", help="Evolution API: the name of the instance.")
+@click.option("--provider", type=click.Choice(PROVIDERS), default=PROVIDERS[0], show_default=True)
+@click.option("--phone-number-id", help="Meta's id of the number (WhatsApp manager, API set-up).")
+@click.option("--instance", help="The name of the instance, where the provider has such.")
 @click.option("--access-token-stdin", is_flag=True, help="Read the access token (or API key) from standard input.")
 @click.option("--app-secret-stdin", is_flag=True, help="Read the app secret from standard input, after the token.")
 @click.option("--verify-token", help="A word of your choice that Meta repeats when it verifies the webhook.")
-@click.option("--base-url", help="Evolution API's address; for the Cloud API another than CLOUD_API_URL.")
+@click.option("--base-url", help="The provider's address, where it is not the usual one.")
 @click.option("--rate-limit", help="For example 20/minute. Default: WHATSAPP_RATE_LIMIT.")
 @click.option("--burst", type=int, help="How many may leave at once within the limit.")
 @click.option("--max-in-flight", type=int, help="How many calls at once.")
@@ -63,17 +65,16 @@ def account() -> None:
 def add(provider: str, access_token_stdin: bool, app_secret_stdin: bool, as_json: bool, **values: Any) -> None:
     """Add an account. Asks for the secrets, which never appear on the command line."""
     given = {name: value for name, value in values.items() if value is not None}
-    is_cloud = provider == "cloud_api"
-    given["access_token"] = _secret("Access token" if is_cloud else "API key", from_stdin=access_token_stdin)
-    if is_cloud:  # Evolution signs nothing: its webhooks come to an address that nobody else knows.
+    traits = traits_of(provider)
+    given["access_token"] = _secret(traits.token_title, from_stdin=access_token_stdin)
+    if "app_secret" not in traits.foreign_fields:
         ask = "App secret (for webhooks; empty for none)"
         given["app_secret"] = _secret(ask, from_stdin=app_secret_stdin, optional=True) or None
     here = engine()
     proposal = accounts.propose(
         loaded(AccountSchema(), {"provider": provider, **given}),
         vault=here.vault,
-        providers=providers.build(here.config),
-        config=here.config,
+        providers=here.providers,
     )
     with transaction() as session:
         company = chosen_company(session)

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
+from campaign_engine.providers import traits_of
 from campaign_engine.rules.cool_down import Throttle
 from campaign_engine.rules.waiting import WaitReason
 from campaign_engine.services.company import limits
@@ -83,7 +84,7 @@ class Charger:
         own = []
         if row.is_retry:
             own.append(limits.of_retry(row.message_id, self._current.config))
-        if row.met_lately and plan.account.provider == "cloud_api":
+        if row.met_lately and traits_of(plan.account.provider).has_pair_limit:
             own.append(limits.of_pair(plan.account, row.phone_key))
         return own
 

@@ -80,7 +80,7 @@ def _take(current: Runtime, confirmation: Confirmation) -> datetime | None:
 def _send(current: Runtime, confirmation: Confirmation) -> None:
     """Send it. What becomes of it is logged and changes nothing: it is not sent a second time."""
     outcome = current.providers[confirmation.account.provider].send(
-        accounts.sender_of(confirmation.account, vault=current.vault, config=current.config),
+        accounts.sender_of(confirmation.account, vault=current.vault),
         Outgoing(
             to=confirmation.to,
             content={"type": "text", "text": {"body": confirmation.text}},

@@ -197,7 +197,7 @@ class Turn:
         if self._pipeline is None:
             self._pipeline = Pipeline(
                 provider=self._current.providers[plan.account.provider],
-                sender=accounts.sender_of(plan.account, vault=self._current.vault, config=self._config),
+                sender=accounts.sender_of(plan.account, vault=self._current.vault),
                 journal=self._journal,
                 threads=self._current.call_threads(plan.account.max_in_flight),
                 max_in_flight=plan.account.max_in_flight,

@@ -231,7 +231,7 @@ class Plant:
         with self.inside():
             vault = engine().vault
             built = providers.build(self.config)
-            proposal = accounts.propose(values, vault=vault, providers=built, config=self.config)
+            proposal = accounts.propose(values, vault=vault, providers=built)
             with transaction() as session:
                 return accounts.create(session, proposal, company_id=company_id, vault=vault, now=utc_now())
 

@@ -65,7 +65,7 @@ def change_account(values: AccountValues, account_id: int) -> Any:
     proposal = _proposed(values, account)
     face = runtime()
     with transaction() as session:
-        accounts.update(session, account, proposal, vault=face.vault, config=face.config, now=utc_now())
+        accounts.update(session, account, proposal, vault=face.vault, now=utc_now())
         audited(session, "account.changed", ("account", account.id), fields=sorted(values))
         return _woken(session, account)
 
@@ -113,4 +113,4 @@ def _woken(session: Session, account: Account) -> Account:
 def _proposed(values: AccountValues, account: Account | None = None) -> Proposal:
     """Return the values with the provider's answer; no transaction is open while it is asked."""
     face = runtime()
-    return accounts.propose(values, account=account, vault=face.vault, providers=face.providers, config=face.config)
+    return accounts.propose(values, account=account, vault=face.vault, providers=face.providers)

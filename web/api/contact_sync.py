@@ -1,4 +1,4 @@
-"""What the phone of an Evolution account knows of people: its address book, and who is on WhatsApp."""
+"""What the phone of an account knows of people: its address book, and who is on WhatsApp."""
 
 from typing import Any
 

@@ -11,6 +11,7 @@ from campaign_engine.config import Config
 from campaign_engine.core import engine
 from campaign_engine.db import transaction
 from campaign_engine.models import Account, AccountStatus, Company, Role
+from campaign_engine.providers import traits_of
 from campaign_engine.rules.cool_down import Throttle, slowed
 from campaign_engine.rules.pacing import Pacing
 from campaign_engine.services.accounts import accounts as service
@@ -124,6 +125,7 @@ def _row(account: Account, company: Company, config: Config, now: datetime) -> d
     throttle = Throttle(account.throttle_step, account.throttled_at)
     return {
         "account": account,
+        "provider": traits_of(account.provider),
         "number": account.phone_number_id or account.instance or "no number",
         "limit": limit_in_words(rate, burst=account.burst),
         "slowness": slowness_in_words(rate, throttle.step_at(now)),

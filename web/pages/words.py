@@ -64,8 +64,6 @@ SEVERITY: Mapping[str, Word] = {
     "error": Word("Problem", "Something has stopped until a person acts."),
 }
 
-PROVIDER = {"cloud_api": "WhatsApp Cloud API", "evolution": "Evolution API"}
-
 MESSAGE_REASON = {
     "opted_out": "opted out",
     "blocked": "on the blocklist",

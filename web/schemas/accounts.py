@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from marshmallow import fields, validate
 
 from campaign_engine.models import Role
+from campaign_engine.providers import REGISTRY
 from campaign_engine.services.accounts.health import warnings_of
 from web import auth
 from web.schemas.base import Schema, page_of
@@ -41,7 +42,11 @@ class AccountSchema(Schema):
 
     id = Id(dump_only=True)
     name = Name(required=True)
-    provider = Text(max_chars=20, required=True, metadata={"description": "`cloud_api` or `evolution`."})
+    provider = Text(
+        max_chars=20,
+        required=True,
+        metadata={"description": " or ".join(f"`{each.traits.name}`" for each in REGISTRY) + "."},
+    )
     base_url = Text(
         max_chars=500,
         accepts=_is_http_url,
@@ -57,9 +62,9 @@ class AccountSchema(Schema):
     instance = Text(
         max_chars=200,
         accepts=str.isprintable,
-        error="This is the name of the instance in Evolution API.",
+        error="This is the name of an instance at the provider.",
         allow_none=True,
-        metadata={"description": "Its name in Evolution API."},
+        metadata={"description": "The name of the instance at the provider, where it has such."},
     )
     access_token = Text(
         max_chars=4096,
@@ -67,7 +72,7 @@ class AccountSchema(Schema):
         error="A token has letters, digits and signs only; was something else copied along?",
         load_only=True,
         required=True,
-        metadata={"description": "For Evolution API: the apikey."},
+        metadata={"description": "The token, or the API key."},
     )
     app_secret = Text(max_chars=500, load_only=True, allow_none=True)
     verify_token = Text(max_chars=500, load_only=True, allow_none=True)
@@ -121,7 +126,7 @@ class AccountSchema(Schema):
         metadata={
             "type": "string",
             "nullable": True,
-            "description": "Where the provider is to post. Evolution's ends in a secret: only administrators see it.",
+            "description": "Where the provider is to post. One that ends in a secret is shown to administrators only.",
         },
     )
     health = fields.Raw(

@@ -5,10 +5,11 @@ import hmac
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import requests
 
+from campaign_engine.config import Config
 from campaign_engine.providers.base import (
     Accepted,
     Failure,
@@ -21,9 +22,11 @@ from campaign_engine.providers.base import (
     Refused,
     Sender,
     StatusUpdate,
+    Traits,
 )
 from campaign_engine.providers.cloud_api import webhooks
 from campaign_engine.providers.cloud_api.errors import MARKETING_REFUSED, MAY_HAVE_LEFT, classify
+from campaign_engine.providers.cloud_api.traits import TRAITS
 from campaign_engine.providers.direct import Answer
 from campaign_engine.providers.http import (
     NETWORK_FAULTS,
@@ -47,11 +50,22 @@ _TIER = re.compile(r"TIER_(?:UNLIMITED|([1-9][0-9]{0,5})(K?))")  # docs/wire.md,
 
 
 class CloudApi:
-    """The adapter of one process; its connections are kept alive between messages and shared by its threads."""
+    """The adapter of one process; its connections are kept alive between messages and shared by its threads.
 
-    def __init__(self, *, version: str, timeout_s: float, pool_size: int = 128) -> None:
+    `base_url` is where accounts without an address of their own send.
+    """
+
+    traits: ClassVar[Traits] = TRAITS
+
+    def __init__(self, *, version: str, timeout_s: float, base_url: str = "", pool_size: int = 128) -> None:
         self._version = version
+        self._base_url = base_url.rstrip("/")
         self._http = PooledHttp(timeout_s=timeout_s, pool_size=pool_size)
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """Return the adapter as the configuration describes it."""
+        return cls(version=config.cloud_api_version, timeout_s=config.provider_timeout_s, base_url=config.cloud_api_url)
 
     def send(self, sender: Sender, message: Outgoing, *, leaving: Callable[[], object] = lambda: None) -> Outcome:
         """Send one message: `POST /{version}/{phone-number-id}/messages`."""
@@ -111,13 +125,16 @@ class CloudApi:
         return list(webhooks.notices_in(payload))
 
     def _node(self, sender: Sender) -> str:
-        return f"{sender.base_url}/{self._version}/{sender.number}"
+        return f"{self._address(sender)}/{self._version}/{sender.number}"
+
+    def _address(self, sender: Sender) -> str:
+        return sender.base_url or self._base_url
 
     def _exchange(self, method: str, url: str, sender: Sender, body: bytes | None) -> requests.Response:
         return self._http.exchange(
             method,
             url,
-            base_url=sender.base_url,
+            base_url=self._address(sender),
             headers=_authorized(sender),
             body=body,
         )

@@ -12,12 +12,13 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar, Self
 from urllib.parse import quote
 
 import requests
 
 from campaign_engine.clock import utc_now
+from campaign_engine.config import Config
 from campaign_engine.providers.address_book import AddressBookFault, KnownPerson, NumberCheck
 from campaign_engine.providers.base import (
     Accepted,
@@ -31,11 +32,13 @@ from campaign_engine.providers.base import (
     Refused,
     Sender,
     StatusUpdate,
+    Traits,
 )
 from campaign_engine.providers.direct import Answer
 from campaign_engine.providers.evolution import webhooks
 from campaign_engine.providers.evolution.errors import NOTHING_SAID, failure_of
 from campaign_engine.providers.evolution.session import health_of_session
+from campaign_engine.providers.evolution.traits import NO_TEMPLATES, NO_UPLOADS, TRAITS
 from campaign_engine.providers.evolution.webhooks import number_of
 from campaign_engine.providers.http import (
     NETWORK_FAULTS,
@@ -57,9 +60,16 @@ _MEDIA_TYPES = ("image", "video", "document", "audio")
 class Evolution:
     """The adapter of one process; `now` gives statuses their time, for Evolution's webhooks carry none to trust."""
 
+    traits: ClassVar[Traits] = TRAITS
+
     def __init__(self, *, timeout_s: float, pool_size: int = 16, now: Callable[[], datetime] = utc_now) -> None:
         self._http = PooledHttp(timeout_s=timeout_s, pool_size=pool_size)
         self._now = now
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """Return the adapter as the configuration describes it."""
+        return cls(timeout_s=config.provider_timeout_s)
 
     def send(self, sender: Sender, message: Outgoing, *, leaving: Callable[[], object] = lambda: None) -> Outcome:
         """Send one text, picture, film, sound, document or sticker; a template is refused without a call."""
@@ -177,9 +187,9 @@ def _request_for(message: Outgoing) -> tuple[str, dict[str, Any]] | Failure:
     if kind == "text":
         return "message/sendText", {"number": number, "text": part["body"]}
     if kind == "template":
-        return _unsuited("template_not_supported", "Evolution API sends no templates: write a text instead.")
+        return _unsuited("template_not_supported", NO_TEMPLATES)
     if not part.get("link"):
-        return _unsuited("media_id_not_supported", "Evolution API knows no uploaded files: give the file's address.")
+        return _unsuited("media_id_not_supported", NO_UPLOADS)
     if kind == "sticker":
         return "message/sendSticker", {"number": number, "sticker": part["link"]}
     if kind not in _MEDIA_TYPES:

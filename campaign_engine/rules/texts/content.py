@@ -57,17 +57,6 @@ def faults_of(content: Json) -> dict[str, list[str]]:
     return {"content.type": ["Accepted are text, template and media."]}
 
 
-def unsuited_to(provider: str, content: Json) -> str | None:
-    """Return, as a sentence, why the accounts of a provider cannot send a content; None when they can."""
-    if provider != "evolution":
-        return None
-    if content["type"] == "template":
-        return "Evolution API sends no templates: write a text instead."
-    if content["type"] == "media" and not content.get("link"):
-        return "Evolution API knows no uploaded files: give the file's address."
-    return None
-
-
 def render(content: Json, variables: Mapping[str, str]) -> Json:
     """Return the part of the Cloud API's body that belongs to the content, for one recipient.
 

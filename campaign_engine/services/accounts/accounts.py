@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import and_, func, select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from campaign_engine.clock import require_aware
-from campaign_engine.config import Config
 from campaign_engine.errors import AlreadyExists, InvalidInput, NotFound
 from campaign_engine.json_types import Json
 from campaign_engine.models import Account, AccountStatus
-from campaign_engine.providers.base import Health, Provider, Sender
+from campaign_engine.providers import traits_of
+from campaign_engine.providers.base import Health, Provider, Sender, Traits
 from campaign_engine.rules import warm_up
 from campaign_engine.services.accounts.account_values import AccountValues, WarmUpValues
 from campaign_engine.services.company import limits
@@ -35,14 +35,8 @@ PLAIN_FIELDS = (
     "portfolio",
     "daily_recipient_limit",
 )
-MAX_IN_FLIGHT = {"cloud_api": 256, "evolution": 1}
-"""Calls at once, per provider: Evolution API stands before the session of one phone."""
-
-NEEDED_FIELDS = {
-    "cloud_api": ("name", "access_token", "phone_number_id"),
-    "evolution": ("name", "access_token", "base_url", "instance"),
-}
-FOREIGN_FIELDS = {"cloud_api": (), "evolution": ("phone_number_id", "app_secret", "verify_token")}
+MAX_IN_FLIGHT = 16
+"""Calls at once of an account that names no other count, where its provider takes as many."""
 
 CREDENTIALS = frozenset({"access_token", "phone_number_id", "base_url", "instance"})
 """What a provider is asked about when it is new."""
@@ -65,7 +59,6 @@ def propose(
     account: Account | None = None,
     vault: Vault,
     providers: Mapping[str, Provider],
-    config: Config,
 ) -> Proposal:
     """Check values for a new account, or for a change of `account`, and ask the provider about new credentials.
 
@@ -78,10 +71,12 @@ def propose(
         InvalidInput: values do not go together, or the provider refused the credentials.
     """
     provider = account.provider if account is not None else values.get("provider", "")
-    faults = _faults(values, provider, account)
+    if provider not in providers:
+        raise InvalidInput.field("provider", f"Accepted are {' and '.join(providers)}.")
+    faults = _faults(values, providers[provider].traits, account)
     if faults:
         raise InvalidInput(faults)
-    sender = sender_of(_with_credentials(account, values, vault), vault=vault, config=config)
+    sender = sender_of(_with_credentials(account, values, vault), vault=vault)
     if account is not None and CREDENTIALS.isdisjoint(values):
         return Proposal(values, sender, None)
     health = providers[provider].check_health(sender)
@@ -97,9 +92,9 @@ def create(session: Session, proposal: Proposal, *, company_id: int, vault: Vaul
         InvalidInput: the warm-up cannot be used.
         AlreadyExists: the company has an account of that name, or of that number.
     """
-    provider = proposal.values["provider"]
-    account = Account(company_id=company_id, provider=provider, max_in_flight=_usual_in_flight(provider))
-    if provider == "evolution":
+    traits = traits_of(proposal.values["provider"])
+    account = Account(company_id=company_id, provider=traits.name, max_in_flight=_usual_in_flight(traits))
+    if traits.is_one_of_many:
         account.webhook_key = secrets.token_urlsafe(24)
     _write(session, account, proposal, vault=vault, now=now)
     if proposal.health is not None:
@@ -109,9 +104,7 @@ def create(session: Session, proposal: Proposal, *, company_id: int, vault: Vaul
     return account
 
 
-def update(
-    session: Session, account: Account, proposal: Proposal, *, vault: Vault, config: Config, now: datetime
-) -> None:
+def update(session: Session, account: Account, proposal: Proposal, *, vault: Vault, now: datetime) -> None:
     """Change an account as it was proposed; limits and pacing take effect at the next message.
 
     Raises:
@@ -126,7 +119,7 @@ def update(
     if proposal.health is not None:
         # What was known, or is being asked, with the credentials before.
         account.health = account.health_checked_at = account.health_claimed_at = None
-        if sender_of(account, vault=vault, config=config) == proposal.sender:
+        if sender_of(account, vault=vault) == proposal.sender:
             keep_health(account, proposal.health, now=now)
 
 
@@ -136,12 +129,13 @@ def _write(session: Session, account: Account, proposal: Proposal, *, vault: Vau
     name = proposal.values.get("name", account.name)
     if name != account.name and _named(session, account.company_id, name) is not None:
         raise AlreadyExists("name", f"There is an account called {name} already.")
+    traits = traits_of(account.provider)
     # A null for a column with a default means: back to the default.
-    defaults = {"burst": 1, "max_in_flight": _usual_in_flight(account.provider)}
+    defaults = {"burst": 1, "max_in_flight": _usual_in_flight(traits)}
     for column in PLAIN_FIELDS:
         if column in values:
             setattr(account, column, defaults.get(column) if values[column] is None else values[column])
-    _require_unused_number(session, account, besides=account.id)
+    _require_unused_number(session, account, traits)
     _set_secrets(account, values, vault)
     if "warm_up" in proposal.values:
         given = proposal.values["warm_up"]
@@ -208,11 +202,11 @@ def delete(session: Session, account: Account) -> None:
     account.status = AccountStatus.DELETED
 
 
-def sender_of(account: Account, *, vault: Vault, config: Config) -> Sender:
+def sender_of(account: Account, *, vault: Vault) -> Sender:
     """Return what a provider needs to send from this account; holds the secret in clear."""
     return Sender(
         account_id=account.id,
-        base_url=(account.base_url or config.cloud_api_url).rstrip("/"),
+        base_url=(account.base_url or "").rstrip("/"),
         number=account.phone_number_id or account.instance or "",
         secret=vault.decrypt(account.access_token_encrypted),
     )
@@ -230,19 +224,19 @@ def keep_health(account: Account, health: Health, *, now: datetime) -> None:
         account.provider_recipient_limit = health.recipient_limit
 
 
-def _require_unused_number(session: Session, account: Account, *, besides: int | None) -> None:
+def _require_unused_number(session: Session, account: Account, traits: Traits) -> None:
     """Refuse a number that another account has: it would get its limit twice, and the provider counts once."""
-    if account.provider == "evolution":
-        field, address = "instance", (account.base_url or "").rstrip("/")
-        same = and_(Account.instance == account.instance, func.rtrim(Account.base_url, "/") == address)
-    else:
-        field, same = "phone_number_id", Account.phone_number_id == account.phone_number_id
+    field = traits.named_by
+    same = getattr(Account, field) == getattr(account, field)
+    if traits.is_one_of_many:
+        same &= func.rtrim(Account.base_url, "/") == (account.base_url or "").rstrip("/")
     other = session.scalars(
         select(Account.name).where(
             Account.company_id == account.company_id,
+            Account.provider == traits.name,
             same,
             Account.status != AccountStatus.DELETED,
-            Account.id != (besides or 0),
+            Account.id != (account.id or 0),
         )
     ).first()
     if other is not None:
@@ -273,32 +267,30 @@ def _with_credentials(account: Account | None, values: Mapping[str, object], vau
     return copy
 
 
-def _usual_in_flight(provider: str) -> int:
-    return min(16, MAX_IN_FLIGHT[provider])
+def _usual_in_flight(traits: Traits) -> int:
+    return min(MAX_IN_FLIGHT, traits.most_in_flight)
 
 
-def _faults(values: AccountValues, provider: str, account: Account | None) -> dict[str, list[str]]:
+def _faults(values: AccountValues, traits: Traits, account: Account | None) -> dict[str, list[str]]:
     """Return what does not go together: with the provider, and the limit with its burst; by field."""
-    if provider not in NEEDED_FIELDS:
-        return {"provider": ["Accepted are cloud_api and evolution."]}
-    faults = dict(_faults_with_provider(values, provider, is_new=account is None))
+    faults = dict(_faults_with_provider(values, traits, is_new=account is None))
     rate_limit = values.get("rate_limit", account.rate_limit if account is not None else None)
     burst = values.get("burst", account.burst if account is not None else None)
     return faults | limits.rate_faults(rate_limit, burst or 1)
 
 
 def _faults_with_provider(
-    values: Mapping[str, object], provider: str, *, is_new: bool
+    values: Mapping[str, object], traits: Traits, *, is_new: bool
 ) -> Iterator[tuple[str, list[str]]]:
-    for name in NEEDED_FIELDS[provider]:
+    for name in traits.needed_fields:
         if name in values and not str(values[name] or "").strip():
             yield name, ["This may not be empty."]
         elif is_new and name not in values:
             yield name, ["This is needed."]
-    for name in FOREIGN_FIELDS[provider]:
+    for name in traits.foreign_fields:
         if values.get(name):
-            yield name, ["An account of Evolution API has none."]
-    most, in_flight = MAX_IN_FLIGHT[provider], values.get("max_in_flight")
+            yield name, [f"An account of {traits.title} has none."]
+    most, in_flight = traits.most_in_flight, values.get("max_in_flight")
     if isinstance(in_flight, int) and in_flight > most:
         accepted = f"a whole number from 1 to {most}" if most > 1 else "1: a phone sends one after the other"
         yield "max_in_flight", [f"Accepted is {accepted}."]

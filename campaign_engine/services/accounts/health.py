@@ -142,7 +142,7 @@ def claim(session: Session, account_id: int, *, vault: Vault, config: Config, no
     ).one_or_none()
     if account is None:
         return None
-    sender = accounts.sender_of(account, vault=vault, config=config)
+    sender = accounts.sender_of(account, vault=vault)
     return Claim(account_id=account_id, provider=account.provider, claimed_at=now, sender=sender)
 
 

@@ -25,9 +25,9 @@ from campaign_engine.models import (
     Template,
 )
 from campaign_engine.models.template import UNSENDABLE
+from campaign_engine.providers import traits_of
 from campaign_engine.rules.hours import working_hours
 from campaign_engine.rules.states import CAMPAIGN_MAY_SEND_AGAIN, CAMPAIGN_TRANSITIONS, CampaignStatus
-from campaign_engine.rules.texts import content as content_rules
 from campaign_engine.services.campaigns import series
 from campaign_engine.services.campaigns.audiences import Audience, has_anybody
 from campaign_engine.services.company import notifications
@@ -383,7 +383,7 @@ def pause_at_close(session: Session, campaign_id: int) -> None:
 def why_unsuited(session: Session, account_ids: Collection[int], content: Json) -> str | None:
     """Return in a sentence why none of the accounts can ever send a content; None when one of them can."""
     providers = session.scalars(select(Account.provider).where(Account.id.in_(account_ids)).distinct()).all()
-    said = [content_rules.unsuited_to(provider, content) for provider in providers]
+    said = [traits_of(provider).unsuited(content) for provider in providers]
     return next(iter(said), None) if all(said) else None
 
 

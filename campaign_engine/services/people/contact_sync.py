@@ -48,7 +48,7 @@ def address_book_of(account: Account, providers: Mapping[str, Provider]) -> Addr
     """
     provider = providers[account.provider]
     if not isinstance(provider, AddressBook):
-        raise InvalidInput.field("account", "Only an account of Evolution API has an address book to read.")
+        raise InvalidInput.field("account", f"{provider.traits.title} has no address book to read.")
     return provider
 
 

@@ -16,7 +16,6 @@ from sqlalchemy.orm import Session
 from campaign_engine.models import WebhookEvent
 from campaign_engine.providers.base import Provider
 
-WITHOUT_CALLBACK_DATA = frozenset({"evolution"})
 PAUSE = timedelta(seconds=1)
 
 # One statement sees one moment: a message is either still being sent or has its id. The machines that claimed the
@@ -44,7 +43,7 @@ def hold_back(
     spoken = [
         (event.id, account_id, identity, event.received_at)
         for event in events
-        if event.provider in WITHOUT_CALLBACK_DATA
+        if not providers[event.provider].traits.carries_our_id
         for identity in _ids_in(event, providers[event.provider])
         for account_id in event.account_ids
     ]

@@ -35,9 +35,9 @@ Change = Callable[[Session, Campaign, Runtime], None]
 def _account(values: dict[str, Any]) -> Change:
     def change(session: Session, campaign: Campaign, current: Runtime) -> None:
         account = session.scalars(select(Account)).one()
-        vault, config = current.vault, current.config
-        proposal = accounts.propose(values, account=account, vault=vault, providers=current.providers, config=config)
-        accounts.update(session, account, proposal, vault=vault, config=config, now=utc_now())
+        vault = current.vault
+        proposal = accounts.propose(values, account=account, vault=vault, providers=current.providers)
+        accounts.update(session, account, proposal, vault=vault, now=utc_now())
 
     return change
 

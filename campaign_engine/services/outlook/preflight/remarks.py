@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from campaign_engine.models import Account, AccountStatus, Campaign, Template
-from campaign_engine.rules.texts import content as content_rules
+from campaign_engine.providers import traits_of
 from campaign_engine.rules.waiting import clock
 from campaign_engine.services.outlook.preflight.audience import Counted
 
@@ -78,7 +78,7 @@ def _heard_of(session: Session, account_ids: Sequence[int]) -> set[int]:
 def of_content(accounts: Sequence[Account], campaign: Campaign) -> Iterator[Remark]:
     """Yield the accounts whose provider cannot send the content."""
     for account in accounts:
-        unsuited = content_rules.unsuited_to(account.provider, campaign.content)
+        unsuited = traits_of(account.provider).unsuited(campaign.content)
         if unsuited is not None:
             yield Remark("content_not_supported", account.id, f"{account.name} cannot send it. {unsuited}")
 

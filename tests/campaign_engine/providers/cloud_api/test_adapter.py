@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from campaign_engine.config import Config
 from campaign_engine.providers.base import Accepted, Lost, NotSent, Outcome, Refused
 from campaign_engine.providers.cloud_api.adapter import CloudApi
 from campaign_engine.providers.cloud_api.errors import CLASS_OF_CODE
@@ -64,6 +65,12 @@ def test_every_code_the_simulator_knows_is_refused_as_its_class(api: CloudApi, s
         seen[code] = error_class
     assert seen == {code: CLASS_OF_CODE.get(code, ErrorClass.RECIPIENT) for code in GRAPH_ERRORS}
     assert simulator.ledger() == []
+
+
+def test_an_account_without_an_address_sends_to_the_installations(simulator: Simulator) -> None:
+    api = CloudApi.of(Config(cloud_api_url=f"{simulator.url}/"))
+    assert isinstance(send(api, sender("")), Accepted)
+    assert api.check_health(sender("")).summary == "connected"
 
 
 def test_a_token_that_is_wrong_is_the_accounts_fault(api: CloudApi, simulator: Simulator) -> None:

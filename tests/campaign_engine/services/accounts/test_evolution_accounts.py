@@ -33,15 +33,15 @@ def create(of: Company, base_url: str | None = NOWHERE, **values: Any) -> Accoun
         "access_token": APIKEY,
         **values,
     }
-    proposal = accounts.propose(fields, vault=factories.VAULT, providers=PROVIDERS, config=CONFIG)
+    proposal = accounts.propose(fields, vault=factories.VAULT, providers=PROVIDERS)
     with transaction() as session:
         return accounts.create(session, proposal, company_id=of.id, vault=factories.VAULT, now=NOW)
 
 
 def update(account: Account, **values: Any) -> None:
-    proposal = accounts.propose(values, account=account, vault=factories.VAULT, providers=PROVIDERS, config=CONFIG)
+    proposal = accounts.propose(values, account=account, vault=factories.VAULT, providers=PROVIDERS)
     with transaction() as session:
-        accounts.update(session, session.merge(account), proposal, vault=factories.VAULT, config=CONFIG, now=NOW)
+        accounts.update(session, session.merge(account), proposal, vault=factories.VAULT, now=NOW)
 
 
 def test_an_account_has_one_call_in_flight_and_webhooks_of_its_own(company: Company, simulator: Simulator) -> None:
@@ -49,7 +49,7 @@ def test_an_account_has_one_call_in_flight_and_webhooks_of_its_own(company: Comp
     assert (made.max_in_flight, made.health) == (1, {"reachable": True, "summary": "connected", "status": "open"})
     assert made.webhook_key and other.webhook_key and made.webhook_key != other.webhook_key
     assert len(made.webhook_key) >= 32
-    sender = accounts.sender_of(made, vault=factories.VAULT, config=CONFIG)
+    sender = accounts.sender_of(made, vault=factories.VAULT)
     assert (sender.number, sender.base_url, sender.secret) == (INSTANCE, simulator.url, APIKEY)
 
 

@@ -234,9 +234,11 @@ def test_the_answer_about_credentials_that_were_changed_meanwhile_is_not_written
             mine = health.claim(own, account_id, vault=factories.VAULT, config=CONFIG, now=NOW)
         with transaction() as own:
             changed = own.get_one(Account, account_id, populate_existing=True)
-        proposal = accounts.propose({"base_url": server.url}, account=changed, **WITH)
+        proposal = accounts.propose(
+            {"base_url": server.url}, account=changed, vault=factories.VAULT, providers=PROVIDERS
+        )
         with transaction() as own:
-            accounts.update(own, changed, proposal, vault=factories.VAULT, config=CONFIG, now=NOW)
+            accounts.update(own, changed, proposal, vault=factories.VAULT, now=NOW)
     assert mine is not None
     with transaction() as own:
         assert not health.keep(own, mine, Health(reachable=False, summary="away", details={}), now=NOW)
