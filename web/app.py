@@ -55,15 +55,16 @@ def create_app(config: Config, *, redis: Redis | None = None, registry: Sequence
         SESSION_REFRESH_EACH_REQUEST=False,
         WTF_CSRF_TIME_LIMIT=None,  # as long as the session
     )
-    runtime.build(app, redis=redis)
+    providers = runtime.build(app, redis=redis).providers
     app.before_request(_begin_log_context)
     app.teardown_request(_end_log_context)
     app.after_request(_secure)
     bodies.register(app)
     errors.register(app)
     csrf = CSRFProtect(app)
-    app.register_blueprint(webhooks.blueprint)
-    for blueprint in (webhooks.blueprint, *api.register(app)):
+    doors = webhooks.doors_of(providers.values())
+    app.register_blueprint(doors)
+    for blueprint in (doors, *api.register(app)):
         csrf.exempt(blueprint)
     docs.register(app)
     operations.register(app)

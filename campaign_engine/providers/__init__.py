@@ -13,18 +13,23 @@ from campaign_engine.providers.evolution.adapter import Evolution
 REGISTRY: Sequence[type[Provider]] = (CloudApi, Evolution)
 """Every provider there is; the first is meant where somebody names none."""
 
-_TRAITS = {kind.traits.name: kind.traits for kind in REGISTRY}
+_KINDS = {kind.traits.name: kind for kind in REGISTRY}
 
 
 def build(config: Config, registry: Sequence[type[Provider]] = REGISTRY) -> Mapping[str, Provider]:
     """Return every provider by the name that accounts use; opens no connection.
 
-    Side effects: `traits_of` knows those of another registry as well, in the whole process.
+    Side effects: `kind_of` knows those of another registry as well, in the whole process.
     """
-    _TRAITS.update({kind.traits.name: kind.traits for kind in registry})
+    _KINDS.update({kind.traits.name: kind for kind in registry})
     return {kind.traits.name: kind.of(config) for kind in registry}
+
+
+def kind_of(provider: str) -> type[Provider]:
+    """Return the provider of this name, for what it declares."""
+    return _KINDS[provider]
 
 
 def traits_of(provider: str) -> Traits:
     """Return what the provider of this name says of itself."""
-    return _TRAITS[provider]
+    return kind_of(provider).traits

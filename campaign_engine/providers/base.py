@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Protocol, Self
 
 from campaign_engine.config import Config
+from campaign_engine.providers.doors import Door
 from campaign_engine.rules.failures import MEANING, NEVER_LEFT, ErrorClass, Meaning
 from campaign_engine.rules.states import MessageStatus
 
@@ -245,6 +246,7 @@ class Provider(Protocol):
     """One way to WhatsApp."""
 
     traits: ClassVar[Traits]
+    door: ClassVar[Door]
 
     @classmethod
     def of(cls, config: Config) -> Self:

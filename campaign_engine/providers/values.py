@@ -1,10 +1,20 @@
 """Values out of JSON that others wrote: whatever they hold, what comes out can be used and stored."""
 
+import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 LONGEST_TEXT = 500  # characters; more than any id of a provider's, less than an index of PostgreSQL takes
+
+
+def object_in(body: bytes) -> Mapping[str, Any] | None:
+    """Return the JSON object that a body is, or None where it is none."""
+    try:
+        payload = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return payload if isinstance(payload, dict) else None
 
 
 def objects_of(items: Any) -> Iterator[Mapping[str, Any]]:

@@ -179,7 +179,7 @@ def _work(config: Config, connection: Redis | None) -> Iterator[Finding]:
 
 def _what_needs_a_person() -> Iterator[Finding]:
     with transaction() as session:
-        found = diagnosis.troubles(session, now=utc_now())
+        found = diagnosis.troubles(session, providers=engine().providers, now=utc_now())
     looked_for: list[tuple[str, Sequence[diagnosis.Trouble], str]] = [
         (
             "deactivated accounts",

@@ -1,7 +1,5 @@
 """Meta's WhatsApp Cloud API over pooled connections."""
 
-import hashlib
-import hmac
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -25,9 +23,11 @@ from campaign_engine.providers.base import (
     Traits,
 )
 from campaign_engine.providers.cloud_api import webhooks
+from campaign_engine.providers.cloud_api.door import DOOR
 from campaign_engine.providers.cloud_api.errors import MARKETING_REFUSED, MAY_HAVE_LEFT, classify
 from campaign_engine.providers.cloud_api.traits import TRAITS
 from campaign_engine.providers.direct import Answer
+from campaign_engine.providers.doors import Door
 from campaign_engine.providers.http import (
     NETWORK_FAULTS,
     AnyAnswer,
@@ -56,6 +56,7 @@ class CloudApi:
     """
 
     traits: ClassVar[Traits] = TRAITS
+    door: ClassVar[Door] = DOOR
 
     def __init__(self, *, version: str, timeout_s: float, base_url: str = "", pool_size: int = 128) -> None:
         self._version = version
@@ -172,21 +173,6 @@ def _health_warnings(details: Mapping[str, str]) -> list[str]:
     elif details.get("can_send_message") == "BLOCKED":
         warnings.append("Meta says that this number cannot send now; its WhatsApp Manager shows the reason.")
     return warnings
-
-
-def signature_of(secret: str, body: bytes) -> str:
-    """Return the `X-Hub-Signature-256` that Meta sends for `body`: HMAC-SHA256 over the raw bytes."""
-    return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-
-
-def signature_matches(secret: str, body: bytes, signature: str) -> bool:
-    """Say in constant time whether `signature` is ours for `body`."""
-    return hmac.compare_digest(signature_of(secret, body).encode(), signature.encode())
-
-
-def secrets_equal(one: str, other: str) -> bool:
-    """Compare two secrets in constant time."""
-    return hmac.compare_digest(one.encode(), other.encode())
 
 
 def _outcome(response: AnyAnswer, sender: Sender) -> Outcome:

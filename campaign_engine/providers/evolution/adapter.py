@@ -35,7 +35,9 @@ from campaign_engine.providers.base import (
     Traits,
 )
 from campaign_engine.providers.direct import Answer
+from campaign_engine.providers.doors import Door
 from campaign_engine.providers.evolution import webhooks
+from campaign_engine.providers.evolution.door import DOOR
 from campaign_engine.providers.evolution.errors import NOTHING_SAID, failure_of
 from campaign_engine.providers.evolution.session import health_of_session
 from campaign_engine.providers.evolution.traits import NO_TEMPLATES, NO_UPLOADS, TRAITS
@@ -61,6 +63,7 @@ class Evolution:
     """The adapter of one process; `now` gives statuses their time, for Evolution's webhooks carry none to trust."""
 
     traits: ClassVar[Traits] = TRAITS
+    door: ClassVar[Door] = DOOR
 
     def __init__(self, *, timeout_s: float, pool_size: int = 16, now: Callable[[], datetime] = utc_now) -> None:
         self._http = PooledHttp(timeout_s=timeout_s, pool_size=pool_size)

@@ -1,19 +1,19 @@
 """WhatsApp accounts: created with their credentials checked, changed while campaigns run."""
 
-import hmac
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import func, select, text
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from campaign_engine.clock import require_aware
 from campaign_engine.errors import AlreadyExists, InvalidInput, NotFound
 from campaign_engine.json_types import Json
 from campaign_engine.models import Account, AccountStatus
-from campaign_engine.providers import traits_of
+from campaign_engine.providers import kind_of, traits_of
 from campaign_engine.providers.base import Health, Provider, Sender, Traits
 from campaign_engine.rules import warm_up
 from campaign_engine.services.accounts.account_values import AccountValues, WarmUpValues
@@ -40,8 +40,6 @@ MAX_IN_FLIGHT = 16
 
 CREDENTIALS = frozenset({"access_token", "phone_number_id", "base_url", "instance"})
 """What a provider is asked about when it is new."""
-
-_SELECTOR_CHARS = 8  # of a webhook key: enough to find it by, and of no use without the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +90,9 @@ def create(session: Session, proposal: Proposal, *, company_id: int, vault: Vaul
         InvalidInput: the warm-up cannot be used.
         AlreadyExists: the company has an account of that name, or of that number.
     """
-    traits = traits_of(proposal.values["provider"])
-    account = Account(company_id=company_id, provider=traits.name, max_in_flight=_usual_in_flight(traits))
-    if traits.is_one_of_many:
+    kind = kind_of(proposal.values["provider"])
+    account = Account(company_id=company_id, provider=kind.traits.name, max_in_flight=_usual_in_flight(kind.traits))
+    if kind.door.is_keyed:
         account.webhook_key = secrets.token_urlsafe(24)
     _write(session, account, proposal, vault=vault, now=now)
     if proposal.health is not None:
@@ -164,26 +162,6 @@ def of_company(session: Session, company_id: int, *, after_id: int = 0, limit: i
     ).all()
 
 
-def id_with_webhook_key(session: Session, key: str) -> int | None:
-    """Return the account whose webhooks come to this key, or None.
-
-    Its row is found by the first characters alone and the whole is compared in constant time, so that how long this
-    takes tells nobody how much of a guess was right.
-    """
-    if not (key.isascii() and key.isprintable()):
-        return None
-    rows = session.execute(
-        select(Account.id, Account.webhook_key).where(
-            func.left(Account.webhook_key, _SELECTOR_CHARS) == key[:_SELECTOR_CHARS],
-            Account.status != AccountStatus.DELETED,
-        )
-    )
-    for account_id, known in rows:
-        if known is not None and hmac.compare_digest(known, key):
-            return int(account_id)
-    return None
-
-
 def delete(session: Session, account: Account) -> None:
     """Take an account out of use; the history of its messages stays.
 
@@ -212,6 +190,12 @@ def sender_of(account: Account, *, vault: Vault) -> Sender:
     )
 
 
+def column_of(field: str) -> InstrumentedAttribute[Any]:
+    """Return the column that holds a field of accounts; a secret is stored encrypted."""
+    found: InstrumentedAttribute[Any] = getattr(Account, f"{field}_encrypted" if field in SECRET_FIELDS else field)
+    return found
+
+
 def keep_health(account: Account, health: Health, *, now: datetime) -> None:
     """Write what a provider says of an account, and follow its limit of recipients where nobody set another.
 
@@ -227,7 +211,7 @@ def keep_health(account: Account, health: Health, *, now: datetime) -> None:
 def _require_unused_number(session: Session, account: Account, traits: Traits) -> None:
     """Refuse a number that another account has: it would get its limit twice, and the provider counts once."""
     field = traits.named_by
-    same = getattr(Account, field) == getattr(account, field)
+    same = column_of(field) == getattr(account, field)
     if traits.is_one_of_many:
         same &= func.rtrim(Account.base_url, "/") == (account.base_url or "").rstrip("/")
     other = session.scalars(

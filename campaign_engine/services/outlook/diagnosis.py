@@ -1,14 +1,17 @@
 """What is stuck, read from the rows: for `campaign-engine doctor` and the readiness check."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, text
+from sqlalchemy import Row, or_, select, text
 from sqlalchemy.orm import Session
 
+from campaign_engine.models import Account, AccountStatus
+from campaign_engine.providers.base import Provider
 from campaign_engine.rules.hours import working_hours
+from campaign_engine.services.accounts.accounts import column_of
 
 MOST_NAMED = 20
 
@@ -50,7 +53,7 @@ class Troubles:
     closed_campaigns: Sequence[Trouble]  # paused at closing time, as they were told to: nothing is wrong with them
 
 
-def troubles(session: Session, *, now: datetime) -> Troubles:
+def troubles(session: Session, *, providers: Mapping[str, Provider], now: datetime) -> Troubles:
     """Read which accounts and campaigns need a person, and why."""
     return Troubles(
         deactivated_accounts=_named(
@@ -63,12 +66,7 @@ def troubles(session: Session, *, now: datetime) -> Troubles:
             " (SELECT string_agg(each, ' ') FROM jsonb_array_elements_text(health -> 'warnings') AS each))"
             " FROM accounts WHERE status = 'active' AND (warning IS NOT NULL OR health ? 'warnings')",
         ),
-        accounts_without_webhook=_named(
-            session,
-            "SELECT id, name, CASE provider WHEN 'cloud_api' THEN 'it has no app_secret to know webhooks by'"
-            " ELSE 'it has no webhook_key' END FROM accounts WHERE status = 'active'"
-            " AND CASE provider WHEN 'cloud_api' THEN app_secret_encrypted IS NULL ELSE webhook_key IS NULL END",
-        ),
+        accounts_without_webhook=_without_webhook(session, providers),
         waiting_campaigns=_named(
             session,
             "SELECT id, name, coalesce(status_reason, status_code) FROM campaigns"
@@ -77,6 +75,19 @@ def troubles(session: Session, *, now: datetime) -> Troubles:
         ),
         closed_campaigns=_closed(session, now=now),
     )
+
+
+def _without_webhook(session: Session, providers: Mapping[str, Provider]) -> list[Trouble]:
+    """Return the accounts that lack what their provider's door would know their webhooks by."""
+    known_by = {name: provider.door.known_by for name, provider in providers.items()}
+    lacking = [(Account.provider == name) & column_of(field).is_(None) for name, field in known_by.items()]
+    rows = session.execute(
+        select(Account.id, Account.name, Account.provider)
+        .where(Account.status == AccountStatus.ACTIVE, or_(*lacking))
+        .order_by(Account.id)
+        .limit(MOST_NAMED)
+    )
+    return [Trouble(row.id, row.name, f"it has no {known_by[row.provider]} to know webhooks by") for row in rows]
 
 
 def _closed(session: Session, *, now: datetime) -> list[Trouble]:

@@ -20,16 +20,15 @@ from sqlalchemy.orm import Session
 
 from campaign_engine.db import affected
 from campaign_engine.logs import get_logger
-from campaign_engine.models import Account, AccountStatus, WebhookEvent
+from campaign_engine.models import Account, WebhookEvent
 from campaign_engine.providers.base import Notice, NoticeKind, Provider, StatusUpdate
-from campaign_engine.providers.cloud_api import adapter as cloud_api
-from campaign_engine.providers.cloud_api import webhooks
+from campaign_engine.providers.values import object_in
 from campaign_engine.rules.states import NOT_YET_SENT, STATUS_MAY_REPLACE, MessageStatus
+from campaign_engine.services.accounts import accounts
 from campaign_engine.services.campaigns import lifecycle
 from campaign_engine.services.people import confirmations, opt_outs
 from campaign_engine.services.webhooks import early_statuses, notices, replies
 from campaign_engine.services.webhooks.replies import Received
-from campaign_engine.vault import Vault
 
 log = get_logger(__name__)
 
@@ -111,41 +110,6 @@ def _of_number(speakers: Sequence[_Speaker], number: str) -> Iterator[_Speaker]:
     return (speaker for speaker in speakers if speaker.names is None or number in speaker.names)
 
 
-def accounts_that_signed(session: Session, *, vault: Vault, body: bytes, signature: str) -> list[int]:
-    """Return the accounts named in a Cloud API webhook whose app secret signed it; empty means: refuse it.
-
-    A webhook may name numbers of several companies. It speaks only for those whose own secret made the signature,
-    so that nobody can report on another company's messages.
-    """
-    payload = _json_object(body)
-    numbers = webhooks.numbers_in(payload) if payload is not None else set()
-    query = select(Account.id, Account.app_secret_encrypted).where(
-        Account.status != AccountStatus.DELETED, Account.app_secret_encrypted.is_not(None)
-    )
-    # Events about templates or the business account name no number: then any known secret will do.
-    if numbers:
-        query = query.where(Account.phone_number_id.in_(numbers))
-    verdicts: dict[str, bool] = {}
-    signed: list[int] = []
-    for account_id, encrypted in session.execute(query):
-        secret = vault.decrypt(encrypted or b"")
-        if secret not in verdicts:
-            verdicts[secret] = cloud_api.signature_matches(secret, body, signature)
-        if verdicts[secret]:
-            signed.append(account_id)
-    return signed
-
-
-def verify_token_is_known(session: Session, *, vault: Vault, token: str) -> bool:
-    """Say whether some account expects this verify token; compares in constant time."""
-    encrypted = session.scalars(
-        select(Account.verify_token_encrypted).where(
-            Account.status != AccountStatus.DELETED, Account.verify_token_encrypted.is_not(None)
-        )
-    )
-    return any(cloud_api.secrets_equal(vault.decrypt(stored), token) for stored in encrypted if stored is not None)
-
-
 def store(session: Session, *, provider: str, account_ids: Sequence[int], body: bytes, now: datetime) -> None:
     """Keep a webhook as received; nothing is read out of it here."""
     session.add(WebhookEvent(provider=provider, account_ids=list(account_ids), body=body, received_at=now))
@@ -176,10 +140,10 @@ def apply_waiting(
     if not events:
         return None
     events = early_statuses.hold_back(session, events, providers=providers, now=now)
-    speakers = _speakers(session, {account for event in events for account in event.account_ids})
+    speakers = _speakers(session, {account for event in events for account in event.account_ids}, providers)
     said = _Batch()
     for event in events:
-        payload = _json_object(event.body)
+        payload = object_in(event.body)
         if payload is None:
             said.unreadable.append(event.id)
             continue
@@ -278,7 +242,7 @@ def apply_notices(session: Session, event_id: int, *, providers: Mapping[str, Pr
     if event is None:
         return
     event.applied_at = now
-    told = providers[event.provider].parse_notices(_json_object(event.body) or {})
+    told = providers[event.provider].parse_notices(object_in(event.body) or {})
     notices.apply(
         session,
         [notice for notice in told if notice.kind not in PREFERENCES],
@@ -297,26 +261,18 @@ def set_aside(session: Session, event_id: int, *, reason: str, now: datetime) ->
         log.error("webhook.set_aside", event_id=event_id, reason=reason)
 
 
-def _json_object(body: bytes) -> Mapping[str, Any] | None:
-    try:
-        payload = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return payload if isinstance(payload, dict) else None
-
-
-def _speakers(session: Session, account_ids: set[int]) -> dict[int, _Speaker]:
+def _speakers(session: Session, account_ids: set[int], providers: Mapping[str, Provider]) -> dict[int, _Speaker]:
+    names = sorted({each.traits.named_by for each in providers.values()})
     rows = session.execute(
-        select(Account.id, Account.company_id, Account.provider, Account.phone_number_id).where(
+        select(Account.id, Account.company_id, Account.provider, *map(accounts.column_of, names)).where(
             Account.id.in_(account_ids)
         )
     )
-    return {
-        row.id: _Speaker(
-            row.id, row.company_id, frozenset({row.phone_number_id}) if row.provider == "cloud_api" else None
-        )
-        for row in rows
-    }
+    return {row.id: _Speaker(row.id, row.company_id, _names_of(row, providers[row.provider])) for row in rows}
+
+
+def _names_of(row: Row[Any], provider: Provider) -> frozenset[str] | None:
+    return None if provider.door.is_keyed else frozenset({getattr(row, provider.traits.named_by)})
 
 
 def _by_message(session: Session, reported: Sequence[tuple[StatusUpdate, frozenset[int]]]) -> dict[uuid.UUID, _Report]:

@@ -6,7 +6,6 @@ sending a message that it may be about. After that its id is found, or the messa
 phone by hand).
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -15,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from campaign_engine.models import WebhookEvent
 from campaign_engine.providers.base import Provider
+from campaign_engine.providers.values import object_in
 
 PAUSE = timedelta(seconds=1)
 
@@ -68,10 +68,5 @@ def hold_back(
 
 
 def _ids_in(event: WebhookEvent, provider: Provider) -> set[str]:
-    try:
-        payload = json.loads(event.body)
-    except (ValueError, RecursionError):
-        return set()
-    if not isinstance(payload, dict):
-        return set()
-    return {update.provider_message_id for update in provider.parse_statuses(payload) if update.provider_message_id}
+    updates = provider.parse_statuses(object_in(event.body) or {})
+    return {update.provider_message_id for update in updates if update.provider_message_id}

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from campaign_engine.providers.base import StatusUpdate
-from campaign_engine.providers.cloud_api import adapter as cloud_api
-from campaign_engine.providers.cloud_api import webhooks
+from campaign_engine.providers.cloud_api import door, webhooks
 from campaign_engine.providers.cloud_api.adapter import CloudApi
 from campaign_engine.rules.failures import ErrorClass
 from campaign_engine.rules.states import MessageStatus
@@ -171,8 +170,8 @@ def test_no_payload_whatsoever_breaks_the_reading(payload: dict[str, Any]) -> No
 def test_the_signature_is_that_of_rfc_4231_case_2() -> None:
     body = b"what do ya want for nothing?"
     signed = "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
-    assert cloud_api.signature_of("Jefe", body) == signed
-    assert cloud_api.signature_matches("Jefe", body, signed)
+    assert door.signature_of("Jefe", body) == signed
+    assert door.signature_matches("Jefe", body, signed)
 
 
 @pytest.mark.parametrize(
@@ -180,24 +179,24 @@ def test_the_signature_is_that_of_rfc_4231_case_2() -> None:
     ["", "sha256=", "5bdcc146", "sha1=5bdcc146bf60754e6a042426089575c75a003f08", "sha256=ã", "sha256=" + "0" * 64],
 )
 def test_another_signature_does_not_match(signature: str) -> None:
-    assert not cloud_api.signature_matches("Jefe", b"what do ya want for nothing?", signature)
+    assert not door.signature_matches("Jefe", b"what do ya want for nothing?", signature)
 
 
 def test_the_signature_covers_the_raw_bytes() -> None:
     raw = b'{"text": "\\u00e4"}'
     rewritten = json.dumps(json.loads(raw), ensure_ascii=False).encode()
-    assert cloud_api.signature_of("secret", raw) != cloud_api.signature_of("secret", rewritten)
+    assert door.signature_of("secret", raw) != door.signature_of("secret", rewritten)
 
 
 def test_secrets_are_compared_whole() -> None:
-    assert cloud_api.secrets_equal("segredo ã", "segredo ã")
-    assert not cloud_api.secrets_equal("segredo", "segredo ")
+    assert door.secrets_equal("segredo ã", "segredo ã")
+    assert not door.secrets_equal("segredo", "segredo ")
 
 
 def test_secrets_and_signatures_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[tuple[bytes, bytes]] = []
     real = hmac.compare_digest
     monkeypatch.setattr(hmac, "compare_digest", lambda one, other: compared.append((one, other)) or real(one, other))
-    assert not cloud_api.signature_matches("secret", b"body", "sha256=00")
-    assert not cloud_api.secrets_equal("segredo", "x")
+    assert not door.signature_matches("secret", b"body", "sha256=00")
+    assert not door.secrets_equal("segredo", "x")
     assert [other for _, other in compared] == [b"sha256=00", b"x"]

@@ -12,6 +12,7 @@ from campaign_engine.db import transaction
 from campaign_engine.errors import AlreadyExists, InvalidInput
 from campaign_engine.models import Account, Company
 from campaign_engine.services.accounts import accounts
+from campaign_engine.services.webhooks.doors import KnownAccounts
 from tests import factories
 from tests.campaign_engine import cloned
 from tests.simulator.running import APIKEY, INSTANCE, Simulator
@@ -112,13 +113,17 @@ def test_one_call_in_flight_stays_one(company: Company) -> None:
         assert session.get_one(Account, made.id, populate_existing=True).max_in_flight == 1
 
 
+def known(session: Session) -> KnownAccounts:
+    return KnownAccounts(session, PROVIDERS["evolution"].traits, factories.VAULT)
+
+
 def test_a_webhook_key_is_known_as_a_whole_and_only_while_its_account_is(company: Company) -> None:
     made = create(company)
     key = made.webhook_key or ""
     with transaction() as session:
-        assert accounts.id_with_webhook_key(session, key) == made.id
+        assert known(session).with_key(key) == [made.id]
         for wrong in (key[:8], key[:-1], key[:-1] + "é", key + "x", key.swapcase(), "", "\0" + key, "%", key[:7] + "_"):
-            assert accounts.id_with_webhook_key(session, wrong) is None
+            assert known(session).with_key(wrong) == []
         accounts.delete(session, session.get_one(Account, made.id))
     with transaction() as session:
-        assert accounts.id_with_webhook_key(session, key) is None
+        assert known(session).with_key(key) == []

@@ -8,6 +8,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from campaign_engine import providers
+from campaign_engine.config import Config
 from campaign_engine.db import transaction
 from campaign_engine.models import Campaign, User
 from campaign_engine.services.campaigns import lifecycle
@@ -16,6 +18,8 @@ from tests import factories
 from tests.campaign_engine import cloned, numbered
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+
+PROVIDERS = providers.build(Config())
 
 database_url = cloned.database_url
 
@@ -44,7 +48,7 @@ def test_accounts_that_need_a_person_are_named_with_the_reason(session: Session,
     account("deaf", app_secret_encrypted=None)
     account("phone", provider="evolution", app_secret_encrypted=None, webhook_key="key")
     account("deaf phone", provider="evolution")
-    found = diagnosis.troubles(session, now=NOW)
+    found = diagnosis.troubles(session, providers=PROVIDERS, now=NOW)
     assert named(found.deactivated_accounts) == [("off", "190: expired")]
     assert named(found.warned_accounts) == [
         ("silent", "No status has come."),
@@ -53,7 +57,7 @@ def test_accounts_that_need_a_person_are_named_with_the_reason(session: Session,
     ]
     assert named(found.accounts_without_webhook) == [
         ("deaf", "it has no app_secret to know webhooks by"),
-        ("deaf phone", "it has no webhook_key"),
+        ("deaf phone", "it has no webhook_key to know webhooks by"),
     ]
 
 
@@ -71,7 +75,7 @@ def test_campaigns_that_the_engine_holds_are_named_and_those_of_people_not(sessi
     missed = numbered.draft(session, owner, accounts=[number], lists=[members])
     missed.status_code, missed.status_reason = "missed_start", "its time passed while nothing ran"
     numbered.draft(session, owner, accounts=[number], lists=[members])
-    found = diagnosis.troubles(session, now=NOW).waiting_campaigns
+    found = diagnosis.troubles(session, providers=PROVIDERS, now=NOW).waiting_campaigns
     assert [str(each) for each in found] == [
         f"{stranded.id} “{stranded.name}”: none of its accounts is active",
         f"{missed.id} “{missed.name}”: its time passed while nothing ran",
@@ -102,7 +106,7 @@ def test_campaigns_that_stopped_at_closing_time_need_nobody_and_say_when_they_op
         lifecycle.pause_at_close(session, made.id)
         made.working_hours = hours
     session.flush()
-    found = diagnosis.troubles(session, now=NOW)
+    found = diagnosis.troubles(session, providers=PROVIDERS, now=NOW)
     assert found.waiting_campaigns == []
     assert [each.reason for each in found.closed_campaigns] == [
         "its hours open at 2026-11-20 10:00 (America/Sao_Paulo)",

@@ -15,13 +15,16 @@ from structlog.testing import capture_logs
 
 from campaign_engine import providers
 from campaign_engine.config import Config
+from campaign_engine.errors import NotAuthenticated
 from campaign_engine.models import Account, Campaign, Company
 from campaign_engine.providers.base import Accepted
-from campaign_engine.providers.cloud_api.adapter import signature_of
+from campaign_engine.providers.cloud_api.door import DOOR, signature_of
+from campaign_engine.providers.doors import Knock
 from campaign_engine.services.campaigns import lifecycle
 from campaign_engine.services.messages import settling
 from campaign_engine.services.outlook import progress
 from campaign_engine.services.webhooks import deliveries
+from campaign_engine.services.webhooks.doors import KnownAccounts
 from tests import factories
 from tests.campaign_engine import numbered
 from tests.campaign_engine.numbered import NOW
@@ -381,8 +384,13 @@ def test_only_accounts_whose_secret_signed_a_body_are_spoken_for(session: Sessio
     )
     body = _body([_status(uuid.uuid4(), "sent")])
 
-    def signed_by(secret: str, signed: bytes = body) -> list[int]:
-        return deliveries.accounts_that_signed(session, vault=VAULT, body=body, signature=signature_of(secret, signed))
+    def signed_by(secret: str, signed: bytes = body) -> Sequence[int]:
+        signature = {"x-hub-signature-256": signature_of(secret, signed)}
+        known = KnownAccounts(session, PROVIDERS["cloud_api"].traits, VAULT)
+        try:
+            return DOOR.senders(Knock(headers=signature, query={}, body=body, key=""), known)
+        except NotAuthenticated:
+            return []
 
     assert signed_by("app-secret") == [ours.id]
     assert signed_by("another secret") == [claimant.id]
