@@ -39,7 +39,6 @@ class Account(Identified, Timestamped, Base):
 
     __tablename__ = "accounts"
     __table_args__ = (
-        CheckConstraint("provider IN ('cloud_api', 'evolution')", name="provider"),
         CheckConstraint("status IN ('active', 'deactivated', 'deleted')", name="status"),
         Index(
             "uq_accounts_name",

@@ -208,6 +208,13 @@ def test_what_may_have_left_is_lost_for_no_webhook_could_settle_a_retry(status: 
     assert isinstance(sent_to(answering(response(status, body))), Lost)
 
 
+@pytest.mark.parametrize(("code", "refuses"), [(131049, False), (131050, True)])
+def test_a_person_who_switched_our_marketing_off_is_told_from_others(code: int, refuses: bool) -> None:
+    outcome = sent_to(answering(response(201, {**META, "code": code})))
+    assert isinstance(outcome, Refused)
+    assert outcome.failure.person_refuses_marketing is refuses
+
+
 def test_how_long_to_wait_is_kept() -> None:
     outcome = sent_to(answering(response(429, b"", headers={"Retry-After": "7"})))
     assert isinstance(outcome, Refused)

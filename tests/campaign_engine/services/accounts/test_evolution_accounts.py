@@ -113,8 +113,8 @@ def test_one_call_in_flight_stays_one(company: Company) -> None:
         assert session.get_one(Account, made.id, populate_existing=True).max_in_flight == 1
 
 
-def known(session: Session) -> KnownAccounts:
-    return KnownAccounts(session, PROVIDERS["evolution"].traits, factories.VAULT)
+def known(session: Session, provider: str = "evolution") -> KnownAccounts:
+    return KnownAccounts(session, PROVIDERS[provider].traits, factories.VAULT)
 
 
 def test_a_webhook_key_is_known_as_a_whole_and_only_while_its_account_is(company: Company) -> None:
@@ -122,6 +122,7 @@ def test_a_webhook_key_is_known_as_a_whole_and_only_while_its_account_is(company
     key = made.webhook_key or ""
     with transaction() as session:
         assert known(session).with_key(key) == [made.id]
+        assert known(session, "cloud_api").with_key(key) == []
         for wrong in (key[:8], key[:-1], key[:-1] + "é", key + "x", key.swapcase(), "", "\0" + key, "%", key[:7] + "_"):
             assert known(session).with_key(wrong) == []
         accounts.delete(session, session.get_one(Account, made.id))
