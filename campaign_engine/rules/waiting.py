@@ -52,6 +52,17 @@ OF_THE_ACCOUNT = frozenset(
 )
 """Reasons that keep an account from sending for any campaign."""
 
+OF_A_LIMIT = frozenset(
+    {
+        WaitReason.ACCOUNT_LIMIT,
+        WaitReason.USER_LIMIT,
+        WaitReason.WARM_UP,
+        WaitReason.DAILY_RECIPIENTS,
+        WaitReason.COOL_DOWN,
+    }
+)
+"""Waits that are over at their time, whatever the calls in flight are answered."""
+
 PHRASES = {
     WaitReason.SCHEDULE: "starts by itself",
     WaitReason.PAUSED: "paused",

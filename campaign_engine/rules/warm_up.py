@@ -5,7 +5,7 @@ without a ladder has no such limit.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 DEFAULT_LADDER: tuple[tuple[int, int], ...] = ((0, 20), (4, 50), (8, 100), (15, 200))
 """(from day, messages in any 24 hours), in the order of days."""
@@ -26,3 +26,15 @@ def messages_per_day(
     if day >= ends_on_day:
         return None
     return next((count for from_day, count in reversed(ladder) if from_day <= day), ladder[0][1])
+
+
+def steps_from(
+    ladder: Sequence[Sequence[int]], *, started_at: datetime, ends_on_day: int, now: datetime
+) -> list[tuple[datetime, int | None]]:
+    """Return from when on how many messages go in any 24 hours, the first step in force already; None is no limit."""
+    steps: list[tuple[datetime, int | None]] = [
+        (min(started_at, now) if from_day == 0 else started_at + timedelta(days=from_day), count)
+        for from_day, count in ladder
+        if from_day < ends_on_day
+    ]
+    return [*steps, (started_at + timedelta(days=ends_on_day), None)]

@@ -1,51 +1,50 @@
 """Charging a turn's rows: every limit in one call, and what has been found blocked, until when and why."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
 from campaign_engine.providers import traits_of
-from campaign_engine.rules.cool_down import Throttle
-from campaign_engine.rules.waiting import WaitReason
+from campaign_engine.rules.waiting import OF_A_LIMIT, WaitReason
 from campaign_engine.services.company import limits
+from campaign_engine.services.company.limits import Binding, Binds
 from campaign_engine.services.messages import claiming
 from campaign_engine.services.messages.claiming import Waiting
 from campaign_engine.services.messages.planning import Plan
 from jobs.runtime import Runtime
-from ratelimit import Decision, Limit, Usage
+from ratelimit import Decision
 
 LATELY = timedelta(seconds=1)
 """A limit that was spent so short a time ago will be spent again with the next message."""
 
-_REASON_OF_LIMIT = {
-    limits.ACCOUNT_LIMIT: WaitReason.ACCOUNT_LIMIT,
-    limits.SLOWED_LIMIT: WaitReason.COOL_DOWN,
-    limits.WARM_UP_LIMIT: WaitReason.WARM_UP,
-    limits.PORTFOLIO_LIMIT: WaitReason.DAILY_RECIPIENTS,
-}
-OF_LIMITS = frozenset({*_REASON_OF_LIMIT.values(), WaitReason.USER_LIMIT})
-"""Waits that are over at their time, whatever the calls in flight are answered."""
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Until when nothing can go, and why."""
+
+    until: datetime
+    reason: WaitReason
 
 
 class Charger:
     """Charges the limits of one turn, and remembers what is blocked, so that it is not asked for again.
 
-    `account_until` and `account_reason` say what blocks the account, `owners_until` which owners are blocked.
+    `account` says what blocks the account, `owners` what blocks which owners.
     """
 
     def __init__(self, current: Runtime) -> None:
         self._current = current
-        self.account_until: datetime | None = None
-        self.account_reason = WaitReason.ACCOUNT_LIMIT
-        self.owners_until: dict[int, datetime] = {}
+        self.account: Block | None = None
+        self.owners: dict[int, Block] = {}
 
     def by_a_limit(self) -> bool:
         """Whether a limit has stopped this turn a moment ago, and so will again."""
         lately = utc_now() - LATELY
-        of_account = self.account_until if self.account_reason in OF_LIMITS else None
-        return any(until is not None and until > lately for until in (of_account, *self.owners_until.values()))
+        blocks = [*self.owners.values(), *([self.account] if self.account is not None else [])]
+        return any(block.until > lately and block.reason in OF_A_LIMIT for block in blocks)
 
     def charge(self, session: Session, plan: Plan, owner_id: int, rows: Sequence[Waiting]) -> list[Waiting]:
         """Charge the limits for the rows, in order; return those that may go.
@@ -57,30 +56,33 @@ class Charger:
         Raises:
             LimiterUnavailable: the limiter's Redis is away; nothing may go.
         """
+        now = utc_now()
+        shared = limits.of_send(plan.account, owner_id, plan.company, self._current.config, now=now)
         granted: list[Waiting] = []
         plain: list[Waiting] = []
         for row in rows:
-            own = self._own_limits(plan, row)
+            own = self._of_row(plan, row)
             if not own:
                 plain.append(row)
                 continue
-            decision = self._acquire(plan, owner_id, [row], own)
+            decision = self._acquire(plan, owner_id, [row], [*own, *shared])
             if decision.granted:
                 granted.append(row)
-            elif decision.retry_at is not None and decision.blocked_by in {limit.name for limit in own}:
-                claiming.postpone(session, [(row, decision.retry_at)])
-            else:
+                continue
+            stopped_by, until = _last_to_open([*own, *shared], decision)
+            if stopped_by.binds is not Binds.ROW:
                 return granted
+            claiming.postpone(session, [(row, until)])
         if plain:
-            granted += plain[: self._acquire(plan, owner_id, plain, []).granted]
+            granted += plain[: self._acquire(plan, owner_id, plain, shared).granted]
         return granted
 
     def block_account(self, until: datetime, reason: WaitReason) -> None:
         """Note that the account may not send until then; what blocks it longest counts."""
-        if self.account_until is None or until > self.account_until:
-            self.account_until, self.account_reason = until, reason
+        if self.account is None or until > self.account.until:
+            self.account = Block(until, reason)
 
-    def _own_limits(self, plan: Plan, row: Waiting) -> list[Limit]:
+    def _of_row(self, plan: Plan, row: Waiting) -> list[Binding]:
         own = []
         if row.is_retry:
             own.append(limits.of_retry(row.message_id, self._current.config))
@@ -88,25 +90,33 @@ class Charger:
             own.append(limits.of_pair(plan.account, row.phone_key))
         return own
 
-    def _acquire(self, plan: Plan, owner_id: int, rows: Sequence[Waiting], own: Sequence[Limit]) -> Decision:
+    def _acquire(self, plan: Plan, owner_id: int, rows: Sequence[Waiting], bindings: Sequence[Binding]) -> Decision:
         """Charge every limit for the rows, in one call; remember when each shared one lets the next through."""
-        shared = limits.of_send(plan.account, owner_id, plan.company, self._current.config, now=utc_now())
-        charged = [*own, *shared]
-        needs_members = any(limit.kind == "distinct" for limit in shared)
+        needs_members = any(binding.limit.kind == "distinct" for binding in bindings)
         decision = self._current.limiter(plan.company.id).acquire(
-            charged, count=len(rows), member=[row.phone_key for row in rows] if needs_members else None
+            [binding.limit for binding in bindings],
+            count=len(rows),
+            member=[row.phone_key for row in rows] if needs_members else None,
         )
-        *of_account, of_owner = decision.usage[len(own) :]
-        for usage in of_account:
+        for binding, usage in zip(bindings, decision.usage, strict=True):
             if usage.next_at is not None:
-                self.block_account(self._look_again_at(plan, usage), _REASON_OF_LIMIT[usage.limit.name])
-        if of_owner.next_at is not None:
-            self.owners_until[owner_id] = of_owner.next_at
+                self._note(binding, usage.next_at, owner_id)
         return decision
 
-    def _look_again_at(self, plan: Plan, usage: Usage) -> datetime:
-        """Return when a limit lets the next one through, or a slowed one gives way to a quicker one."""
-        assert usage.next_at is not None  # noqa: S101 - it blocks
-        throttled = Throttle(plan.account.throttle_step, plan.account.throttled_at)
-        recovers_at = throttled.recovers_at(utc_now()) if usage.limit.name == limits.SLOWED_LIMIT else None
-        return usage.next_at if recovers_at is None else min(usage.next_at, recovers_at)
+    def _note(self, binding: Binding, until: datetime, owner_id: int) -> None:
+        if binding.gives_way_at is not None:
+            until = min(until, binding.gives_way_at)
+        if binding.binds is Binds.ACCOUNT:
+            self.block_account(until, binding.reason)
+        elif binding.binds is Binds.OWNER:
+            self.owners[owner_id] = Block(until, binding.reason)
+
+
+def _last_to_open(bindings: Sequence[Binding], decision: Decision) -> tuple[Binding, datetime]:
+    """Return the limit that a refusal is due to, which is the one that takes longest, and until when."""
+    openings = [
+        (binding, usage.next_at)
+        for binding, usage in zip(bindings, decision.usage, strict=True)
+        if usage.next_at is not None
+    ]
+    return max(openings, key=lambda opening: opening[1])

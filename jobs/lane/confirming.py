@@ -58,7 +58,8 @@ def _take(current: Runtime, confirmation: Confirmation) -> datetime | None:
     if account.paced_until is not None and account.paced_until > now:
         return account.paced_until
     try:
-        decision = current.limiter(company.id).acquire(limits.of_call(account, company, config, now=now))
+        charged = limits.of_call(account, company, config, now=now)
+        decision = current.limiter(company.id).acquire([binding.limit for binding in charged])
     except LimiterUnavailable:
         return now + LIMITER_PAUSE  # Fail closed, as every send.
     if not decision.granted:

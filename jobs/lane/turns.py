@@ -24,7 +24,7 @@ from campaign_engine.db import transaction
 from campaign_engine.logs import bound, get_logger
 from campaign_engine.rules import fairness, pacing
 from campaign_engine.rules.cool_down import Throttle
-from campaign_engine.rules.waiting import WaitReason
+from campaign_engine.rules.waiting import OF_A_LIMIT, WaitReason
 from campaign_engine.services.accounts import accounts
 from campaign_engine.services.campaigns import lifecycle
 from campaign_engine.services.messages import claiming, planning, resting, screening, settling
@@ -33,7 +33,7 @@ from campaign_engine.services.messages.planning import Candidate, Line, Plan
 from jobs.lane import confirming, waking
 from jobs.lane.answers import Settler, others_would_meet
 from jobs.lane.calls import Pipeline, Sent
-from jobs.lane.charging import OF_LIMITS, Charger
+from jobs.lane.charging import Charger
 from jobs.lane.journal import Journal
 from jobs.runtime import Runtime, runtime
 from ratelimit import LimiterUnavailable
@@ -280,17 +280,17 @@ class Turn:
         if plan.account.paced_until is not None and plan.account.paced_until > now:
             reason = WaitReason.PROVIDER_UNREACHABLE if self._settler.provider_is_away else _why_paced(plan, now)
             return Deferral(reason, plan.account.paced_until, everyone)
-        if self._charger.account_until is not None and self._charger.account_until > now:
-            return Deferral(self._charger.account_reason, self._charger.account_until, everyone)
+        if (block := self._charger.account) is not None and block.until > now:
+            return Deferral(block.reason, block.until, everyone)
         ready: list[Candidate] = []
         waits: list[tuple[datetime, WaitReason]] = []
         for candidate in plan.candidates:
             ready_at, waits_for = candidate.ready(now)
-            owner_until = self._charger.owners_until.get(candidate.owner_id)
+            block = self._charger.owners.get(candidate.owner_id)
             if waits_for is not None:
                 waits.append((ready_at, waits_for))
-            elif owner_until is not None and owner_until > now:
-                waits.append((owner_until, WaitReason.USER_LIMIT))
+            elif block is not None and block.until > now:
+                waits.append((block.until, block.reason))
             elif not ready or candidate.owner_id == ready[0].owner_id:
                 ready.append(candidate)
         if ready:
@@ -367,7 +367,7 @@ def _one_by_one(plan: Plan) -> bool:
 
 def _until_the_limit(stopped: Deferral | None) -> float | None:
     """Return for how many seconds answers may be waited for; None: as long as it takes."""
-    if stopped is None or stopped.reason not in OF_LIMITS:
+    if stopped is None or stopped.reason not in OF_A_LIMIT:
         return None
     return max(SHORTEST_WAIT_S, (stopped.until - utc_now()).total_seconds())
 

@@ -36,12 +36,12 @@ def list_rate_limits(limit: int, cursor: str | None) -> Any:
         found = accounts.of_company(session, user.company_id, after_id=after_id, limit=limit + 1)
     listed = page(found, limit=limit, position=lambda account: [account.id])
     asked: list[tuple[Account | None, Limit]] = [
-        (account, limit)
+        (account, binding.limit)
         for account in listed["items"]
-        for limit in limits.of_call(account, user.company, config, now=now)
+        for binding in limits.of_call(account, user.company, config, now=now)
     ]
     if not after_id:
-        asked.insert(0, (None, limits.of_owner(user.id, user.company, config)))
+        asked.insert(0, (None, limits.of_owner(user.id, user.company, config).limit))
     return {**listed, "items": _standings(user.company_id, asked)}
 
 

@@ -19,9 +19,10 @@ from datetime import datetime, timedelta
 from math import ceil, inf
 
 from campaign_engine.rules.eta.flow import HORIZON, TINY, Flow, QuotaLevel, SendingAccount, Use
-from campaign_engine.rules.eta.terms import Bound, End, Load, NoEnd, Quota, SenderTerms
+from campaign_engine.rules.eta.terms import End, Load, NoEnd, Quota, SenderTerms
 from campaign_engine.rules.pacing import Pacing
 from campaign_engine.rules.sharing import Sharing
+from campaign_engine.rules.waiting import WaitReason
 
 LARGEST_EFFORT = 30_000
 """How many rates are worked out before the rest is extrapolated: some tens of milliseconds, reached only when hundreds
@@ -57,12 +58,12 @@ def ends_of(
     return ends
 
 
-def period_s(pacing: Pacing, *, per_s: float) -> tuple[float, Bound]:
+def period_s(pacing: Pacing, *, per_s: float) -> tuple[float, WaitReason]:
     """Return the mean time between two messages of an account at this pace and rate, and which of them decides."""
     limit_s, paced_s = 1 / per_s, _gap_s(pacing, per_s=per_s)
     if (series := pacing.longer_interval_after) > 0:
         paced_s += max(0.0, pacing.greater_interval_s + pacing.jitter_s / 2 - paced_s) / series
-    return paced_s, Bound.PACING if paced_s > limit_s else Bound.ACCOUNT_LIMIT
+    return paced_s, WaitReason.PACING if paced_s > limit_s else WaitReason.ACCOUNT_LIMIT
 
 
 def _gap_s(pacing: Pacing, *, per_s: float) -> float:
@@ -178,14 +179,14 @@ class _Simulation:
         for (_, use), (rate, stopped_by) in zip(sharers, self._fill_in_turns(sharers), strict=True):
             use.rate = rate
             if stopped_by is None:
-                use.bound, use.bound_period_s = Bound.CAMPAIGN_DELAY, 1 / rate
+                use.bound, use.bound_period_s = WaitReason.CAMPAIGN_DELAY, 1 / rate
             elif isinstance(stopped_by, int):
-                use.bound, use.bound_period_s = Bound.USER_LIMIT, 1 / self._owners[stopped_by]
+                use.bound, use.bound_period_s = WaitReason.USER_LIMIT, 1 / self._owners[stopped_by]
             else:
                 _, use.bound = period_s(use.pacing, per_s=use.account.per_s)
                 use.bound_period_s = use.gap_s
                 if isinstance(stopped_by, QuotaLevel):
-                    use.bound = Bound.DAILY_QUOTA
+                    use.bound = stopped_by.reason
         _take_long_pauses(sharers)
         for quota in self._quotas.values():
             quota.inflow = 0.0
@@ -241,7 +242,11 @@ class _Simulation:
             flow.advance(seconds)
             for use in flow.uses:
                 if flow.is_open and use.account.is_free(at):
-                    whose = None if use.bound in (Bound.USER_LIMIT, Bound.CAMPAIGN_DELAY) else use.account.account_id
+                    whose = (
+                        None
+                        if use.bound in (WaitReason.USER_LIMIT, WaitReason.CAMPAIGN_DELAY)
+                        else use.account.account_id
+                    )
                     held = (use.bound, whose)
                     flow.held_s[held] = flow.held_s.get(held, 0.0) + seconds / len(flow.uses)
                 if use.rate > 0:

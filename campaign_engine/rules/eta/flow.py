@@ -10,10 +10,11 @@ from datetime import datetime, timedelta
 from math import inf
 
 from campaign_engine.rules.cool_down import RECOVERY, Throttle
-from campaign_engine.rules.eta.terms import Bound, Load, Quota, SenderTerms
+from campaign_engine.rules.eta.terms import Load, Quota, SenderTerms
 from campaign_engine.rules.hours.open_hours import stretches
 from campaign_engine.rules.hours.recipient_zone import stretches_in
 from campaign_engine.rules.pacing import Pacing
+from campaign_engine.rules.waiting import WaitReason
 
 HORIZON = timedelta(days=400)
 """No end is foretold beyond this."""
@@ -64,6 +65,7 @@ class QuotaLevel:
     """A quota as a flow: what was used comes back a day later."""
 
     def __init__(self, quota: Quota, now: datetime) -> None:
+        self.reason = quota.reason
         self.steps = [
             (seconds_until(since, now), inf if count is None else float(count)) for since, count in quota.steps
         ]
@@ -133,7 +135,7 @@ class Use:
     quotas: Sequence[QuotaLevel]
     rate: float = 0.0
     gap_s: float = 0.0  # the account's time for one message, without its long pauses
-    bound: Bound = Bound.ACCOUNT_LIMIT
+    bound: WaitReason = WaitReason.ACCOUNT_LIMIT
     bound_period_s: float = 0.0  # of what decides the rate
     longer_s: float = 0.0  # how much longer a long pause of the account is than its mean time between two messages
 
@@ -178,7 +180,7 @@ class Flow:
         self.opened_at = 0.0
         self.per_s = 0.0  # of one member
         self.is_open = False
-        self.held_s: dict[tuple[Bound, int | None], float] = {}
+        self.held_s: dict[tuple[WaitReason, int | None], float] = {}
         start, until = now + timedelta(seconds=self.starts_at), now + HORIZON
         self._hours: list[Hours] = []  # none: always open
         if load.hours is not None and load.zones:

@@ -9,16 +9,7 @@ from campaign_engine.rules.cool_down import Throttle
 from campaign_engine.rules.hours.recipient_zone import Zones
 from campaign_engine.rules.hours.working_hours import WorkingHours
 from campaign_engine.rules.pacing import Pacing
-
-
-class Bound(StrEnum):
-    """What decides how fast a campaign goes, at a moment or for most of its time."""
-
-    PACING = "pacing"
-    ACCOUNT_LIMIT = "account_limit"
-    USER_LIMIT = "user_limit"
-    CAMPAIGN_DELAY = "campaign_delay"
-    DAILY_QUOTA = "daily_quota"  # a `Quota`: the warm-up, or the recipients a day
+from campaign_engine.rules.waiting import WaitReason
 
 
 class NoEnd(StrEnum):
@@ -34,11 +25,13 @@ class NoEnd(StrEnum):
 class Quota:
     """At most so many messages in any 24 hours, for one account or for several together.
 
-    `steps` are (from, count) in the order of time; the first is in force already, and a count of None is no limit.
+    `reason` is why those wait that it stops. `steps` are (from, count) in the order of time, the first one in force
+    already; a count of None is no limit.
     `used` are the messages of the last 24 hours as (from, to, count): `count` of them stop counting, evenly spread,
     between `from` and `to`.
     """
 
+    reason: WaitReason
     steps: Sequence[tuple[datetime, int | None]]
     used: Sequence[tuple[datetime, datetime, float]] = ()
 
@@ -81,4 +74,4 @@ class End:
 
     at: datetime | None
     reason: NoEnd | None = None
-    bound: tuple[Bound, int | None] | None = None
+    bound: tuple[WaitReason, int | None] | None = None

@@ -1,17 +1,21 @@
-"""The policies: which limits a send is charged to. What a limit is, `ratelimit` knows; whom it binds, this module.
+"""The policies: which limits a send is charged to. What a limit is, `ratelimit` knows; what it means, its `Binding`.
 
 All limits of one call carry the company's hash tag, so that a Redis Cluster keeps them in one slot.
 """
 
 import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum, auto
 from functools import lru_cache
 
 from campaign_engine.config import Config
 from campaign_engine.json_types import Json
 from campaign_engine.models import Account, Company
 from campaign_engine.rules.cool_down import Throttle, slowed
-from campaign_engine.rules.warm_up import messages_per_day
+from campaign_engine.rules.waiting import WaitReason
+from campaign_engine.rules.warm_up import messages_per_day, steps_from
 from campaign_engine.services.company.settings import CompanySettings
 from ratelimit import InvalidLimit, Limit, Rate
 
@@ -20,12 +24,6 @@ from ratelimit import InvalidLimit, Limit, Rate
 MARGIN = 0.005
 
 ACCOUNT_LIMIT = "whatsapp account"
-SLOWED_LIMIT = "whatsapp account, slowed"
-OWNER_LIMIT = "campaigns of the user"
-RETRY_LIMIT = "retries of the message"
-WARM_UP_LIMIT = "warm-up of the number"
-PORTFOLIO_LIMIT = "recipients a day of the portfolio"
-PAIR_LIMIT = "messages to one recipient"
 
 LONGEST_WINDOW = 10_000
 """A window remembers every send; the strategy `window` keeps larger limits by token bucket, with the same promise."""
@@ -37,6 +35,35 @@ LONGEST_CAP_US = LONGEST_CAP.days * DAY_US
 PAIR_RATE = Rate.parse("1/6 s")  # docs/wire.md, Rates and limits: more is refused with 131056
 PAIR_BURST = 40
 PAIR_FULL_AFTER = timedelta(seconds=6 * 45)
+
+
+class Binds(Enum):
+    """Whom a limit keeps from sending while it is spent."""
+
+    ACCOUNT = auto()  # everybody who sends from it
+    OWNER = auto()  # all campaigns of one user
+    ROW = auto()  # one message; others may go
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A limit with its meaning: why one waits that it stops, and whom it stops.
+
+    `words` name it to people. `steps` belong to a limit of 24 hours: from when on it lets through how many, None being
+    no limit. `gives_way_at` is when another limit takes its place, if one does.
+    """
+
+    limit: Limit
+    reason: WaitReason
+    binds: Binds
+    words: str = "{name}: {rate}"
+    steps: Sequence[tuple[datetime, int | None]] = ()
+    gives_way_at: datetime | None = None
+
+    def said(self, account: str | None) -> str:
+        """Return in words what holds people up; `account` is the name of the one that is bound."""
+        limit = self.limit
+        return self.words.format(name=limit.name, rate=limit.rate, count=limit.rate.count, account=account)
 
 
 def prefix_of(company_id: int) -> str:
@@ -56,32 +83,44 @@ def owner_rate(company: Company, config: Config) -> Rate:
     return Rate.parse(own) if own else config.campaign_rate_limit
 
 
-def of_send(account: Account, owner_id: int, company: Company, config: Config, *, now: datetime) -> list[Limit]:
-    """Return the limits that every send from the account for the owner is charged to, together.
+def of_send(account: Account, owner_id: int, company: Company, config: Config, *, now: datetime) -> list[Binding]:
+    """Return what every send from the account for the owner is charged to, together.
 
-    The owner's comes last; all others bind the account. Changes of any of them take effect at the next call.
+    Changes of any of them take effect at the next call.
     """
-    found = of_call(account, company, config, now=now)
-    if account.warm_up is not None:
-        found += _of_warm_up(account, account.warm_up, now)
-    if account.daily_recipient_limit is not None:
-        found.append(_of_portfolio(account, account.daily_recipient_limit))
-    return [*found, of_owner(owner_id, company, config)]
+    return [
+        *of_call(account, company, config, now=now),
+        *of_day(account, now=now),
+        of_owner(owner_id, company, config),
+    ]
 
 
-def of_call(account: Account, company: Company, config: Config, *, now: datetime) -> list[Limit]:
+def of_call(account: Account, company: Company, config: Config, *, now: datetime) -> list[Binding]:
     """Return the limits of whatever leaves from a WhatsApp account: its own, and a slower one for a while after its
     provider complained.
 
     The slower one is a limit beside the other, not another rate of the same: of a rate that was lowered all must be
     taken for used, and of 100 an hour that is a silence of an hour.
     """
-    step = Throttle(account.throttle_step, account.throttled_at).step_at(now)
     own = of_account(account, company, config)
-    if not step:
-        return [own]
-    rate = slowed(account_rate(account, company, config), step)
-    return [own, _limit(SLOWED_LIMIT, f"slowed:{account.id}:{step}", rate, 1, "token-bucket", MARGIN)]
+    found = [Binding(own, WaitReason.ACCOUNT_LIMIT, Binds.ACCOUNT, words="{rate} of the account {account}")]
+    throttle = Throttle(account.throttle_step, account.throttled_at)
+    if step := throttle.step_at(now):
+        rate, key = slowed(own.rate, step), f"slowed:{account.id}:{step}"
+        limit = _limit("whatsapp account, slowed", key, rate, 1, "token-bucket", MARGIN)
+        gives_way_at = throttle.recovers_at(now)
+        found.append(Binding(limit, WaitReason.COOL_DOWN, Binds.ACCOUNT, gives_way_at=gives_way_at))
+    return found
+
+
+def of_day(account: Account, *, now: datetime) -> list[Binding]:
+    """Return the limits of 24 hours that bind the account: its warm-up, and the recipients of its portfolio."""
+    found = []
+    if account.warm_up is not None:
+        found += _of_warm_up(account, account.warm_up, now)
+    if account.daily_recipient_limit is not None:
+        found.append(_of_portfolio(account, account.daily_recipient_limit, now))
+    return found
 
 
 def of_account(account: Account, company: Company, config: Config) -> Limit:
@@ -91,9 +130,10 @@ def of_account(account: Account, company: Company, config: Config) -> Limit:
     )
 
 
-def of_owner(owner_id: int, company: Company, config: Config) -> Limit:
+def of_owner(owner_id: int, company: Company, config: Config) -> Binding:
     """Return the limit of all campaigns of one user together."""
-    return _by_strategy(OWNER_LIMIT, f"user:{owner_id}", owner_rate(company, config), 1, config)
+    limit = _by_strategy("campaigns of the user", f"user:{owner_id}", owner_rate(company, config), 1, config)
+    return Binding(limit, WaitReason.USER_LIMIT, Binds.OWNER, words="user limit: {rate}")
 
 
 @lru_cache(maxsize=10_000)
@@ -111,30 +151,33 @@ def _by_strategy(name: str, key: str, rate: Rate, burst: int, config: Config) ->
     return _limit(name, key, rate, 1, config.rate_limit_strategy, 0.0)
 
 
-def _of_warm_up(account: Account, warm_up: Json, now: datetime) -> list[Limit]:
-    count = messages_per_day(
-        warm_up["ladder"],
-        started_at=datetime.fromisoformat(warm_up["started_at"]),
-        ends_on_day=warm_up["ends_on_day"],
-        now=now,
-    )
+def _of_warm_up(account: Account, warm_up: Json, now: datetime) -> list[Binding]:
+    ladder, ends_on_day = warm_up["ladder"], warm_up["ends_on_day"]
+    started_at = datetime.fromisoformat(warm_up["started_at"])
+    count = messages_per_day(ladder, started_at=started_at, ends_on_day=ends_on_day, now=now)
     if count is None:
         return []
-    return [_limit(WARM_UP_LIMIT, f"warm-up:{account.id}", Rate(count, DAY_US), 1, "window", 0.0)]
+    limit = _limit("warm-up of the number", f"warm-up:{account.id}", Rate(count, DAY_US), 1, "window", 0.0)
+    steps = steps_from(ladder, started_at=started_at, ends_on_day=ends_on_day, now=now)
+    return [Binding(limit, WaitReason.WARM_UP, Binds.ACCOUNT, words="warm-up of the account {account}", steps=steps)]
 
 
-def _of_portfolio(account: Account, count: int) -> Limit:
+def _of_portfolio(account: Account, count: int, now: datetime) -> Binding:
     key = f"portfolio:{account.portfolio or 'default'}"
-    return _limit(PORTFOLIO_LIMIT, key, Rate(count, DAY_US), 1, "distinct", 0.0)
+    limit = _limit("recipients a day of the portfolio", key, Rate(count, DAY_US), 1, "distinct", 0.0)
+    words = "{count} recipients in 24 hours of the account {account}"
+    return Binding(limit, WaitReason.DAILY_RECIPIENTS, Binds.ACCOUNT, words=words, steps=[(now, count)])
 
 
-def of_pair(account: Account, phone_key: str) -> Limit:
+def of_pair(account: Account, phone_key: str) -> Binding:
     """Return the limit of one account's messages to one recipient: Meta's one in 6 s, 45 borrowed from the future.
 
     A message to somebody who got none in `PAIR_FULL_AFTER` is not charged, because the bucket is full then; ours is a
     little smaller than Meta's to make up for it.
     """
-    return Limit(name=PAIR_LIMIT, key=f"pair:{account.id}:{phone_key}", rate=PAIR_RATE, burst=PAIR_BURST, kind="bucket")
+    key = f"pair:{account.id}:{phone_key}"
+    limit = Limit(name="messages to one recipient", key=key, rate=PAIR_RATE, burst=PAIR_BURST, kind="bucket")
+    return Binding(limit, WaitReason.PAIR_RATE_LIMIT, Binds.ROW)
 
 
 def frequency_cap(own: str | None, company: Company) -> Rate | None:
@@ -157,9 +200,11 @@ def frequency_cap_fault(written: str) -> str | None:
     return f"The longest period is {LONGEST_CAP.days} days." if rate.period_us > LONGEST_CAP_US else None
 
 
-def of_retry(message_id: uuid.UUID, config: Config) -> Limit:
+def of_retry(message_id: uuid.UUID, config: Config) -> Binding:
     """Return the limit of one message's retries: exact, never more than COUNT in any PERIOD."""
-    return Limit(name=RETRY_LIMIT, key=f"retry:{message_id}", rate=config.retry_rate_limit, kind="window")
+    key = f"retry:{message_id}"
+    limit = Limit(name="retries of the message", key=key, rate=config.retry_rate_limit, kind="window")
+    return Binding(limit, WaitReason.RETRY_BACKOFF, Binds.ROW)
 
 
 def of_api(user_id: int, config: Config) -> Limit:

@@ -1,7 +1,7 @@
 """When campaigns will be through: gathers what `rules.eta` has to know, in a constant number of statements."""
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -23,6 +23,7 @@ from campaign_engine.rules.pacing import Pacing
 from campaign_engine.rules.waiting import OF_THE_ACCOUNT, Wait
 from campaign_engine.services.campaigns import audience_sizes
 from campaign_engine.services.company import limits
+from campaign_engine.services.company.limits import Binding
 from campaign_engine.services.messages.planning import OF_LINE, Due, pacing_of
 from campaign_engine.services.people import recipient_zones
 from ratelimit import Limit, Limiter, LimiterUnavailable
@@ -98,7 +99,7 @@ def outlook(
             company = companies[account.company_id]
             wait = (waits or {}).get(account.id)
             found.senders[account.id] = _sender(account, company, wait, config=config, now=now)
-    found.quotas.update(_quotas(found, config=config, limiter_of=limiter_of, now=now))
+    found.quotas.update(_quotas(found, limiter_of=limiter_of, now=now))
     estimates = audience_sizes.estimated(session, [row.id for row in rows if not row.prepared and row.id not in drafts])
     paces = _Paces(found, config)
     zones = recipient_zones.remaining(session, [row.id for row in rows if _is_by_recipient(row) and row.pending_count])
@@ -197,45 +198,25 @@ def _sender(account: Account, company: Company, wait: Wait | None, *, config: Co
         free_at=max(later, default=None),
         series_count=account.series_count,
         throttle=Throttle(account.throttle_step, account.throttled_at),
-        quotas=tuple(_key(company, limit) for limit in _daily_limits(account, company, config, now)),
+        quotas=tuple(_key(account, binding) for binding in limits.of_day(account, now=now)),
     )
 
 
 # --- Limits of 24 hours.
 
 
-def _daily_limits(account: Account, company: Company, config: Config, now: datetime) -> list[Limit]:
-    if account.warm_up is None and account.daily_recipient_limit is None:
-        return []
-    bound = limits.of_send(account, 0, company, config, now=now)
-    return [limit for limit in bound if limit.name in (limits.WARM_UP_LIMIT, limits.PORTFOLIO_LIMIT)]
-
-
-def _quotas(
-    found: Outlook, *, config: Config, limiter_of: LimiterOf | None, now: datetime
-) -> Iterator[tuple[str, Quota]]:
+def _quotas(found: Outlook, *, limiter_of: LimiterOf | None, now: datetime) -> Iterator[tuple[str, Quota]]:
     for account_id in found.senders:
         account = found.accounts[account_id]
-        for limit in _daily_limits(account, found.companies[account.company_id], config, now):
-            limiter = limiter_of(account.company_id) if limiter_of is not None else None
-            used = list(_used(limiter, limit, now)) if limiter is not None else []
-            steps: Sequence[tuple[datetime, int | None]] = [(now, limit.rate.count)]
-            if limit.name == limits.WARM_UP_LIMIT and account.warm_up is not None:
-                steps = list(_steps(account.warm_up, now))
-            yield _key(found.companies[account.company_id], limit), Quota(steps, used)
+        limiter = limiter_of(account.company_id) if limiter_of is not None else None
+        for binding in limits.of_day(account, now=now):
+            used = list(_used(limiter, binding.limit, now)) if limiter is not None else []
+            yield _key(account, binding), Quota(binding.reason, binding.steps, used)
 
 
-def _key(company: Company, limit: Limit) -> str:
+def _key(account: Account, binding: Binding) -> str:
     """Return a key over all companies; accounts with the same one share the quota."""
-    return f"{company.id}:{limit.key}"
-
-
-def _steps(warm_up: Json, now: datetime) -> Iterator[tuple[datetime, int | None]]:
-    started_at = datetime.fromisoformat(warm_up["started_at"])
-    for from_day, count in warm_up["ladder"]:
-        if from_day < warm_up["ends_on_day"]:
-            yield (min(started_at, now) if from_day == 0 else started_at + from_day * DAY), count
-    yield started_at + warm_up["ends_on_day"] * DAY, None
+    return f"{account.company_id}:{binding.limit.key}"
 
 
 def _used(limiter: Limiter, limit: Limit, now: datetime) -> Iterator[tuple[datetime, datetime, float]]:

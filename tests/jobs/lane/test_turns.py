@@ -215,7 +215,7 @@ def test_a_throttled_account_rests_comes_back_at_half_its_rate_and_burns_no_atte
         assert account.paced_until is not None
         assert account.paced_until > before + timedelta(seconds=8)
         company = session.get_one(Company, account.company_id)
-        limit, slowed = limits.of_call(account, company, current.config, now=utc_now())
+        limit, slowed = [each.limit for each in limits.of_call(account, company, current.config, now=utc_now())]
         assert (limit.rate, slowed.rate) == (Rate.parse("1/minute"), Rate.parse("1/2 minutes"))
         # The rest is over: the bucket is empty, so one message may go, and the next one at the slow rate.
         session.execute(text("UPDATE accounts SET paced_until = NULL"))

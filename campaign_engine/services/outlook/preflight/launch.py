@@ -93,7 +93,7 @@ def check(
     starts_at = load.starts_at or now
     opens_at = _opens_at(load.hours, load.zones, starts_at) if load.hours is not None else starts_at
     accounts = [account for account in outlook.accounts.values() if account.id in load.paces]
-    bound = senders.bound_of(campaign, end, outlook.accounts, load.paces, company, config)
+    bound = senders.bound_of(campaign, end, outlook, company, config, now)
     fits = None if must_end_by is None else end.at is not None and end.at <= must_end_by
     zone = ZoneInfo(campaign.timezone)
     return Preflight(

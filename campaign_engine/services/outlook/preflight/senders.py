@@ -1,17 +1,17 @@
 """The accounts that would send a campaign: how fast each of them is, and what holds the campaign up most."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from campaign_engine.config import Config
 from campaign_engine.models import Account, AccountStatus, Campaign, Company
 from campaign_engine.rules.eta.ends import period_s
-from campaign_engine.rules.eta.terms import Bound, End
+from campaign_engine.rules.eta.terms import End
 from campaign_engine.rules.pacing import Pacing
 from campaign_engine.rules.waiting import WaitReason
 from campaign_engine.services.company import limits
-from campaign_engine.services.messages.planning import pacing_of
 from campaign_engine.services.outlook import forecasts
+from campaign_engine.services.outlook.forecasts import Outlook
 from campaign_engine.services.outlook.preflight.remarks import Remark
 from campaign_engine.services.outlook.progress import AccountInProgress
 
@@ -53,32 +53,20 @@ def _pace_in_words(pace: Pacing) -> str | None:
 
 
 def bound_of(
-    campaign: Campaign,
-    end: End,
-    accounts: Mapping[int, Account],
-    paces: Mapping[int, Pacing],
-    company: Company,
-    config: Config,
+    campaign: Campaign, end: End, outlook: Outlook, company: Company, config: Config, now: datetime
 ) -> Remark | None:
     """Return what holds the campaign up for most of its time."""
     if end.bound is None:
         return None
-    bound, account_id = end.bound
-    account = accounts[account_id] if account_id is not None else None
-    if bound is Bound.USER_LIMIT:
-        code, said = WaitReason.USER_LIMIT, f"user limit: {limits.owner_rate(company, config)}"
-    elif bound is Bound.CAMPAIGN_DELAY or account is None:
-        delay_s = max((pace.message_delay_s for pace in paces.values()), default=0)
-        code, said = WaitReason.CAMPAIGN_DELAY, f"delay of the campaign: {delay_s:g} s between messages"
-    elif bound is Bound.ACCOUNT_LIMIT:
-        rate = limits.account_rate(account, company, config)
-        code, said = WaitReason.ACCOUNT_LIMIT, f"{rate} of the account {account.name}"
-    elif bound is Bound.PACING:
-        pace = _pace_in_words(pacing_of(account, company, campaign.pacing, config))
-        code, said = WaitReason.PACING, f"pace of the account {account.name}: {pace}"
-    elif account.warm_up is not None:
-        code, said = WaitReason.WARM_UP, f"warm-up of the account {account.name}"
+    reason, account_id = end.bound
+    account, paces = outlook.accounts.get(account_id or 0), outlook.loads[campaign.id].paces
+    if reason is WaitReason.CAMPAIGN_DELAY:
+        said = f"delay of the campaign: {max(pace.message_delay_s for pace in paces.values()):g} s between messages"
+    elif account is None:
+        said = limits.of_owner(campaign.owner_id, company, config).said(None)
+    elif reason is WaitReason.PACING:
+        said = f"pace of the account {account.name}: {_pace_in_words(paces[account.id])}"
     else:
-        code = WaitReason.DAILY_RECIPIENTS
-        said = f"{account.daily_recipient_limit} recipients in 24 hours of the account {account.name}"
-    return Remark(str(code), account_id, said)
+        charged = limits.of_send(account, campaign.owner_id, company, config, now=now)
+        said = next(binding.said(account.name) for binding in charged if binding.reason is reason)
+    return Remark(str(reason), account_id, said)

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from campaign_engine.rules.cool_down import Throttle
 from campaign_engine.rules.eta.ends import ends_of, period_s
 from campaign_engine.rules.eta.flow import HORIZON
-from campaign_engine.rules.eta.terms import Bound, End, Load, NoEnd, Quota, SenderTerms
+from campaign_engine.rules.eta.terms import End, Load, NoEnd, Quota, SenderTerms
 from campaign_engine.rules.hours import working_hours
 from campaign_engine.rules.pacing import Pacing
+from campaign_engine.rules.waiting import WaitReason
 from tests.campaign_engine.rules.eta.one_by_one import sent_one_by_one
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)  # a Friday; 09:00 in São Paulo
@@ -69,7 +70,16 @@ _STARTS = st.sampled_from([None, None, NOW + timedelta(minutes=10), NOW + timede
 
 @st.composite
 def scenes(draw: st.DrawFn) -> tuple[list[Load], dict[int, SenderTerms], dict[int, float], dict[str, Quota]]:
-    quotas = draw(st.sampled_from([{}, {}, {"q": Quota([(NOW, 30)])}, {"q": Quota([(NOW, 20), (NOW + DAY, 50)])}]))
+    quotas = draw(
+        st.sampled_from(
+            [
+                {},
+                {},
+                {"q": Quota(WaitReason.WARM_UP, [(NOW, 30)])},
+                {"q": Quota(WaitReason.WARM_UP, [(NOW, 20), (NOW + DAY, 50)])},
+            ]
+        )
+    )
     senders = {
         account: SenderTerms(
             per_s=draw(st.sampled_from([1 / 3, 1 / 10, 1.0])),
@@ -146,9 +156,9 @@ def test_the_slower_of_limit_and_pace_rules() -> None:
     assert seconds(load(1, 61, pace=every(1)), senders={1: SenderTerms(20 / 60)})[1] == pytest.approx(180)
     assert seconds(load(1, 61, pace=every(20)), senders={1: SenderTerms(20 / 60)})[1] == pytest.approx(1200)
     assert seconds(load(1, 61, pace=UNPACED), senders={1: SenderTerms(20 / 60)})[1] == pytest.approx(180)
-    assert period_s(replace(DEFAULT, jitter_s=10), per_s=inf) == (27, Bound.PACING)
-    assert period_s(DEFAULT, per_s=1 / 30) == ((19 * 30 + 60) / 20, Bound.PACING)
-    assert period_s(DEFAULT, per_s=1 / 90) == (90, Bound.ACCOUNT_LIMIT)
+    assert period_s(replace(DEFAULT, jitter_s=10), per_s=inf) == (27, WaitReason.PACING)
+    assert period_s(DEFAULT, per_s=1 / 30) == ((19 * 30 + 60) / 20, WaitReason.PACING)
+    assert period_s(DEFAULT, per_s=1 / 90) == (90, WaitReason.ACCOUNT_LIMIT)
 
 
 def test_two_equal_campaigns_on_one_account_take_twice_as_long_each() -> None:
@@ -176,7 +186,7 @@ def test_a_delay_of_one_second_of_its_own_holds_on_each_account() -> None:
     assert seconds(load(1, 100, pace=pace), senders={1: SenderTerms(50.0)})[1] == pytest.approx(99, abs=0.01)
     two = seconds(load(1, 100, 1, 2, pace=pace), senders={1: SenderTerms(50.0), 2: SenderTerms(50.0)})
     assert two[1] == pytest.approx(49, abs=0.01)
-    assert end(load(1, 100, pace=pace)).bound == (Bound.CAMPAIGN_DELAY, None)
+    assert end(load(1, 100, pace=pace)).bound == (WaitReason.CAMPAIGN_DELAY, None)
 
 
 def test_an_owners_limit_holds_for_all_accounts_and_campaigns_together() -> None:
@@ -188,7 +198,7 @@ def test_an_owners_limit_holds_for_all_accounts_and_campaigns_together() -> None
     others = [two[0], replace(two[1], owner_id=2)]
     limits = {1: 100 / 60, 2: 100 / 60}
     assert latest(seconds(*others, senders=senders, owners=limits)) == pytest.approx(300, abs=1)
-    assert end(two[0], senders=senders, owners={1: 100 / 60}).bound == (Bound.USER_LIMIT, None)
+    assert end(two[0], senders=senders, owners={1: 100 / 60}).bound == (WaitReason.USER_LIMIT, None)
 
 
 def test_accounts_share_a_campaign_each_at_its_own_pace_and_only_those_that_send() -> None:
@@ -267,7 +277,9 @@ def test_the_warm_up_ladder_is_climbed_day_by_day() -> None:
     senders = {1: SenderTerms(inf, quotas=("w",))}
 
     def end_of(count: int) -> float:
-        found = seconds(load(1, count, pace=every(20)), senders=senders, quotas={"w": Quota(ladder)})[1]
+        found = seconds(
+            load(1, count, pace=every(20)), senders=senders, quotas={"w": Quota(WaitReason.WARM_UP, ladder)}
+        )[1]
         assert found is not None
         return found / 86_400
 
@@ -276,8 +288,10 @@ def test_the_warm_up_ladder_is_climbed_day_by_day() -> None:
     assert end_of(80) == pytest.approx(3 + 380 / 86_400, abs=0.001)
     assert end_of(81) == pytest.approx(4, abs=0.001)
     assert end_of(80 + 200 + 700 + 15 * 200 + 10_000) == pytest.approx(30 + 10_000 * 20 / 86_400, abs=0.06)
-    assert end(load(1, 300, pace=every(20)), senders=senders, quotas={"w": Quota(ladder)}).bound == (
-        Bound.DAILY_QUOTA,
+    assert end(
+        load(1, 300, pace=every(20)), senders=senders, quotas={"w": Quota(WaitReason.WARM_UP, ladder)}
+    ).bound == (
+        WaitReason.WARM_UP,
         1,
     )
 
@@ -287,7 +301,9 @@ def test_messages_of_the_last_24_hours_count_until_they_are_a_day_old() -> None:
     ten_at_five, ten_at_nine = (NOW + timedelta(hours=each) for each in (5, 9))
     used = [(ten_at_five, ten_at_five, 10.0), (ten_at_nine, ten_at_nine, 8.0)]
     ends = [
-        seconds(load(1, count, pace=every(20)), senders=senders, quotas={"w": Quota([(NOW, 20)], used)})[1]
+        seconds(
+            load(1, count, pace=every(20)), senders=senders, quotas={"w": Quota(WaitReason.WARM_UP, [(NOW, 20)], used)}
+        )[1]
         for count in (2, 3, 12, 13, 20, 21)
     ]
     expected = [20, 5 * 3600, 5 * 3600 + 180, 9 * 3600, 9 * 3600 + 140, 86_400]
@@ -296,7 +312,9 @@ def test_messages_of_the_last_24_hours_count_until_they_are_a_day_old() -> None:
 
 def test_a_quota_is_shared_by_the_accounts_of_a_portfolio() -> None:
     senders = {1: SenderTerms(1.0, quotas=("p",)), 2: SenderTerms(1.0, quotas=("p",))}
-    found = seconds(load(1, 300, 1, 2, pace=UNPACED), senders=senders, quotas={"p": Quota([(NOW, 250)])})[1]
+    found = seconds(
+        load(1, 300, 1, 2, pace=UNPACED), senders=senders, quotas={"p": Quota(WaitReason.WARM_UP, [(NOW, 250)])}
+    )[1]
     assert found == pytest.approx(86_400 + 25, abs=3)
 
 
@@ -322,8 +340,8 @@ def test_a_campaign_without_messages_is_through_and_one_beyond_the_horizon_has_n
 
 
 def test_what_holds_a_campaign_up_most_is_named() -> None:
-    assert end(load(1, 100)).bound == (Bound.PACING, 1)
-    assert end(load(1, 100, pace=UNPACED), senders={1: SenderTerms(1.0)}).bound == (Bound.ACCOUNT_LIMIT, 1)
+    assert end(load(1, 100)).bound == (WaitReason.PACING, 1)
+    assert end(load(1, 100, pace=UNPACED), senders={1: SenderTerms(1.0)}).bound == (WaitReason.ACCOUNT_LIMIT, 1)
 
 
 # --- Its cost.

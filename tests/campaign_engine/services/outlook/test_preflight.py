@@ -282,6 +282,16 @@ def test_a_campaign_that_would_not_end_says_why(
             "daily_recipients",
             "10 recipients in 24 hours of the account Loja",
         ),
+        (
+            {
+                "warm_up": {"started_at": NOW.isoformat(), "ladder": [[0, 1000]], "ends_on_day": 9},
+                "daily_recipient_limit": 10,
+            },
+            {},
+            {},
+            "daily_recipients",
+            "10 recipients in 24 hours of the account Loja",
+        ),
     ],
 )
 def test_what_holds_it_up_most_is_named(

@@ -368,7 +368,7 @@ def test_what_the_warm_up_has_let_through_is_asked_of_the_limiter(
     bound = limits.of_send(number, campaign.owner_id, company, CONFIG, now=NOW)
     for minutes in range(6):
         at = NOW - timedelta(hours=20) + timedelta(minutes=minutes)
-        assert limiter.acquire(bound, now_us=to_us(at)).granted
+        assert limiter.acquire([binding.limit for binding in bound], now_us=to_us(at)).granted
     at_that_time = AtNow(redis_client, prefix=limits.prefix_of(company.id))
     seen = read(session, campaign, limiter_of=lambda _: at_that_time).eta_seconds
     assert seen == pytest.approx(4 * 3600 + 3 * 60, abs=90)
