@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from types import FrameType
 
@@ -33,8 +34,12 @@ MAINTENANCE_INTERVAL_S = 60
 
 def script(connection: Redis, name: str) -> Script:
     """Return one of our Lua scripts, ready to be called on `connection`."""
-    source = files("jobs").joinpath(f"lua/{name}.lua").read_text()
-    return connection.register_script(source)
+    return connection.register_script(_source(name))
+
+
+@cache
+def _source(name: str) -> str:
+    return files("jobs").joinpath(f"lua/{name}.lua").read_text()
 
 
 @dataclass(frozen=True, slots=True)

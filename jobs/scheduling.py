@@ -14,13 +14,13 @@ from campaign_engine.services.messages.planning import Line
 from campaign_engine.services.people import confirmations, imports
 from campaign_engine.services.webhooks import deliveries
 from jobs import enqueueing, health, start_times
-from jobs.lane import waking
+from jobs.lane import lease, waking
 from jobs.runtime import Runtime, runtime
 
 log = get_logger(__name__)
 
 LOOK_AHEAD = timedelta(hours=1)
-STALE_CLAIM = timedelta(seconds=waking.LEASE_TTL_S + 3)
+STALE_CLAIM = timedelta(seconds=lease.LEASE_TTL_S + 3)
 """A claim this old whose turn holds no lease belongs to a dead worker: a living one renews every few seconds."""
 
 HANDOVER_S = 0.3
@@ -92,7 +92,7 @@ def _expire_stale_claims(current: Runtime) -> None:
     """Declare the claims of vanished turns unknown: their calls may have left."""
     with transaction() as session:
         claims = settling.claims_older_than(session, utc_now() - STALE_CLAIM)
-    holders = waking.lease_holders(current.redis, {account_id for account_id, _ in claims})
+    holders = lease.holders(current.redis, {account_id for account_id, _ in claims})
     for account_id, token in claims:
         if holders.get(account_id) == str(token):
             continue

@@ -26,7 +26,7 @@ from campaign_engine.logs import get_logger
 from campaign_engine.services.messages import settling
 from campaign_engine.services.messages.planning import Line
 from jobs import connections, contact_sync, health, queues, receiving, scheduling
-from jobs.lane import journal, turns, waking
+from jobs.lane import journal, lease, turns, waking
 from jobs.rq_extensions import Worker, die_with_parent
 from jobs.runtime import Runtime, build
 
@@ -177,7 +177,7 @@ def settle_testaments(current: Runtime) -> int:
                 with transaction() as session:
                     count = settling.abandon(session, token=testament.token, dispatched=testament.dispatched)
                 moved += count
-                waking.release_lease(current.redis, testament.account_id, testament.token)
+                lease.release(current.redis, testament.account_id, testament.token)
                 for line in Line:
                     waking.arm(current.redis, testament.account_id, at=utc_now(), line=line)
                 log.warning(
@@ -198,7 +198,7 @@ def wake_abandoned(current: Runtime) -> None:
     Raises:
         RedisError: Redis is away; what was found and not woken is left to the verification.
     """
-    for account_id in waking.take_abandoned(current.redis):
+    for account_id in lease.take_abandoned(current.redis):
         log.warning("lane.taken_over", account_id=account_id)
         for line in Line:
             waking.arm(current.redis, account_id, at=utc_now(), line=line)

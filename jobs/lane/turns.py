@@ -35,6 +35,7 @@ from jobs.lane.answers import Settler, others_would_meet
 from jobs.lane.calls import Pipeline, Sent
 from jobs.lane.charging import Charger
 from jobs.lane.journal import Journal
+from jobs.lane.lease import Lease
 from jobs.runtime import Runtime, runtime
 from ratelimit import LimiterUnavailable
 
@@ -83,7 +84,7 @@ def _run(account_id: int, line: Line) -> None:
         if job is not None:
             waking.turn_began(current.redis, account_id, job.id, line)
         token = uuid.uuid4()
-        lease = waking.Lease.take(current.redis, account_id, token, line)
+        lease = Lease.take(current.redis, account_id, token, line)
         if lease is None:
             return  # Whoever holds the lane wakes us when it is free.
         with lease:
@@ -129,7 +130,7 @@ class Deferral:
 class Turn:
     """One turn. `run` returns when the lane wants to go on, or None when it has nothing left to do."""
 
-    def __init__(self, current: Runtime, *, account_id: int, token: uuid.UUID, lease: waking.Lease, line: Line) -> None:
+    def __init__(self, current: Runtime, *, account_id: int, token: uuid.UUID, lease: Lease, line: Line) -> None:
         self._current = current
         self._line = line
         self._config = current.config

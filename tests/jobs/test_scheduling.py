@@ -25,7 +25,7 @@ from campaign_engine.services.messages import planning
 from campaign_engine.services.people import imports
 from campaign_engine.services.webhooks import deliveries
 from jobs import enqueueing, queues, scheduling, start_times
-from jobs.lane import turns, waking
+from jobs.lane import lease, turns, waking
 from jobs.runtime import Runtime
 from jobs.scheduler import ExactScheduler
 from tests import factories
@@ -204,7 +204,7 @@ def test_a_turn_on_its_way_from_its_queue_to_its_lease_is_not_taken_for_lost(cur
     current.redis.flushall()
 
     def begin(_: float) -> None:
-        waking.Lease.take(current.redis, account_id, uuid.uuid4())
+        lease.Lease.take(current.redis, account_id, uuid.uuid4())
 
     with capture_logs() as logged:
         scheduling._rearm_lanes(current, pause=begin)
@@ -250,7 +250,7 @@ def test_claims_of_a_vanished_turn_become_unknown_and_those_of_a_living_one_stay
         assert plan is not None
         for token in (living, dead):
             numbered.claim_next(session, account=plan.account, token=token, sequence=[campaign_id], now=long_ago)
-    assert waking.Lease.take(current.redis, account_id, living) is not None
+    assert lease.Lease.take(current.redis, account_id, living) is not None
     scheduling.verify_campaigns()
     with transaction() as session:
         states = dict(

@@ -8,7 +8,7 @@ import pytest
 
 from campaign_engine.services.messages.planning import Line
 from jobs import workers
-from jobs.lane import waking
+from jobs.lane import lease, waking
 from jobs.runtime import Runtime
 
 
@@ -21,8 +21,8 @@ def test_whatever_a_job_is_called_by_is_imported_before_the_fork() -> None:
 def test_the_lane_of_a_vanished_host_gets_a_turn_on_both_lines(
     current: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waking, "LEASE_TTL_S", 0.001)
-    waking.Lease.take(current.redis, 7, uuid.uuid4())
+    monkeypatch.setattr(lease, "LEASE_TTL_S", 0.001)
+    lease.Lease.take(current.redis, 7, uuid.uuid4())
     while current.redis.exists("lane:7:lease"):
         pass
     assert waking.lanes_with_a_turn(current.redis, [7]) == set()
@@ -32,6 +32,6 @@ def test_the_lane_of_a_vanished_host_gets_a_turn_on_both_lines(
 
 
 def test_a_lane_at_work_is_left_alone(current: Runtime) -> None:
-    waking.Lease.take(current.redis, 7, uuid.uuid4())
+    lease.Lease.take(current.redis, 7, uuid.uuid4())
     workers.wake_abandoned(current)
     assert current.redis.zcard("rq:scheduled:campaign-messages") == 0

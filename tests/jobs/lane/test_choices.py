@@ -14,7 +14,7 @@ from campaign_engine.db import db, transaction
 from campaign_engine.models import Account, Campaign, CampaignAccount, Company, User
 from campaign_engine.rules.waiting import WaitReason
 from jobs import queues
-from jobs.lane import turns, waking
+from jobs.lane import lease, turns, waking
 from jobs.rq_extensions import Promoter
 from jobs.runtime import Runtime
 from tests.campaign_engine import numbered
@@ -83,7 +83,7 @@ def test_who_is_left_out_costs_no_permit(current: Runtime, ledger: Simulator) ->
 def test_a_turn_whose_lane_somebody_else_has_taken_claims_no_more(
     current: Runtime, ledger: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waking, "LEASE_RENEW_S", 0.02)
+    monkeypatch.setattr(lease, "LEASE_RENEW_S", 0.02)
     account_id, _ = lane(ledger, count=500, max_in_flight=1)
     ledger.behave(latency_ms=20)
     turn = threading.Thread(target=turns.run_turn, args=(account_id,))

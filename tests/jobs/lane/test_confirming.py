@@ -19,7 +19,7 @@ from campaign_engine.services.people import confirmations, opt_outs
 from campaign_engine.services.webhooks import replies
 from campaign_engine.services.webhooks.replies import Received
 from jobs import queues, scheduling
-from jobs.lane import turns, waking
+from jobs.lane import lease, turns, waking
 from jobs.runtime import Runtime
 from ratelimit import Limit, Limiter
 from tests import factories
@@ -271,7 +271,7 @@ def test_an_account_never_has_a_confirmation_in_flight_beside_another_call(curre
     ledger.behave(latency_ms=300)
     turn = threading.Thread(target=turns.run_turn, args=(account_id,))
     turn.start()
-    wait_for(lambda: waking.lease_holders(current.redis, [account_id]))
+    wait_for(lambda: lease.holders(current.redis, [account_id]))
     wait_for(lambda: states() == {"sending": 1})
     reply_id = opted_out(number)
     turns.run_turn(account_id)

@@ -17,7 +17,7 @@ from campaign_engine.services.campaigns import drafts, lifecycle
 from campaign_engine.services.messages import planning
 from campaign_engine.services.messages.planning import Line
 from jobs import queues, scheduling
-from jobs.lane import turns, waking
+from jobs.lane import lease, turns, waking
 from jobs.runtime import Runtime
 from tests.campaign_engine import numbered
 from tests.campaign_engine.providers.wire import Request, response, serving
@@ -77,14 +77,14 @@ def test_the_verification_arms_a_second_line_whose_turn_was_lost(current: Runtim
 def test_a_line_that_is_turned_away_is_woken_by_whoever_holds_the_lane(current: Runtime, ledger: Simulator) -> None:
     account_id, _ = lane(ledger, count=1)
     token = uuid.uuid4()
-    lease = waking.Lease.take(current.redis, account_id, token)
-    assert lease is not None
-    with lease:
+    held = lease.Lease.take(current.redis, account_id, token)
+    assert held is not None
+    with held:
         turns.run_retry_turn(account_id)
         turns.run_turn(account_id)
         assert received(ledger) == []
         assert waking.others_wait(current.redis, account_id, Line.FIRST)
-    assert set(lease.turned_away) == {Line.FIRST, Line.SECOND}
+    assert set(held.turned_away) == {Line.FIRST, Line.SECOND}
     assert not waking.others_wait(current.redis, account_id, Line.FIRST)
 
 
@@ -92,13 +92,13 @@ def test_a_turn_makes_room_for_one_of_its_own_line_that_was_armed_for_something_
     current: Runtime, ledger: Simulator
 ) -> None:
     account_id, _ = lane(ledger, count=1)
-    lease = waking.Lease.take(current.redis, account_id, uuid.uuid4())
-    assert lease is not None
-    with lease:
+    held = lease.Lease.take(current.redis, account_id, uuid.uuid4())
+    assert held is not None
+    with held:
         assert not waking.others_wait(current.redis, account_id, Line.FIRST)
         turns.run_turn(account_id)
         assert waking.others_wait(current.redis, account_id, Line.FIRST)
-    assert lease.turned_away == [Line.FIRST]
+    assert held.turned_away == [Line.FIRST]
 
 
 def test_a_turn_wakes_the_line_that_was_turned_away_while_it_worked(current: Runtime, ledger: Simulator) -> None:

@@ -28,7 +28,7 @@ from campaign_engine.services.company import limits
 from campaign_engine.services.messages import claiming
 from campaign_engine.services.outlook import progress
 from jobs import queues
-from jobs.lane import turns, waking
+from jobs.lane import lease, turns, waking
 from jobs.runtime import Runtime
 from ratelimit import Rate
 from tests import factories
@@ -157,7 +157,7 @@ def test_an_owners_limit_does_not_hold_another_owners_campaign(current: Runtime,
 
 def test_a_second_turn_on_a_held_lane_ends_at_once(current: Runtime, ledger: Simulator) -> None:
     account_id, _ = lane(ledger)
-    assert waking.Lease.take(current.redis, account_id, uuid.uuid4()) is not None
+    assert lease.Lease.take(current.redis, account_id, uuid.uuid4()) is not None
     turns.run_turn(account_id)
     assert received(ledger) == []
 

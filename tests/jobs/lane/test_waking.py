@@ -1,7 +1,6 @@
 """Lanes and their turns in Redis: one waiting turn a lane, promoted exactly, found again when lost."""
 
 import time
-import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -151,49 +150,6 @@ def test_a_turn_lost_between_queue_and_worker_is_missed_and_armed_again(
     assert waking.lanes_with_a_turn(redis_client, [7, 8]) == set()
     waking.arm(redis_client, 7, at=T0)
     assert waking.lanes_with_a_turn(redis_client, [7, 8]) == {7}
-
-
-def test_one_turn_holds_a_lane_at_a_time(redis_client: redis_package.Redis) -> None:
-    first, second = uuid.uuid4(), uuid.uuid4()
-    lease = waking.Lease.take(redis_client, 7, first)
-    assert lease is not None
-    assert waking.Lease.take(redis_client, 7, second) is None
-    assert waking.lease_holders(redis_client, [7, 8]) == {7: str(first)}
-    assert waking.lanes_with_a_turn(redis_client, [7]) == {7}
-    with lease:
-        assert waking.Lease.take(redis_client, 7, second) is None
-    assert waking.lease_holders(redis_client, [7]) == {}
-    assert waking.Lease.take(redis_client, 7, second) is not None
-
-
-def test_a_lease_of_another_turn_is_not_released(redis_client: redis_package.Redis) -> None:
-    holder = uuid.uuid4()
-    waking.Lease.take(redis_client, 7, holder)
-    waking.release_lease(redis_client, 7, uuid.uuid4())
-    assert waking.lease_holders(redis_client, [7]) == {7: str(holder)}
-
-
-def test_a_lease_ends_by_itself_with_a_dead_worker(redis_client: redis_package.Redis) -> None:
-    waking.Lease.take(redis_client, 7, uuid.uuid4())
-    assert 0 < redis_client.pttl("lane:7:lease") <= waking.LEASE_TTL_S * 1000
-
-
-def test_a_lane_whose_worker_died_is_found_once_when_its_lease_has_run_out(redis_client: redis_package.Redis) -> None:
-    for account in (7, 8):
-        waking.Lease.take(redis_client, account, uuid.uuid4())
-    with waking.Lease.take(redis_client, 9, uuid.uuid4()) or pytest.fail("the lane is free"):
-        pass
-    ends_at_ms = time.time() * 1000 + waking.LEASE_TTL_S * 1000
-    assert waking.take_abandoned(redis_client) == []
-    assert waking.take_abandoned(redis_client, now_ms=int(ends_at_ms - 1000)) == []
-    assert sorted(waking.take_abandoned(redis_client, now_ms=int(ends_at_ms + 1000))) == [7, 8]
-    assert waking.take_abandoned(redis_client, now_ms=int(ends_at_ms + 1000)) == []
-
-
-def test_a_turn_whose_answer_was_lost_takes_its_lane_again(redis_client: redis_package.Redis) -> None:
-    token = uuid.uuid4()
-    assert waking.Lease.take(redis_client, 7, token) is not None
-    assert waking.Lease.take(redis_client, 7, token) is not None
 
 
 def test_why_a_lane_waits_can_be_read_until_it_is_over(redis_client: redis_package.Redis) -> None:
