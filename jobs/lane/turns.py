@@ -26,25 +26,20 @@ from campaign_engine.rules import fairness, pacing
 from campaign_engine.rules.cool_down import Throttle
 from campaign_engine.rules.waiting import OF_A_LIMIT, WaitReason
 from campaign_engine.services.accounts import accounts
-from campaign_engine.services.campaigns import lifecycle
-from campaign_engine.services.messages import claiming, planning, resting, screening, settling
+from campaign_engine.services.messages import claiming, resting, screening, settling
 from campaign_engine.services.messages.claiming import Waiting
 from campaign_engine.services.messages.planning import Candidate, Line, Plan
 from jobs.lane import confirming, waking
 from jobs.lane.answers import Settler, others_would_meet
-from jobs.lane.calls import Pipeline, Sent
+from jobs.lane.calls import Pipeline
 from jobs.lane.charging import Charger
 from jobs.lane.journal import Journal
 from jobs.lane.lease import Lease
+from jobs.lane.plans import PlanInHand
 from jobs.runtime import Runtime, runtime
 from ratelimit import LimiterUnavailable
 
 log = get_logger(__name__)
-
-PLAN_S = 0.1
-"""How long an unpaced turn goes by what it has read of the account and its campaigns: what a person changes takes
-effect that much later at most.
-"""
 
 LONGEST_TURN_S = 60.0
 """How long a turn may go on beyond its budget while no other lane wants its worker."""
@@ -88,10 +83,10 @@ def _run(account_id: int, line: Line) -> None:
         if lease is None:
             return  # Whoever holds the lane wakes us when it is free.
         with lease:
-            turn = Turn(current, account_id=account_id, token=token, lease=lease, line=line)
             try:
                 confirming.confirm_opt_outs(current, account_id)
-                again = turn.run()
+                turn = Turn.begin(current, account_id, token=token, lease=lease, line=line)
+                again = turn.run() if turn is not None else None
             except SQLAlchemyError:
                 # PostgreSQL went away or chose us to break a deadlock: not worth waiting for the verification.
                 waking.arm(current.redis, account_id, at=utc_now() + timedelta(seconds=BROKEN_PAUSE_S), line=line)
@@ -99,9 +94,9 @@ def _run(account_id: int, line: Line) -> None:
         # The lease is free again: whoever takes the next turn finds the lane open.
         for turned_away in lease.turned_away:
             waking.arm(current.redis, account_id, at=utc_now(), line=turned_away)
-        if again is not None:
+        if turn is not None and again is not None:
             again.defer(current, account_id, line, sent=turn.sent)
-        elif turn.sent:
+        elif turn is not None and turn.sent:
             log.info("lane.finished", sent=dict(turn.sent))
 
 
@@ -130,23 +125,35 @@ class Deferral:
 class Turn:
     """One turn. `run` returns when the lane wants to go on, or None when it has nothing left to do."""
 
-    def __init__(self, current: Runtime, *, account_id: int, token: uuid.UUID, lease: Lease, line: Line) -> None:
+    def __init__(self, current: Runtime, plans: PlanInHand, *, token: uuid.UUID, lease: Lease) -> None:
+        account = plans.latest.account
         self._current = current
-        self._line = line
+        self._plans = plans
+        self._line = plans.latest.line
         self._config = current.config
-        self._account_id = account_id
+        self._account_id = account.id
         self._token = token
         self._lease = lease
         self._charger = Charger(current)
         self._deadline = time.monotonic() + self._config.turn_budget_s
         self._journal = worker_journal(current)
-        self._pipeline: Pipeline | None = None
+        self._pipeline = Pipeline(
+            provider=current.providers[account.provider],
+            sender=accounts.sender_of(account, vault=current.vault, config=current.config),
+            journal=self._journal,
+            threads=current.call_threads(account.max_in_flight),
+            max_in_flight=account.max_in_flight,
+            stopping=current.stopping,
+        )
         self.sent: Counter[int] = Counter()  # claimed and handed to the calls, by campaign
-        self._settler = Settler(current, account_id=account_id, token=token, line=line)
-        self._latest: Plan | None = None  # the last one with something to send
-        self._plan_is_stale = True
-        self._plan_is_reused = False
-        self._planned_at = 0.0
+        self._settler = Settler(current, account_id=account.id, token=token, line=self._line)
+        self._settler.planned(plans.latest)
+
+    @classmethod
+    def begin(cls, current: Runtime, account_id: int, *, token: uuid.UUID, lease: Lease, line: Line) -> "Turn | None":
+        """Read what can be sent and return the turn that sends it; None when there is nothing."""
+        plans = PlanInHand.begin(account_id, config=current.config, line=line)
+        return cls(current, plans, token=token, lease=lease) if plans is not None else None
 
     def run(self) -> Deferral | None:
         """Send until nothing can be sent now or the budget is spent."""
@@ -163,60 +170,34 @@ class Turn:
         """Keep calls in flight while there is something to send; what stops us is decided anew after each answer, and
         when a limit lets the next one through.
         """
+        plan: Plan | None = self._plans.latest
         while True:
-            if self._pipeline is not None and not self._has_room(self._pipeline):
-                self._settle(self._pipeline.take())
-                continue
-            plan = self._plan()
             stopped = self._feed(plan) if plan is not None else None
-            if self._pipeline is not None and self._pipeline.in_hand:
-                if plan is not None and stopped is None and self._charger.by_a_limit() and not _one_by_one(plan):
-                    continue  # More may go before the first answer; the limits say when.
-                if known := self._pipeline.take(within_s=_until_the_limit(stopped)):
-                    self._settle(known)
-            elif plan is None or isinstance(stopped, Deferral):
+            if self._pipeline.in_hand:
+                # More may go before the first answer where a limit decides, which says when.
+                if plan is None or stopped is not None or not self._charger.by_a_limit() or _one_by_one(plan):
+                    self._settle(within_s=_until_the_limit(stopped))
+            elif plan is None or stopped is not None:
                 return stopped
+            while not self._has_room():
+                self._settle()
+            plan = self._plan()
 
-    def _has_room(self, pipeline: Pipeline) -> bool:
+    def _has_room(self) -> bool:
         """Whether another claim is worth its statements; where a limit decides, any is."""
-        return pipeline.room > 0 if self._charger.by_a_limit() else pipeline.has_room
+        return self._pipeline.room > 0 if self._charger.by_a_limit() else self._pipeline.has_room
 
     def _plan(self) -> Plan | None:
         """Return what can be sent, or None when there is nothing (more) or the lane is somebody else's."""
-        if self._lease.lost:
-            return None
-        if self._latest is not None and not self._plan_is_stale and time.monotonic() < self._planned_at + PLAN_S:
-            self._plan_is_reused = True
-            return self._latest
-        self._plan_is_reused = False
-        self._planned_at = time.monotonic()
-        with transaction() as session:
-            plan = planning.plan(session, self._account_id, config=self._config, line=self._line)
-        if plan is None or not plan.candidates:
-            self._plan_is_stale = True
-            return None
-        if self._pipeline is None:
-            self._pipeline = Pipeline(
-                provider=self._current.providers[plan.account.provider],
-                sender=accounts.sender_of(plan.account, vault=self._current.vault),
-                journal=self._journal,
-                threads=self._current.call_threads(plan.account.max_in_flight),
-                max_in_flight=plan.account.max_in_flight,
-                stopping=self._current.stopping,
-            )
-        self._latest = plan
-        # A pace or a delay is kept in rows that change with each message, and so is a probation.
-        self._plan_is_stale = plan.account.on_probation or any(
-            candidate.pacing.account_is_paced or candidate.pacing.one_at_a_time for candidate in plan.candidates
-        )
-        self._settler.planned(plan)
+        plan = self._plans.current() if not self._lease.lost else None
+        if plan is not None and not self._plans.is_reused:
+            self._settler.planned(plan)
         return plan
 
     def _feed(self, plan: Plan) -> Deferral | None:
         """Claim and hand over what may go now, so that the calls never run dry; or say why nothing may go."""
-        assert self._pipeline is not None  # noqa: S101 - a plan was made
         now = utc_now()
-        if self._stop_what_closes(plan, now):
+        if self._plans.stop_what_closes(now):
             return None
         choice = self._choose(plan, now)
         if isinstance(choice, Deferral):
@@ -254,8 +235,8 @@ class Turn:
         Claims whose calls had not begun wait again.
         """
         try:
-            if self._pipeline is not None and self._latest is not None and (known := self._pipeline.abort()):
-                self._settler.settle(self._latest, known, at_end=False)
+            if known := self._pipeline.abort():
+                self._settler.settle(self._plans.latest, known, at_end=False)
                 self._journal.settled({each.row.message_id for each in known})
             with transaction() as session:
                 settling.abandon(session, token=self._token, dispatched=self._journal.dispatched())
@@ -265,15 +246,6 @@ class Turn:
             leave_worker_journal()
         else:
             self._journal.end()
-
-    def _stop_what_closes(self, plan: Plan, now: datetime) -> bool:
-        """Pause the campaigns whose hours are over and that are not to go on by themselves; say whether any was."""
-        closing = [candidate.campaign_id for candidate in plan.candidates if candidate.stops_now(now)]
-        for campaign_id in closing:
-            with transaction() as session:
-                lifecycle.pause_at_close(session, campaign_id)
-        self._plan_is_stale |= bool(closing)
-        return bool(closing)
 
     def _choose(self, plan: Plan, now: datetime) -> list[Candidate] | Deferral:
         """Return the campaigns to serve now, all of one owner; or why nothing can be sent, and until when."""
@@ -325,9 +297,9 @@ class Turn:
         with transaction() as session:
             found = claiming.next_rows(session, plan=plan, counts=counts, now=now)
             if sum(map(len, found.values())) < len(sequence):
-                self._plan_is_stale = True  # Some campaign has less left than it seemed.
+                self._plans.mark_stale()  # Some campaign has less left than it seemed.
             if not found:
-                if not self._plan_is_reused:
+                if not self._plans.is_reused:
                     # Other accounts of the same campaigns have locked what is left; they will have sent it in a moment.
                     self._charger.block_account(now + timedelta(seconds=CROWDED_PAUSE_S), WaitReason.OTHER_ACCOUNTS)
                 return []
@@ -339,7 +311,7 @@ class Turn:
                 return []  # Another turn was faster. Its permits are lost to us; the promise is kept all the same.
             claiming.claim(session, account=plan.account, token=self._token, rows=granted, now=now)
             self._settler.delay(session, {row.campaign_id for row in granted}, now)
-        self._latest = replace(plan, candidates=fairness.after_serving(plan.candidates, granted))
+        self._plans.served(granted)
         return granted
 
     def _take_pace(self, session: Session, plan: Plan, pace: pacing.Pacing, now: datetime) -> bool:
@@ -348,14 +320,18 @@ class Turn:
         )
         return resting.take_pace(session, account=plan.account, until=until, series_count=series, now=now)
 
-    def _settle(self, sent: list[Sent]) -> None:
-        """Write what became of the rows, and do what it means for the account and its campaigns."""
-        assert self._pipeline is not None and self._latest is not None  # noqa: S101 - something was in hand
+    def _settle(self, *, within_s: float | None = None) -> None:
+        """Write what became of the rows that are answered by now, and do what it means for the account and its
+        campaigns; wait for an answer, for `within_s` seconds at most.
+        """
+        sent = self._pipeline.take(within_s=within_s)
+        if not sent:
+            return
         if any(others_would_meet(each.outcome) for each in sent):
             # The next ones would fail like these. Those that have not begun go back, untried.
             sent += self._pipeline.recall()
-            self._plan_is_stale = True
-        self._settler.settle(self._latest, sent, at_end=not self._pipeline.in_hand)
+            self._plans.mark_stale()
+        self._settler.settle(self._plans.latest, sent, at_end=not self._pipeline.in_hand)
         self._journal.settled({each.row.message_id for each in sent})
         if self._pipeline.fault is not None:
             raise self._pipeline.fault

@@ -1,0 +1,81 @@
+"""The plan in hand: what a turn goes by, read anew as soon as it may be out of date."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from campaign_engine.config import Config
+from campaign_engine.db import transaction
+from campaign_engine.rules import fairness
+from campaign_engine.services.campaigns import lifecycle
+from campaign_engine.services.messages import planning
+from campaign_engine.services.messages.claiming import Waiting
+from campaign_engine.services.messages.planning import Line, Plan
+
+PLAN_S = 0.1
+"""How long an unpaced turn goes by what it has read of the account and its campaigns: what a person changes takes
+effect that much later at most.
+"""
+
+
+class PlanInHand:
+    """What can be sent, as of a moment ago: made with its first plan, so `latest` is never missing.
+
+    `is_reused` says that `latest` was not read anew when it was last asked for.
+    """
+
+    def __init__(self, first: Plan, *, read_at: float, config: Config) -> None:
+        self._config = config
+        self.latest = first
+        self.is_reused = False
+        self._read_at = read_at
+        self._is_stale = _changes_with_each_message(first)
+
+    @classmethod
+    def begin(cls, account_id: int, *, config: Config, line: Line) -> "PlanInHand | None":
+        """Read the first plan of a turn; return None when there is nothing to send."""
+        read_at = time.monotonic()
+        first = _read(account_id, config=config, line=line)
+        return cls(first, read_at=read_at, config=config) if first is not None else None
+
+    def current(self) -> Plan | None:
+        """Return what can be sent now, or None when there is nothing (more)."""
+        self.is_reused = not self._is_stale and time.monotonic() < self._read_at + PLAN_S
+        if self.is_reused:
+            return self.latest
+        read_at = time.monotonic()
+        plan = _read(self.latest.account.id, config=self._config, line=self.latest.line)
+        if plan is not None:
+            self.latest, self._read_at, self._is_stale = plan, read_at, _changes_with_each_message(plan)
+        return plan
+
+    def mark_stale(self) -> None:
+        """Have it read anew when it is next asked for."""
+        self._is_stale = True
+
+    def served(self, rows: Sequence[Waiting]) -> None:
+        """Take note that these rows were claimed: whose they are comes last now."""
+        self.latest = replace(self.latest, candidates=fairness.after_serving(self.latest.candidates, rows))
+
+    def stop_what_closes(self, now: datetime) -> bool:
+        """Pause the campaigns whose hours are over and that are not to go on by themselves; say whether any was."""
+        closing = [each.campaign_id for each in self.latest.candidates if each.stops_now(now)]
+        for campaign_id in closing:
+            with transaction() as session:
+                lifecycle.pause_at_close(session, campaign_id)
+        self._is_stale |= bool(closing)
+        return bool(closing)
+
+
+def _changes_with_each_message(plan: Plan) -> bool:
+    """Whether a pace or a delay is kept in rows that each message changes; so is a probation."""
+    return plan.account.on_probation or any(
+        candidate.pacing.account_is_paced or candidate.pacing.one_at_a_time for candidate in plan.candidates
+    )
+
+
+def _read(account_id: int, *, config: Config, line: Line) -> Plan | None:
+    with transaction() as session:
+        plan = planning.plan(session, account_id, config=config, line=line)
+    return plan if plan is not None and plan.candidates else None
