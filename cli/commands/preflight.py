@@ -15,7 +15,7 @@ from campaign_engine.rules.hours.local_time import first_instant
 from campaign_engine.rules.waiting import clock
 from campaign_engine.services.campaigns import lifecycle
 from campaign_engine.services.company import limits
-from campaign_engine.services.outlook.forecasts import LimiterOf
+from campaign_engine.services.company.limits import LimiterOf
 from campaign_engine.services.outlook.preflight import launch
 from campaign_engine.services.outlook.preflight.senders import AccountBeforeLaunch
 from cli.context import ID, json_option, print_fields, print_json, with_engine

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -89,15 +89,6 @@ class Settler:
                 pause_s = min(pause_s * 2, 2.0)
         self._wake_second_line(sent)
 
-    def delay(self, session: Session, campaign_ids: Collection[int], now: datetime) -> None:
-        """Let campaigns with a delay of their own wait for it on this account, from `now` at least."""
-        until = {
-            campaign_id: now + timedelta(seconds=delay_s)
-            for campaign_id in campaign_ids
-            if (delay_s := self._paces[campaign_id].message_delay_s) > 0
-        }
-        resting.delay_campaigns(session, account_id=self._account_id, until=until)
-
     def _settle(self, plan: Plan, sent: Sequence[Sent], *, at_end: bool) -> None:
         now = utc_now()
         outcomes = [each.outcome for each in sent if each.outcome is not None]
@@ -106,7 +97,8 @@ class Settler:
             contacts.remember_aliases(session, _aliases(sent))
             opt_outs.note_refused(session, _refusing_marketing(sent), now=now)
             complaint = self._rest_after(session, plan, sent, now)
-            self.delay(session, {each.row.campaign_id for each in sent}, now)
+            paces = {each.row.campaign_id: self._paces[each.row.campaign_id] for each in sent}
+            resting.delay_campaigns(session, account_id=self._account_id, paces=paces, now=now)
             failures = self._count_failures(session, plan, outcomes, now)
             lifecycle.pause_where_content_fails(session, _campaigns_at_fault(sent))
             if at_end or time.monotonic() >= self._looked_for_ends_at + COMPLETION_S:

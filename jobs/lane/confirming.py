@@ -5,7 +5,6 @@ a call more in flight than the account may have, what blocks the one blocks the 
 confirmations first, however long a campaign is.
 """
 
-import random
 import time
 from datetime import datetime, timedelta
 
@@ -13,7 +12,6 @@ from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.logs import get_logger
 from campaign_engine.providers.base import Accepted, Outgoing, Refused
-from campaign_engine.rules import pacing
 from campaign_engine.services.accounts import accounts
 from campaign_engine.services.company import limits
 from campaign_engine.services.messages import planning, resting
@@ -66,12 +64,8 @@ def _take(current: Runtime, confirmation: Confirmation) -> datetime | None:
         return decision.retry_at or now + LIMITER_PAUSE
     pace = planning.pacing_of(account, company, {}, config)
     with transaction() as session:
-        if pace.account_is_paced:
-            until, series = pacing.next_after(
-                pace, series_count=account.series_count, sent_at=now, chance=random.random()
-            )
-            if not resting.take_pace(session, account=account, until=until, series_count=series, now=now):
-                return now + timedelta(seconds=pace.message_interval_s)  # A turn that lost the lane was faster.
+        if pace.account_is_paced and not resting.take_pace(session, account=account, pace=pace, now=now):
+            return now + timedelta(seconds=pace.message_interval_s)  # A turn that lost the lane was faster.
         if not confirmations.claim(session, confirmation.reply_id, now=now):
             return None
     _send(current, confirmation)

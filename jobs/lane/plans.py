@@ -1,7 +1,6 @@
 """The plan in hand: what a turn goes by, read anew as soon as it may be out of date."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -10,8 +9,8 @@ from campaign_engine.db import transaction
 from campaign_engine.rules import fairness
 from campaign_engine.services.campaigns import lifecycle
 from campaign_engine.services.messages import planning
-from campaign_engine.services.messages.claiming import Waiting
 from campaign_engine.services.messages.planning import Line, Plan
+from campaign_engine.services.messages.serving import Claim
 
 PLAN_S = 0.1
 """How long an unpaced turn goes by what it has read of the account and its campaigns: what a person changes takes
@@ -54,9 +53,11 @@ class PlanInHand:
         """Have it read anew when it is next asked for."""
         self._is_stale = True
 
-    def served(self, rows: Sequence[Waiting]) -> None:
-        """Take note that these rows were claimed: whose they are comes last now."""
-        self.latest = replace(self.latest, candidates=fairness.after_serving(self.latest.candidates, rows))
+    def served(self, claim: Claim) -> None:
+        """Take note of what was claimed: whose rows they are comes last now."""
+        if claim.found_count < claim.wanted_count:
+            self._is_stale = True  # Some campaign has less left than it seemed.
+        self.latest = replace(self.latest, candidates=fairness.after_serving(self.latest.candidates, claim.rows))
 
     def stop_what_closes(self, now: datetime) -> bool:
         """Pause the campaigns whose hours are over and that are not to go on by themselves; say whether any was."""

@@ -6,33 +6,26 @@ where the account owes that to somebody. What is blocked is deferred to its exac
 nothing is booked ahead, so a pause, a changed rate or a new campaign takes effect at the next message.
 """
 
-import random
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from datetime import timedelta
 
 from redis.exceptions import RedisError
 from rq import get_current_job
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.logs import bound, get_logger
-from campaign_engine.rules import fairness, pacing
-from campaign_engine.rules.cool_down import Throttle
-from campaign_engine.rules.waiting import OF_A_LIMIT, WaitReason
 from campaign_engine.services.accounts import accounts
-from campaign_engine.services.messages import claiming, resting, screening, settling
-from campaign_engine.services.messages.claiming import Waiting
-from campaign_engine.services.messages.planning import Candidate, Line, Plan
+from campaign_engine.services.messages import settling
+from campaign_engine.services.messages.planning import Line, Plan
+from campaign_engine.services.messages.serving import Deferral, Serving
 from jobs.lane import confirming, waking
 from jobs.lane.answers import Settler, others_would_meet
 from jobs.lane.calls import Pipeline
-from jobs.lane.charging import Charger
 from jobs.lane.journal import Journal
 from jobs.lane.lease import Lease
 from jobs.lane.plans import PlanInHand
@@ -44,17 +37,8 @@ log = get_logger(__name__)
 LONGEST_TURN_S = 60.0
 """How long a turn may go on beyond its budget while no other lane wants its worker."""
 
-LOOK_AHEAD = 200
-"""How many rows of a campaign with hours of each recipient are looked at, so as to find those whose hours are open."""
-
 BROKEN_PAUSE_S = 2.0
 """How long a lane rests after a fault of the database broke its turn."""
-
-CROWDED_PAUSE_S = 0.1
-"""How long a lane rests when other lanes hold all the rows it could send."""
-
-LIMITER_PAUSE_S = 2.0
-"""How long a lane rests while the limiter's Redis is away."""
 
 SHORTEST_WAIT_S = 0.03
 """How long a turn with calls in flight waits for a limit at least: at a high rate many rows then go in one statement.
@@ -95,31 +79,23 @@ def _run(account_id: int, line: Line) -> None:
         for turned_away in lease.turned_away:
             waking.arm(current.redis, account_id, at=utc_now(), line=turned_away)
         if turn is not None and again is not None:
-            again.defer(current, account_id, line, sent=turn.sent)
+            _defer(current, account_id, line, again, sent=turn.sent)
         elif turn is not None and turn.sent:
             log.info("lane.finished", sent=dict(turn.sent))
 
 
-@dataclass(frozen=True, slots=True)
-class Deferral:
-    """Why a lane stops now and when its next turn is."""
-
-    reason: WaitReason
-    until: datetime
-    campaign_ids: Sequence[int]
-
-    def defer(self, current: Runtime, account_id: int, line: Line, *, sent: Mapping[int, int]) -> None:
-        """Schedule the next turn, and tell the log and whoever looks at the progress; `sent` is by campaign."""
-        if line is Line.FIRST:
-            waking.note_wait(current.redis, account_id, reason=self.reason, until=self.until)
-        waking.arm(current.redis, account_id, at=self.until, line=line)
-        log.info(
-            "lane.deferred",
-            reason=self.reason,
-            until=self.until.isoformat(),
-            campaign_ids=list(self.campaign_ids),
-            sent=dict(sent),
-        )
+def _defer(current: Runtime, account_id: int, line: Line, deferral: Deferral, *, sent: Mapping[int, int]) -> None:
+    """Schedule the next turn, and tell the log and whoever looks at the progress; `sent` is by campaign."""
+    if line is Line.FIRST:
+        waking.note_wait(current.redis, account_id, reason=deferral.reason, until=deferral.until)
+    waking.arm(current.redis, account_id, at=deferral.until, line=line)
+    log.info(
+        "lane.deferred",
+        reason=deferral.reason,
+        until=deferral.until.isoformat(),
+        campaign_ids=list(deferral.campaign_ids),
+        sent=dict(sent),
+    )
 
 
 class Turn:
@@ -134,12 +110,12 @@ class Turn:
         self._account_id = account.id
         self._token = token
         self._lease = lease
-        self._charger = Charger(current)
+        self._serving = Serving(token=token, config=current.config, limiter_of=current.limiter)
         self._deadline = time.monotonic() + self._config.turn_budget_s
         self._journal = worker_journal(current)
         self._pipeline = Pipeline(
             provider=current.providers[account.provider],
-            sender=accounts.sender_of(account, vault=current.vault, config=current.config),
+            sender=accounts.sender_of(account, vault=current.vault),
             journal=self._journal,
             threads=current.call_threads(account.max_in_flight),
             max_in_flight=account.max_in_flight,
@@ -174,8 +150,7 @@ class Turn:
         while True:
             stopped = self._feed(plan) if plan is not None else None
             if self._pipeline.in_hand:
-                # More may go before the first answer where a limit decides, which says when.
-                if plan is None or stopped is not None or not self._charger.by_a_limit() or _one_by_one(plan):
+                if stopped is not None or not self._more_may_go(plan):
                     self._settle(within_s=_until_the_limit(stopped))
             elif plan is None or stopped is not None:
                 return stopped
@@ -183,9 +158,15 @@ class Turn:
                 self._settle()
             plan = self._plan()
 
+    def _more_may_go(self, plan: Plan | None) -> bool:
+        """Whether to claim again before the first answer: where a limit decides, which says when."""
+        return plan is not None and self._serving.waits_for_a_limit(utc_now()) and not _one_by_one(plan)
+
     def _has_room(self) -> bool:
         """Whether another claim is worth its statements; where a limit decides, any is."""
-        return self._pipeline.room > 0 if self._charger.by_a_limit() else self._pipeline.has_room
+        if self._serving.waits_for_a_limit(utc_now()):
+            return self._pipeline.room > 0
+        return self._pipeline.has_room
 
     def _plan(self) -> Plan | None:
         """Return what can be sent, or None when there is nothing (more) or the lane is somebody else's."""
@@ -199,20 +180,22 @@ class Turn:
         now = utc_now()
         if self._plans.stop_what_closes(now):
             return None
-        choice = self._choose(plan, now)
+        choice = self._serving.choose(plan, now, provider_is_away=self._settler.provider_is_away)
         if isinstance(choice, Deferral):
-            # Who is to stop at closing time is looked at then, whatever else is waited for.
-            closings = [at for candidate in plan.candidates if (at := candidate.stops_at(now)) is not None]
-            return replace(choice, until=min([choice.until, *closings]))
+            return choice
         if self._is_over():
-            return Deferral(WaitReason.TURN_OVER, now, [item.campaign_id for item in plan.candidates])
+            return Deferral.turn_over(plan, now)
         try:
-            rows = self._claim_next(plan, choice, now, self._pipeline.room)
+            # Committed before the calls begin.
+            with transaction() as session:
+                claim = self._serving.claim_next(session, plan, choice, now=now, room=self._pipeline.room)
         except LimiterUnavailable:
-            # Fail closed: without its limits nothing is sent. Nothing was claimed either.
-            return Deferral(WaitReason.LIMITER_AWAY, now + timedelta(seconds=LIMITER_PAUSE_S), [])
-        self.sent.update(row.campaign_id for row in rows)
-        self._pipeline.feed(rows, contents={candidate.campaign_id: candidate.content for candidate in choice})
+            return Deferral.limiter_away(now)  # Nothing was claimed either.
+        if not claim.found_count and not self._plans.is_reused:
+            self._serving.note_crowded(now)
+        self._plans.served(claim)
+        self.sent.update(row.campaign_id for row in claim.rows)
+        self._pipeline.feed(claim.rows, contents={candidate.campaign_id: candidate.content for candidate in choice})
         return None
 
     def _is_over(self) -> bool:
@@ -247,79 +230,6 @@ class Turn:
         else:
             self._journal.end()
 
-    def _choose(self, plan: Plan, now: datetime) -> list[Candidate] | Deferral:
-        """Return the campaigns to serve now, all of one owner; or why nothing can be sent, and until when."""
-        everyone = [candidate.campaign_id for candidate in plan.candidates]
-        if plan.account.paced_until is not None and plan.account.paced_until > now:
-            reason = WaitReason.PROVIDER_UNREACHABLE if self._settler.provider_is_away else _why_paced(plan, now)
-            return Deferral(reason, plan.account.paced_until, everyone)
-        if (block := self._charger.account) is not None and block.until > now:
-            return Deferral(block.reason, block.until, everyone)
-        ready: list[Candidate] = []
-        waits: list[tuple[datetime, WaitReason]] = []
-        for candidate in plan.candidates:
-            ready_at, waits_for = candidate.ready(now)
-            block = self._charger.owners.get(candidate.owner_id)
-            if waits_for is not None:
-                waits.append((ready_at, waits_for))
-            elif block is not None and block.until > now:
-                waits.append((block.until, block.reason))
-            elif not ready or candidate.owner_id == ready[0].owner_id:
-                ready.append(candidate)
-        if ready:
-            return ready
-        until, reason = min(waits)
-        return Deferral(reason, until, everyone)
-
-    def _claim_next(self, plan: Plan, ready: Sequence[Candidate], now: datetime, room: int) -> list[Waiting]:
-        """Lock the rows that are next, charge every limit for them, and claim as many as all limits allow.
-
-        The rows stay locked while the limiter is asked (a fraction of a millisecond), so that exactly what is charged
-        is claimed. No transaction is open when the calls begin.
-        """
-        by_id = {candidate.campaign_id: candidate for candidate in ready}
-        paced = any(candidate.pacing.account_is_paced for candidate in ready)
-        waiting = {
-            candidate.campaign_id: 1 if candidate.pacing.one_at_a_time else candidate.pending_count
-            for candidate in ready
-        }
-        sequence = fairness.interleave(
-            waiting,
-            order=list(by_id),
-            quantum=self._config.campaign_batch,
-            # On probation the one message that goes first decides: its answer is waited for before the next claim.
-            room=1 if paced or plan.account.on_probation else room,
-        )
-        counts = Counter(sequence)
-        for campaign_id in counts:
-            if (hours := by_id[campaign_id].hours) is not None and hours.per_recipient:
-                counts[campaign_id] = max(counts[campaign_id], LOOK_AHEAD)
-        with transaction() as session:
-            found = claiming.next_rows(session, plan=plan, counts=counts, now=now)
-            if sum(map(len, found.values())) < len(sequence):
-                self._plans.mark_stale()  # Some campaign has less left than it seemed.
-            if not found:
-                if not self._plans.is_reused:
-                    # Other accounts of the same campaigns have locked what is left; they will have sent it in a moment.
-                    self._charger.block_account(now + timedelta(seconds=CROWDED_PAUSE_S), WaitReason.OTHER_ACCOUNTS)
-                return []
-            sendable = screening.sendable(session, found, candidates=by_id, now=now)
-            rows = [sendable[campaign_id].pop(0) for campaign_id in sequence if sendable.get(campaign_id)]
-            rows = screening.below_cap(session, rows, candidates=by_id, now=now)
-            granted = self._charger.charge(session, plan, ready[0].owner_id, rows)
-            if paced and granted and not self._take_pace(session, plan, by_id[granted[0].campaign_id].pacing, now):
-                return []  # Another turn was faster. Its permits are lost to us; the promise is kept all the same.
-            claiming.claim(session, account=plan.account, token=self._token, rows=granted, now=now)
-            self._settler.delay(session, {row.campaign_id for row in granted}, now)
-        self._plans.served(granted)
-        return granted
-
-    def _take_pace(self, session: Session, plan: Plan, pace: pacing.Pacing, now: datetime) -> bool:
-        until, series = pacing.next_after(
-            pace, series_count=plan.account.series_count, sent_at=now, chance=random.random()
-        )
-        return resting.take_pace(session, account=plan.account, until=until, series_count=series, now=now)
-
     def _settle(self, *, within_s: float | None = None) -> None:
         """Write what became of the rows that are answered by now, and do what it means for the account and its
         campaigns; wait for an answer, for `within_s` seconds at most.
@@ -344,16 +254,9 @@ def _one_by_one(plan: Plan) -> bool:
 
 def _until_the_limit(stopped: Deferral | None) -> float | None:
     """Return for how many seconds answers may be waited for; None: as long as it takes."""
-    if stopped is None or stopped.reason not in OF_A_LIMIT:
+    if stopped is None or not stopped.is_of_a_limit:
         return None
     return max(SHORTEST_WAIT_S, (stopped.until - utc_now()).total_seconds())
-
-
-def _why_paced(plan: Plan, now: datetime) -> WaitReason:
-    throttled = Throttle(plan.account.throttle_step, plan.account.throttled_at)
-    if throttled.step_at(now) and not any(candidate.pacing.account_is_paced for candidate in plan.candidates):
-        return WaitReason.COOL_DOWN
-    return WaitReason.PACING
 
 
 _journal: Journal | None = None

@@ -4,7 +4,7 @@ All limits of one call carry the company's hash tag, so that a Redis Cluster kee
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -17,7 +17,10 @@ from campaign_engine.rules.cool_down import Throttle, slowed
 from campaign_engine.rules.waiting import WaitReason
 from campaign_engine.rules.warm_up import messages_per_day, steps_from
 from campaign_engine.services.company.settings import CompanySettings
-from ratelimit import InvalidLimit, Limit, Rate
+from ratelimit import InvalidLimit, Limit, Limiter, Rate
+
+LimiterOf = Callable[[int], Limiter]
+"""Gives the limiter of a company, by its id."""
 
 # A share of the rate that is ours to spend on arrival jitter and late wake-ups, so that the promise holds as the
 # provider sees it. Half a percent is the most that is given away (`ratelimit.kinds.MAX_MARGIN`).

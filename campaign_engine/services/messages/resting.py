@@ -2,22 +2,27 @@
 number must not be hurried when Redis loses its data.
 """
 
+import random
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from campaign_engine.db import affected
 from campaign_engine.models import Account
+from campaign_engine.rules import pacing
 from campaign_engine.rules.cool_down import Throttle
+from campaign_engine.rules.pacing import Pacing
 
 
-def take_pace(session: Session, *, account: Account, until: datetime, series_count: int, now: datetime) -> bool:
+def take_pace(session: Session, *, account: Account, pace: Pacing, now: datetime) -> bool:
     """Write the account's pause before its next message leaves; False when another turn was faster.
 
     It is written first, so that a crash cannot hurry the number.
     """
+    chance = random.random()
+    until, series_count = pacing.next_after(pace, series_count=account.series_count, sent_at=now, chance=chance)
     result = session.execute(
         text(
             "UPDATE accounts SET paced_until = :until, series_count = :series"
@@ -44,8 +49,11 @@ def throttle(session: Session, *, account_id: int, throttled: Throttle) -> None:
     )
 
 
-def delay_campaigns(session: Session, *, account_id: int, until: Mapping[int, datetime]) -> None:
-    """Let campaigns wait on this account until the given times (their own delay between messages)."""
+def delay_campaigns(session: Session, *, account_id: int, paces: Mapping[int, Pacing], now: datetime) -> None:
+    """Let campaigns wait on this account for the delays of their own, from `now` at least; `paces` is by campaign."""
+    until = {
+        each: now + timedelta(seconds=pace.message_delay_s) for each, pace in paces.items() if pace.message_delay_s
+    }
     if until:
         session.execute(
             text(

@@ -1,7 +1,7 @@
 """When campaigns will be through: gathers what `rules.eta` has to know, in a constant number of statements."""
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -23,15 +23,12 @@ from campaign_engine.rules.pacing import Pacing
 from campaign_engine.rules.waiting import OF_THE_ACCOUNT, Wait
 from campaign_engine.services.campaigns import audience_sizes
 from campaign_engine.services.company import limits
-from campaign_engine.services.company.limits import Binding
+from campaign_engine.services.company.limits import Binding, LimiterOf
 from campaign_engine.services.messages.planning import OF_LINE, Due, pacing_of
 from campaign_engine.services.people import recipient_zones
 from ratelimit import Limit, Limiter, LimiterUnavailable
 
 DAY = timedelta(days=1)
-
-LimiterOf = Callable[[int], Limiter]
-"""Gives the limiter of a company's sends, to look at."""
 
 
 @dataclass(slots=True)

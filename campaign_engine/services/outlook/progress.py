@@ -14,8 +14,9 @@ from campaign_engine.rules import waiting
 from campaign_engine.rules.eta.terms import End
 from campaign_engine.rules.states import CAMPAIGN_IS_OVER, CampaignStatus
 from campaign_engine.rules.waiting import Wait, WaitReason, sentence
+from campaign_engine.services.company.limits import LimiterOf
 from campaign_engine.services.outlook import forecasts
-from campaign_engine.services.outlook.forecasts import LimiterOf, WaitingRows
+from campaign_engine.services.outlook.forecasts import WaitingRows
 
 YOUNGEST_S = 3.0
 """A campaign younger than this is taken for as old: the rate of its first messages would be a wild guess."""

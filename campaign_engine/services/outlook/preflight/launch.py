@@ -16,8 +16,8 @@ from campaign_engine.rules.hours.working_hours import WorkingHours
 from campaign_engine.rules.states import CampaignStatus
 from campaign_engine.rules.waiting import Wait, clock
 from campaign_engine.services.company import limits
+from campaign_engine.services.company.limits import LimiterOf
 from campaign_engine.services.outlook import forecasts
-from campaign_engine.services.outlook.forecasts import LimiterOf
 from campaign_engine.services.outlook.preflight import audience, remarks, senders
 from campaign_engine.services.outlook.preflight.audience import Counted
 from campaign_engine.services.outlook.preflight.remarks import Remark

@@ -3,6 +3,7 @@
 import threading
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -14,6 +15,7 @@ from campaign_engine.models import Account, Campaign, Company
 from campaign_engine.providers.base import Accepted, Failure, Lost, NotSent, Refused
 from campaign_engine.rules import retry
 from campaign_engine.rules.failures import ErrorClass
+from campaign_engine.rules.pacing import Pacing
 from campaign_engine.rules.states import MessageStatus
 from campaign_engine.services.accounts import activation
 from campaign_engine.services.campaigns import lifecycle
@@ -295,18 +297,23 @@ def test_a_campaign_completes_once_when_its_last_row_is_settled(
     assert (campaign.status, campaign.finished_at, campaign.unknown_count) == ("completed", LATER, 1)
 
 
+PACE = Pacing(message_interval_s=20, longer_interval_after=0, greater_interval_s=0, message_delay_s=0)
+
+
 def test_the_pause_of_an_account_is_booked_by_one_turn_only(session: Session, number: Account) -> None:
     until = NOW + timedelta(seconds=20)
-    assert resting.take_pace(session, account=number, until=until, series_count=1, now=NOW)
-    assert not resting.take_pace(session, account=number, until=until, series_count=1, now=NOW)
-    assert not resting.take_pace(
-        session, account=number, until=until, series_count=1, now=until - timedelta(microseconds=1)
-    )
-    assert resting.take_pace(session, account=number, until=until + timedelta(seconds=20), series_count=2, now=until)
+    assert resting.take_pace(session, account=number, pace=PACE, now=NOW)
+    assert not resting.take_pace(session, account=number, pace=PACE, now=NOW)
+    assert not resting.take_pace(session, account=number, pace=PACE, now=until - timedelta(microseconds=1))
+    session.refresh(number)
+    assert (number.paced_until, number.series_count) == (until, 1)
+    assert resting.take_pace(session, account=number, pace=PACE, now=until)
+    session.refresh(number)
+    assert (number.paced_until, number.series_count) == (until + timedelta(seconds=20), 2)
 
 
 def test_a_pause_is_never_shortened(session: Session, number: Account) -> None:
-    resting.take_pace(session, account=number, until=NOW + timedelta(seconds=60), series_count=0, now=NOW)
+    resting.take_pace(session, account=number, pace=replace(PACE, message_interval_s=60), now=NOW)
     resting.extend_pause(session, account_id=number.id, until=NOW + timedelta(seconds=20))
     session.refresh(number)
     assert number.paced_until == NOW + timedelta(seconds=60)

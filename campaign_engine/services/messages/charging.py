@@ -1,4 +1,4 @@
-"""Charging a turn's rows: every limit in one call, and what has been found blocked, until when and why."""
+"""Charge rows that may be sent to all their limits, in one call; and remember what is blocked, until when and why."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,15 +6,14 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from campaign_engine.clock import utc_now
+from campaign_engine.config import Config
 from campaign_engine.providers import traits_of
 from campaign_engine.rules.waiting import OF_A_LIMIT, WaitReason
 from campaign_engine.services.company import limits
-from campaign_engine.services.company.limits import Binding, Binds
+from campaign_engine.services.company.limits import Binding, Binds, LimiterOf
 from campaign_engine.services.messages import claiming
 from campaign_engine.services.messages.claiming import Waiting
 from campaign_engine.services.messages.planning import Plan
-from jobs.runtime import Runtime
 from ratelimit import Decision
 
 LATELY = timedelta(seconds=1)
@@ -35,18 +34,21 @@ class Charger:
     `account` says what blocks the account, `owners` what blocks which owners.
     """
 
-    def __init__(self, current: Runtime) -> None:
-        self._current = current
+    def __init__(self, *, config: Config, limiter_of: LimiterOf) -> None:
+        self._config = config
+        self._limiter_of = limiter_of
         self.account: Block | None = None
         self.owners: dict[int, Block] = {}
 
-    def by_a_limit(self) -> bool:
+    def by_a_limit(self, now: datetime) -> bool:
         """Whether a limit has stopped this turn a moment ago, and so will again."""
-        lately = utc_now() - LATELY
+        lately = now - LATELY
         blocks = [*self.owners.values(), *([self.account] if self.account is not None else [])]
         return any(block.until > lately and block.reason in OF_A_LIMIT for block in blocks)
 
-    def charge(self, session: Session, plan: Plan, owner_id: int, rows: Sequence[Waiting]) -> list[Waiting]:
+    def charge(
+        self, session: Session, plan: Plan, owner_id: int, rows: Sequence[Waiting], *, now: datetime
+    ) -> list[Waiting]:
         """Charge the limits for the rows, in order; return those that may go.
 
         Rows with a limit of their own (a retry, a recipient met lately) are charged one by one, all others in one call.
@@ -56,8 +58,7 @@ class Charger:
         Raises:
             LimiterUnavailable: the limiter's Redis is away; nothing may go.
         """
-        now = utc_now()
-        shared = limits.of_send(plan.account, owner_id, plan.company, self._current.config, now=now)
+        shared = limits.of_send(plan.account, owner_id, plan.company, self._config, now=now)
         granted: list[Waiting] = []
         plain: list[Waiting] = []
         for row in rows:
@@ -85,7 +86,7 @@ class Charger:
     def _of_row(self, plan: Plan, row: Waiting) -> list[Binding]:
         own = []
         if row.is_retry:
-            own.append(limits.of_retry(row.message_id, self._current.config))
+            own.append(limits.of_retry(row.message_id, self._config))
         if row.met_lately and traits_of(plan.account.provider).has_pair_limit:
             own.append(limits.of_pair(plan.account, row.phone_key))
         return own
@@ -93,7 +94,7 @@ class Charger:
     def _acquire(self, plan: Plan, owner_id: int, rows: Sequence[Waiting], bindings: Sequence[Binding]) -> Decision:
         """Charge every limit for the rows, in one call; remember when each shared one lets the next through."""
         needs_members = any(binding.limit.kind == "distinct" for binding in bindings)
-        decision = self._current.limiter(plan.company.id).acquire(
+        decision = self._limiter_of(plan.company.id).acquire(
             [binding.limit for binding in bindings],
             count=len(rows),
             member=[row.phone_key for row in rows] if needs_members else None,
