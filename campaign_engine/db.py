@@ -1,13 +1,14 @@
 """The database session and its one way of committing.
 
 Services take a session and never commit. The adapter (a view, a job, a command) opens exactly one `transaction()`
-around a use case. What must happen only when the rows are really there (enqueueing a job, above all) is registered
-with `after_commit`.
+around a use case and says who acts. The service writes that into the audit log, and notes in `following` what must
+happen only when the rows are really there (a job on a queue, above all).
 """
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
 from flask_sqlalchemy import SQLAlchemy
@@ -15,40 +16,60 @@ from sqlalchemy import CursorResult, Engine, Result, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import Session
 
+from campaign_engine import following
+from campaign_engine.following import Following
+
 # Our models have a declarative base of their own and know nothing of Flask. The extension gives us the engine, and the
 # session of the application context.
 db = SQLAlchemy(session_options={"expire_on_commit": False})
 
 IDLE_S = 1.0
 
-_ACTIONS = "after_commit_actions"
+Follows = tuple[Following, ...]
+"""What follows a commit, in order; never empty."""
+
+_ACTOR = "actor"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts: a user by e-mail address and id, or somebody who is no user, such as the command line."""
+
+    name: str
+    user_id: int | None = None
 
 
 @contextmanager
-def transaction() -> Iterator[Session]:
+def transaction(*, actor: Actor | None = None, give: Callable[[Follows], object] | None = None) -> Iterator[Session]:
     """Open the transaction of a use case: commit at the end, roll back on any error.
 
-    Side effects: after a successful commit the actions of `after_commit` run in order. An action that fails does
-    not undo the commit; its error is raised, and the periodic verification repairs what it would have done.
+    Args:
+        actor: in whose name the services act; None: the engine itself.
+        give: called after a successful commit with what follows, if anything does; None: whoever opens it sees to it.
+
+    Side effects: an error of `give` does not undo the commit. It is raised, and the periodic verification repairs what
+    is missing.
     """
     session = db.session()
+    before = session.info.get(_ACTOR)
+    session.info[_ACTOR] = actor
     try:
         yield session
-        committed = session.get_transaction()
+        follows = following.take(session)
         session.commit()
     except BaseException:
         session.rollback()
-        session.info.pop(_ACTIONS, None)
         raise
-    for registered_in, action in session.info.pop(_ACTIONS, []):
-        if registered_in is committed:
-            action()
+    finally:
+        session.info[_ACTOR] = before
+    if follows and give is not None:
+        give(follows)
 
 
-def after_commit(session: Session, action: Callable[[], object]) -> None:
-    """Run `action` once, after the commit of the present transaction; drop it on rollback."""
-    present = session.get_transaction() or session.begin()
-    session.info.setdefault(_ACTIONS, []).append((present, action))
+def actor_of(session: Session) -> Actor | None:
+    """Return in whose name the present transaction acts; None: the engine itself."""
+    found: Actor | None = session.info.get(_ACTOR)
+    return found
 
 
 def affected(result: Result[Any]) -> int:

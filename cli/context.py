@@ -7,19 +7,23 @@ import functools
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import click
 from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.orm import Session
 
 from campaign_engine import config as configuration
-from campaign_engine import logs
+from campaign_engine import db, logs
 from campaign_engine.config import Config, ConfigError
-from campaign_engine.core import create_core
+from campaign_engine.core import create_core, engine
+from campaign_engine.db import Actor, Follows
 from campaign_engine.errors import EngineError, InvalidInput
 from cli.embedded.errors import EmbeddedError
+from jobs import connections, enqueueing
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,6 +56,23 @@ def with_engine(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
 
     return wrapped
+
+
+def transaction() -> AbstractContextManager[Session]:
+    """Open the transaction of what a command does; the audit log names the command line."""
+    return db.transaction(actor=Actor("command line"), give=_give)
+
+
+def _give(follows: Follows) -> None:
+    """Put on the queues what follows; a Redis that is away is said and fails nothing.
+
+    What was asked for is committed: a failure would invite to ask again, and the periodic verification does the rest.
+    """
+    try:
+        enqueueing.give(connections.for_requests(engine().config), follows)
+    except (RedisError, OSError) as error:
+        away = type(error).__name__
+        click.echo(f"Redis does not answer ({away}); what follows is done when it is back.", err=True)
 
 
 def say_failures(command: Callable[P, R]) -> Callable[P, R]:

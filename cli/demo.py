@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
 from campaign_engine.core import engine
-from campaign_engine.db import after_commit, db, transaction
+from campaign_engine.db import db
 from campaign_engine.models import Account, Campaign, Company, ContactImport, ImportStatus, Role, User
 from campaign_engine.rules.states import CampaignStatus
 from campaign_engine.services.accounts import accounts
@@ -21,7 +21,7 @@ from campaign_engine.services.campaigns import drafts, lifecycle
 from campaign_engine.services.campaigns.draft_values import DraftValues
 from campaign_engine.services.company import users
 from campaign_engine.services.people import contacts, imports
-from jobs import connections, enqueueing
+from cli.context import transaction
 
 EMAIL = "demo@example.com"
 COMPANY = "Demo company"
@@ -108,7 +108,6 @@ def register_number(*, simulator_url: str, webhook_url: str) -> None:
 def import_contacts() -> int:
     """Put the sample file on its way; return the import's id."""
     config = engine().config
-    connection = connections.for_requests(config)
     with transaction() as session, CONTACTS_FILE.open("rb") as stream:
         company, user = _people(session)
         record = imports.create(
@@ -122,7 +121,7 @@ def import_contacts() -> int:
             default_region="BR",
             max_bytes=config.import_max_mb << 20,
         )
-        after_commit(session, lambda: enqueueing.enqueue_import(connection, record.id))
+        imports.write_later(session, record)
         return record.id
 
 
@@ -148,8 +147,6 @@ def refused_rows(import_id: int) -> list[tuple[int, str]]:
 
 def start_campaign() -> int:
     """Create the demo campaign and start it; return its id."""
-    config = engine().config
-    connection = connections.for_requests(config)
     with transaction() as session:
         company, user = _people(session)
         account = session.query(Account).filter_by(company_id=company.id, name=ACCOUNT).one()
@@ -171,7 +168,6 @@ def start_campaign() -> int:
             now=utc_now(),
         )
         lifecycle.start(session, made, now=utc_now())
-        after_commit(session, lambda: enqueueing.enqueue_prepare(connection, made.id))
         return made.id
 
 

@@ -8,7 +8,7 @@ from rq import get_current_job
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from campaign_engine.clock import utc_now
-from campaign_engine.db import db, transaction
+from campaign_engine.db import db
 from campaign_engine.errors import NotFound
 from campaign_engine.logs import bound, get_logger
 from campaign_engine.models import Account, ContactList
@@ -18,7 +18,7 @@ from campaign_engine.services.accounts import accounts
 from campaign_engine.services.company import notifications
 from campaign_engine.services.people import contact_sync, imports
 from jobs import enqueueing
-from jobs.runtime import Runtime, runtime
+from jobs.runtime import Runtime, runtime, transaction
 
 log = get_logger(__name__)
 

@@ -1,17 +1,48 @@
-"""What the web, the command line and the services' adapters may put on a queue. All of it is a hint: the periodic
-verification would do the same a little later, so losing any of these loses nothing.
+"""What is put on the queues. All of it is a hint: the periodic verification would do the same a little later, so losing
+any of these loses nothing.
 
-Call them after the commit: a job for a row that does not exist yet is a bug.
+What follows a use case comes here by `give`, after the commit: a job for a row that does not exist yet is a bug. The
+functions below it are for jobs, which see for themselves what is to be done.
 """
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import assert_never
 
 from redis import Redis
 
+from campaign_engine import following
+from campaign_engine.following import Following
 from campaign_engine.services.messages.planning import Line
-from jobs import queues
+from jobs import queues, start_times
 from jobs.lane.waking import arm
+
+
+def give(connection: Redis, follows: Iterable[Following]) -> None:
+    """Put on the queues what follows a use case; the only reader of `campaign_engine.following`.
+
+    Raises:
+        RedisError: Redis does not take it; the rest was not given either.
+    """
+    for each in follows:
+        match each:
+            case following.Wake(account_id):
+                for line in Line:
+                    enqueue_lanes(connection, [account_id], line)
+            case following.Prepare(campaign_id):
+                enqueue_prepare(connection, campaign_id)
+            case following.StartAt(campaign_id, at):
+                start_times.ensure(connection, [(campaign_id, at)])
+            case following.Import(import_id):
+                enqueue_import(connection, import_id)
+            case following.SyncContacts(account_id, list_id):
+                enqueue_contact_sync(connection, account_id, list_id)
+            case following.CheckNumbers(account_id, list_id, absent_list_id):
+                enqueue_number_check(connection, account_id, list_id, absent_list_id)
+            case following.ApplyWebhooks():
+                enqueue_delivery_events(connection)
+            case _:
+                assert_never(each)
 
 
 def enqueue_prepare(connection: Redis, campaign_id: int) -> None:

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 from campaign_engine.clock import utc_now
-from campaign_engine.db import transaction
 from campaign_engine.errors import NotFound
 from campaign_engine.logs import get_logger
 from campaign_engine.services.accounts import health, watching
 from campaign_engine.vault import SecretUnreadable
 from jobs import enqueueing
-from jobs.runtime import Runtime, runtime
+from jobs.runtime import Runtime, runtime, transaction
 
 log = get_logger(__name__)
 

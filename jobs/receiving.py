@@ -3,12 +3,11 @@
 from sqlalchemy.exc import OperationalError
 
 from campaign_engine.clock import utc_now
-from campaign_engine.db import transaction
 from campaign_engine.logs import get_logger
 from campaign_engine.services.webhooks import deliveries
 from campaign_engine.services.webhooks.deliveries import Applied
 from jobs import enqueueing
-from jobs.runtime import Runtime, runtime
+from jobs.runtime import Runtime, runtime, transaction
 
 log = get_logger(__name__)
 

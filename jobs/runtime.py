@@ -7,19 +7,22 @@ import socket
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from flask import Flask
 from redis import Redis
+from sqlalchemy.orm import Session
 
+from campaign_engine import db
 from campaign_engine.config import Config
 from campaign_engine.core import Engine, create_core
 from campaign_engine.providers import REGISTRY
 from campaign_engine.providers.base import Provider
 from campaign_engine.services.company import limits
 from campaign_engine.vault import Vault
-from jobs import connections
+from jobs import connections, enqueueing
 from jobs.lane.threads import CallThreads
 from ratelimit import Limiter
 
@@ -66,6 +69,11 @@ class Runtime:
                 self._call_threads.end()
             self._call_threads = CallThreads(count)
         return self._call_threads
+
+
+def transaction() -> AbstractContextManager[Session]:
+    """Open the transaction of a job, in the engine's own name; a worker waits for a Redis that is away."""
+    return db.transaction(give=lambda follows: enqueueing.give(runtime().redis, follows))
 
 
 _current: Runtime | None = None

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from campaign_engine.clock import utc_now
-from campaign_engine.db import after_commit, transaction
 from campaign_engine.logs import bound, get_logger
 from campaign_engine.services.accounts import activation
 from campaign_engine.services.campaigns import lifecycle, preparing, schedules
@@ -15,7 +14,7 @@ from campaign_engine.services.people import confirmations, imports
 from campaign_engine.services.webhooks import deliveries
 from jobs import enqueueing, health, start_times
 from jobs.lane import lease, waking
-from jobs.runtime import Runtime, runtime
+from jobs.runtime import Runtime, runtime, transaction
 
 log = get_logger(__name__)
 
@@ -31,8 +30,7 @@ def start_campaign(campaign_id: int) -> None:
     """RQ job: start a scheduled campaign if its time has come, or say why it does not start."""
     current = runtime()
     with current.app.app_context(), bound(campaign_id=campaign_id), transaction() as session:
-        if schedules.start_due(session, campaign_id, config=current.config, now=utc_now()):
-            after_commit(session, lambda: enqueueing.enqueue_prepare(current.redis, campaign_id))
+        schedules.start_due(session, campaign_id, config=current.config, now=utc_now())
 
 
 def prepare_campaign(campaign_id: int) -> None:

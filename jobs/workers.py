@@ -21,14 +21,14 @@ from sqlalchemy.orm import configure_mappers
 
 from campaign_engine.clock import utc_now
 from campaign_engine.config import Config
-from campaign_engine.db import db, transaction
+from campaign_engine.db import db
 from campaign_engine.logs import get_logger
 from campaign_engine.services.messages import settling
 from campaign_engine.services.messages.planning import Line
 from jobs import connections, contact_sync, health, queues, receiving, scheduling
 from jobs.lane import journal, lease, turns, waking
 from jobs.rq_extensions import Worker, die_with_parent
-from jobs.runtime import Runtime, build
+from jobs.runtime import Runtime, build, transaction
 
 log = get_logger(__name__)
 

@@ -19,11 +19,11 @@ from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from campaign_engine.clock import utc_now
-from campaign_engine.db import transaction
 from campaign_engine.errors import NotAllowed, NotAuthenticated
 from campaign_engine.models import Role, User
 from campaign_engine.services.company import users
 from web import api_limits
+from web.transactions import transaction
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")

@@ -30,12 +30,12 @@ from rq_dashboard.web import push_rq_connection
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from campaign_engine.db import transaction
 from campaign_engine.models import Role
 from campaign_engine.services.company import users
 from jobs import queues
 from web import auth, errors
 from web.runtime import runtime
+from web.transactions import transaction
 
 GUARDED_VERSION = "0.9.0"
 URL_PREFIX = "/rq"

@@ -11,7 +11,7 @@ from typing import Any
 from flask import Response, stream_with_context
 from sqlalchemy.orm import Session
 
-from campaign_engine.db import transaction
+from web.transactions import transaction
 
 ROWS_A_PIECE = 500
 

@@ -7,8 +7,8 @@ from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from campaign_engine.db import transaction
 from web.runtime import runtime
+from web.transactions import transaction
 
 blueprint = Blueprint("operations", __name__)
 

@@ -10,7 +10,6 @@ from flask import Blueprint, Response, request
 from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
-from campaign_engine.db import transaction
 from campaign_engine.errors import NotAllowed, NotAuthenticated
 from campaign_engine.logs import get_logger
 from campaign_engine.models import Account
@@ -18,10 +17,9 @@ from campaign_engine.providers.base import Provider
 from campaign_engine.providers.doors import Knock
 from campaign_engine.services.webhooks import deliveries
 from campaign_engine.services.webhooks.doors import KnownAccounts
-from jobs.enqueueing import enqueue_delivery_events
 from web.bodies import body_limit, whole_body
-from web.hints import hint
 from web.runtime import runtime
+from web.transactions import transaction
 
 log = get_logger(__name__)
 
@@ -48,7 +46,6 @@ def _mount(blueprint: Blueprint, provider: Provider) -> None:
                 log.warning("webhook.refused", size=len(knock.body))
                 raise
             deliveries.store(session, provider=name, account_ids=account_ids, body=knock.body, now=utc_now())
-            hint(session, enqueue_delivery_events)
         return Response(status=200)
 
     # Some append the kind of event to the address of an account.

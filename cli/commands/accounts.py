@@ -9,14 +9,11 @@ from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
 from campaign_engine.core import engine
-from campaign_engine.db import after_commit, transaction
 from campaign_engine.errors import InvalidInput
 from campaign_engine.models import Account, Company
 from campaign_engine.providers import REGISTRY, traits_of
 from campaign_engine.services.accounts import accounts, activation
-from cli.auditing import ACTOR, audited
-from cli.context import ID, json_option, print_json, print_table, with_engine
-from jobs import connections, enqueueing
+from cli.context import ID, json_option, print_json, print_table, transaction, with_engine
 from web.schemas.accounts import AccountSchema
 from web.schemas.base import loaded
 
@@ -79,7 +76,6 @@ def add(provider: str, access_token_stdin: bool, app_secret_stdin: bool, as_json
     with transaction() as session:
         company = chosen_company(session)
         made = accounts.create(session, proposal, company_id=company.id, vault=here.vault, now=utc_now())
-        audited(session, company.id, "account.created", ("account", made.id), name=made.name)
         shown = _shown(made)
     if as_json:
         print_json(shown)
@@ -105,11 +101,9 @@ def list_accounts(as_json: bool) -> None:
 @with_engine
 def reactivate(account_id: int) -> None:
     """Let a deactivated account send again."""
-    connection = connections.for_requests(engine().config)
     with transaction() as session:
         found = accounts.get(session, chosen_company(session).id, account_id)
-        activation.reactivate(session, found, now=utc_now(), actor=ACTOR)
-        after_commit(session, lambda: enqueueing.enqueue_lanes(connection, [account_id]))
+        activation.reactivate(session, found, now=utc_now())
     click.echo(f"Account {account_id} sends again, one message first.")
 
 

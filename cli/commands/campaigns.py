@@ -6,27 +6,24 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import click
-from redis.exceptions import RedisError
 from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
 from campaign_engine.core import engine
-from campaign_engine.db import after_commit, db, transaction
+from campaign_engine.db import db
 from campaign_engine.errors import InvalidInput, NotFound
 from campaign_engine.models import Account, Campaign, Company, Role, User
 from campaign_engine.rules.states import CAMPAIGN_IS_OVER
-from campaign_engine.services.campaigns import drafts, lifecycle, schedules
+from campaign_engine.services.campaigns import drafts, lifecycle
 from campaign_engine.services.campaigns.draft_values import DraftValues
-from campaign_engine.services.company.audit import CAMPAIGN_ACTIONS
 from campaign_engine.services.outlook import progress
 from campaign_engine.services.people import contacts
-from cli.auditing import audited
 from cli.commands.accounts import chosen_company
 from cli.commands.preflight import limiters, preflight
 from cli.commands.test_sends import send_test
-from cli.context import ID, json_option, print_fields, print_json, print_table, with_engine
+from cli.context import ID, json_option, print_fields, print_json, print_table, transaction, with_engine
 from cli.progress_view import View, line_of
-from jobs import connections, enqueueing, start_times
+from jobs import connections
 from jobs.lane import waking
 from web.schemas.base import loaded
 from web.schemas.campaigns import CampaignSchema, ProgressesSchema, ProgressSchema
@@ -65,7 +62,6 @@ def create(
 ) -> None:
     """Create a campaign."""
     config = engine().config
-    connection = connections.for_requests(config)
     with transaction() as session:
         company = chosen_company(session)
         values: DraftValues = loaded(
@@ -89,13 +85,8 @@ def create(
             default_timezone=company.timezone,
             now=utc_now(),
         )
-        audited(session, company.id, "campaign.created", ("campaign", made.id), name=made.name)
         if start_now:
             lifecycle.start(session, made, now=utc_now())
-            audited(session, company.id, "campaign.started", ("campaign", made.id))
-            _hint(session, lambda: enqueueing.enqueue_prepare(connection, made.id))
-        else:
-            _hint(session, lambda: start_times.ensure(connection, schedules.start_of(made)))
         shown = {"id": str(made.id), "name": made.name, "status": made.status}
     if as_json:
         print_json(shown)
@@ -172,29 +163,22 @@ def watch(campaign_id: int) -> None:
         time.sleep(0.5)
 
 
-def _verb(name: str, explanation: str, action: Callable[[Session, Campaign], None], *, prepares: bool) -> None:
+def _verb(name: str, explanation: str, action: Callable[[Session, Campaign], None]) -> None:
     @campaign.command(name, help=explanation)
     @click.argument("campaign_id", type=ID)
     @with_engine
     def command(campaign_id: int) -> None:
-        connection = connections.for_requests(engine().config)
         with transaction() as session:
             found = _campaign(session, campaign_id)
             action(session, found)
-            audited(session, found.company_id, CAMPAIGN_ACTIONS[name], ("campaign", campaign_id))
-            account_ids = lifecycle.account_ids_of(session, [campaign_id])[campaign_id]
-            if prepares:
-                _hint(session, lambda: enqueueing.enqueue_prepare(connection, campaign_id))
-            else:
-                _hint(session, lambda: enqueueing.enqueue_lanes(connection, account_ids))
             status = found.status
         click.echo(f"Campaign {campaign_id} is {status}.")
 
 
-_verb("start", "Start a campaign now.", lambda s, c: lifecycle.start(s, c, now=utc_now()), prepares=True)
-_verb("pause", "Stop sending after the messages in flight.", lambda s, c: lifecycle.pause(s, c), prepares=False)
-_verb("resume", "Go on where a pause stopped.", lambda s, c: lifecycle.resume(s, c, now=utc_now()), prepares=False)
-_verb("cancel", "End a campaign for good.", lambda s, c: lifecycle.cancel(s, c, now=utc_now()), prepares=False)
+_verb("start", "Start a campaign now.", lambda s, c: lifecycle.start(s, c, now=utc_now()))
+_verb("pause", "Stop sending after the messages in flight.", lifecycle.pause)
+_verb("resume", "Go on where a pause stopped.", lambda s, c: lifecycle.resume(s, c, now=utc_now()))
+_verb("cancel", "End a campaign for good.", lambda s, c: lifecycle.cancel(s, c, now=utc_now()))
 
 
 def read_progress(campaign_id: int) -> tuple[progress.Progress, ZoneInfo]:
@@ -211,22 +195,6 @@ def read_progress(campaign_id: int) -> tuple[progress.Progress, ZoneInfo]:
         zone = ZoneInfo(company.timezone)
     db.session.remove()
     return shown, zone
-
-
-def _hint(session: Session, enqueue: Callable[[], object]) -> None:
-    """Enqueue after the commit; a Redis that is away is said and fails nothing.
-
-    What was asked for is committed: a failure would invite to ask again, and the periodic verification does the rest.
-    """
-
-    def give() -> None:
-        try:
-            enqueue()
-        except RedisError as error:
-            away = type(error).__name__
-            click.echo(f"Redis does not answer ({away}); what follows is done when it is back.", err=True)
-
-    after_commit(session, give)
 
 
 def _number(given: str) -> int | None:

@@ -6,11 +6,11 @@ from pathlib import Path
 import click
 
 from campaign_engine.core import engine
-from campaign_engine.db import db, transaction
+from campaign_engine.db import db
 from campaign_engine.models import ContactImport, ImportStatus
 from campaign_engine.services.people import imports
 from cli.commands.accounts import chosen_company
-from cli.context import fail, json_option, print_json, with_engine
+from cli.context import fail, json_option, print_json, transaction, with_engine
 from jobs import contact_sync
 
 SHOWN_ERRORS = 20

@@ -14,11 +14,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from campaign_engine.clock import utc_now
 from campaign_engine.config import Config
 from campaign_engine.core import engine
-from campaign_engine.db import transaction
 from campaign_engine.services.messages import planning
 from campaign_engine.services.messages.planning import Line
 from campaign_engine.services.outlook import diagnosis, progress
-from cli.context import json_option, print_json, with_engine
+from cli.context import json_option, print_json, transaction, with_engine
 from jobs import connections, start_times, status
 from jobs.lane import waking
 

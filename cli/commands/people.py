@@ -5,11 +5,9 @@ import sys
 import click
 
 from campaign_engine.core import engine
-from campaign_engine.db import transaction
 from campaign_engine.errors import NotFound
 from campaign_engine.services.company import users
-from cli.auditing import audited
-from cli.context import json_option, print_json, with_engine
+from cli.context import json_option, print_json, transaction, with_engine
 
 
 @click.group()
@@ -33,7 +31,6 @@ def create_user(email: str, role: str, password_stdin: bool, company: str | None
     with transaction() as session:
         tenant = users.ensure_company(session, company, timezone=engine().config.default_timezone)
         made = users.create(session, company=tenant, email=email, password=password, role=role)
-        audited(session, tenant.id, "user.created", ("user", made.id), email=made.email, role=made.role)
         shown = {"id": str(made.id), "email": made.email, "role": made.role, "company": tenant.name}
     if as_json:
         print_json(shown)
@@ -57,5 +54,4 @@ def create_token(email: str, name: str) -> None:
         if owner is None:
             raise NotFound("user", email)
         made = users.create_token(session, owner, name=name)
-        audited(session, owner.company_id, "token.created", ("token", made.token.id), prefix=made.token.prefix)
     click.echo(made.secret)

@@ -8,7 +8,6 @@ import click
 from campaign_engine.clock import utc_now
 from campaign_engine.config import Config
 from campaign_engine.core import engine
-from campaign_engine.db import transaction
 from campaign_engine.errors import NotFound
 from campaign_engine.models import Campaign
 from campaign_engine.rules.hours.local_time import first_instant
@@ -18,7 +17,7 @@ from campaign_engine.services.company import limits
 from campaign_engine.services.company.limits import LimiterOf
 from campaign_engine.services.outlook.preflight import launch
 from campaign_engine.services.outlook.preflight.senders import AccountBeforeLaunch
-from cli.context import ID, json_option, print_fields, print_json, with_engine
+from cli.context import ID, json_option, print_fields, print_json, transaction, with_engine
 from jobs import connections
 from jobs.lane import waking
 from ratelimit import Limiter

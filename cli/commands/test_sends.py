@@ -5,12 +5,10 @@ from sqlalchemy import select
 
 from campaign_engine.clock import utc_now
 from campaign_engine.core import engine
-from campaign_engine.db import after_commit, transaction
 from campaign_engine.errors import NotFound
 from campaign_engine.models import Account, Campaign
 from campaign_engine.services.campaigns import lifecycle, test_sends
-from cli.context import ID, json_option, print_json, with_engine
-from jobs import connections, enqueueing
+from cli.context import ID, json_option, print_json, transaction, with_engine
 
 
 @click.command("test")
@@ -26,7 +24,6 @@ def send_test(
 ) -> None:
     """Send a campaign's message to one number, before or while it runs."""
     config = engine().config
-    connection = connections.for_requests(config)
     with transaction() as session:
         found = session.get(Campaign, campaign_id)
         if found is None:
@@ -48,9 +45,7 @@ def send_test(
             },
             default_region=config.default_region,
             now=utc_now(),
-            actor="command line",
         )
-        after_commit(session, lambda: enqueueing.enqueue_lanes(connection, [sent.account_id]))
         shown = {"id": str(sent.campaign.id), "message_id": str(sent.message.id), "account_id": str(sent.account_id)}
     if as_json:
         print_json(shown)

@@ -11,7 +11,6 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
-from campaign_engine.db import transaction
 from campaign_engine.logs import get_logger
 from campaign_engine.providers.base import Accepted, Failure, NotSent, Outcome, Refused
 from campaign_engine.rules.cool_down import Throttle
@@ -26,7 +25,7 @@ from campaign_engine.services.messages.planning import Line, Plan
 from campaign_engine.services.people import contacts, opt_outs
 from jobs.lane import waking
 from jobs.lane.calls import Sent
-from jobs.runtime import Runtime
+from jobs.runtime import Runtime, transaction
 from ratelimit import CapabilityMissing, LimiterUnavailable
 
 log = get_logger(__name__)

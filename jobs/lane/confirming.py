@@ -9,7 +9,6 @@ import time
 from datetime import datetime, timedelta
 
 from campaign_engine.clock import utc_now
-from campaign_engine.db import transaction
 from campaign_engine.logs import get_logger
 from campaign_engine.providers.base import Accepted, Outgoing, Refused
 from campaign_engine.services.accounts import accounts
@@ -18,7 +17,7 @@ from campaign_engine.services.messages import planning, resting
 from campaign_engine.services.people import confirmations
 from campaign_engine.services.people.confirmations import Confirmation
 from jobs.lane import waking
-from jobs.runtime import Runtime
+from jobs.runtime import Runtime, transaction
 from ratelimit import LimiterUnavailable
 
 log = get_logger(__name__)

@@ -5,12 +5,12 @@ from dataclasses import replace
 from datetime import datetime
 
 from campaign_engine.config import Config
-from campaign_engine.db import transaction
 from campaign_engine.rules import fairness
 from campaign_engine.services.campaigns import lifecycle
 from campaign_engine.services.messages import planning
 from campaign_engine.services.messages.planning import Line, Plan
 from campaign_engine.services.messages.serving import Claim
+from jobs.runtime import transaction
 
 PLAN_S = 0.1
 """How long an unpaced turn goes by what it has read of the account and its campaigns: what a person changes takes

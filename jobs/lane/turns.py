@@ -17,7 +17,6 @@ from rq import get_current_job
 from sqlalchemy.exc import SQLAlchemyError
 
 from campaign_engine.clock import utc_now
-from campaign_engine.db import transaction
 from campaign_engine.logs import bound, get_logger
 from campaign_engine.services.accounts import accounts
 from campaign_engine.services.messages import settling
@@ -29,7 +28,7 @@ from jobs.lane.calls import Pipeline
 from jobs.lane.journal import Journal
 from jobs.lane.lease import Lease
 from jobs.lane.plans import PlanInHand
-from jobs.runtime import Runtime, runtime
+from jobs.runtime import Runtime, runtime, transaction
 from ratelimit import LimiterUnavailable
 
 log = get_logger(__name__)

@@ -17,7 +17,7 @@ import requests
 from sqlalchemy import text
 
 from campaign_engine.clock import utc_now
-from campaign_engine.db import after_commit, transaction
+from campaign_engine.db import transaction
 from campaign_engine.rules.hours.working_hours import WEEKDAYS
 from campaign_engine.services.campaigns import drafts, lifecycle
 from campaign_engine.services.company import users
@@ -157,7 +157,7 @@ class Works(Plant):
         company_id, user_id = owner
         connection = connections.for_requests(self.config)
         started: list[int] = []
-        with self.inside(), transaction() as session:
+        with self.inside(), transaction(give=partial(enqueueing.give, connection)) as session:
             for at in range(how_many):
                 campaign = drafts.create(
                     session,
@@ -177,7 +177,6 @@ class Works(Plant):
                 )
                 lifecycle.start(session, campaign, now=utc_now())
                 started.append(campaign.id)
-                after_commit(session, partial(enqueueing.enqueue_prepare, connection, campaign.id))
         return started
 
     def wait_until_prepared(self, campaign_ids: Sequence[int], *, timeout_s: float = 60) -> None:

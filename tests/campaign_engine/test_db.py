@@ -1,4 +1,4 @@
-"""One transaction around a use case; what must wait for its commit waits for it, and happens once."""
+"""One transaction around a use case; what follows it waits for the commit, and is given once."""
 
 import time
 from collections.abc import Callable
@@ -9,8 +9,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from campaign_engine.db import IDLE_S, after_commit, database_url_for_sqlalchemy, db, transaction
+from campaign_engine import following
+from campaign_engine.db import IDLE_S, Actor, Follows, actor_of, database_url_for_sqlalchemy, db, transaction
 from tests import factories
+
+ONE, TWO, THREE = (following.Wake(account_id) for account_id in (1, 2, 3))
 
 
 class Refusal(Exception):
@@ -18,7 +21,7 @@ class Refusal(Exception):
 
 
 @pytest.fixture
-def happened() -> list[str]:
+def given() -> list[Follows]:
     return []
 
 
@@ -33,99 +36,104 @@ def names(other_session: Callable[[], Session]) -> Callable[[], list[str]]:
     return committed
 
 
-def test_a_use_case_is_committed_and_then_its_actions_run_once_in_order(
-    session: Session, names: Callable[[], list[str]], happened: list[str]
+def test_a_use_case_is_committed_and_then_what_follows_is_given_once_in_order(
+    session: Session, names: Callable[[], list[str]]
 ) -> None:
-    with transaction() as own:
+    seen: list[tuple[Follows, list[str]]] = []
+
+    def give(follows: Follows) -> None:
+        seen.append((follows, names()))
+
+    with transaction(give=give) as own:
         factories.company(own, name="one")
-        after_commit(own, lambda: happened.append(f"first saw {names()}"))
-        after_commit(own, lambda: happened.append("second"))
-        assert happened == []
-        assert names() == []
-    assert happened == ["first saw ['one']", "second"]
+        following.wake(own, [2, 1, 2])
+        following.note(own, following.Prepare(7))
+        following.wake(own, [1, 3])
+        assert (seen, names()) == ([], [])
+    assert seen == [((TWO, ONE, following.Prepare(7), THREE), ["one"])]
 
-    with transaction() as own:
+    with transaction(give=give) as own:
         factories.company(own, name="two")
-    session.commit()
     assert names() == ["one", "two"]
-    assert happened == ["first saw ['one']", "second"]
+    assert len(seen) == 1
 
 
-def test_an_error_undoes_everything_and_its_actions_never_happen(
-    session: Session, names: Callable[[], list[str]], happened: list[str]
+def test_an_error_undoes_everything_and_nothing_follows(
+    session: Session, names: Callable[[], list[str]], given: list[Follows]
 ) -> None:
     for error in (Refusal(), KeyboardInterrupt(), SystemExit(1)):
-        with pytest.raises(type(error)), transaction() as own:
+        with pytest.raises(type(error)), transaction(give=given.append) as own:
             factories.company(own)
             own.flush()
-            after_commit(own, lambda: happened.append("dropped"))
+            following.wake(own, [1])
             raise error
-    with transaction() as own:
+    with transaction(give=given.append) as own:
         factories.company(own, name="after")
-        after_commit(own, lambda: happened.append("kept"))
+        following.wake(own, [2])
     assert names() == ["after"]
-    assert happened == ["kept"]
+    assert given == [(TWO,)]
 
 
-def test_a_commit_that_the_database_refuses_drops_the_actions_too(
-    session: Session, names: Callable[[], list[str]], happened: list[str]
+def test_nothing_follows_a_commit_that_the_database_refuses(
+    session: Session, names: Callable[[], list[str]], given: list[Follows]
 ) -> None:
     with transaction() as own:
         factories.user(own, factories.company(own, name="one"), email="ana@example.com")
-    with pytest.raises(IntegrityError), transaction() as own:
+    with pytest.raises(IntegrityError), transaction(give=given.append) as own:
         of = factories.company(own, name="two")
-        after_commit(own, lambda: happened.append("dropped"))
+        following.wake(own, [1])
         # Deferred to the commit itself, which is then what fails.
         own.execute(text("ALTER TABLE contact_lists ALTER CONSTRAINT fk_contact_lists_company_id_companies DEFERRABLE"))
         own.execute(text("SET CONSTRAINTS ALL DEFERRED"))
         own.execute(text("INSERT INTO contact_lists (company_id, name) VALUES (:id, 'x')"), {"id": of.id + 999})
-    with transaction():
+    with transaction(give=given.append):
         pass
     assert names() == ["one"]
-    assert happened == []
+    assert given == []
 
 
-def test_a_rollback_inside_the_use_case_drops_what_was_registered_before_it(
-    session: Session, names: Callable[[], list[str]], happened: list[str]
+def test_a_rollback_inside_the_use_case_drops_what_was_noted_before_it(
+    session: Session, names: Callable[[], list[str]], given: list[Follows]
 ) -> None:
-    with transaction() as own:
+    with transaction(give=given.append) as own:
         factories.company(own, name="given up")
-        after_commit(own, lambda: happened.append("dropped"))
+        following.wake(own, [1])
         own.rollback()
         factories.company(own, name="second try")
-        after_commit(own, lambda: happened.append("kept"))
+        following.wake(own, [2])
     assert names() == ["second try"]
-    assert happened == ["kept"]
+    assert given == [(TWO,)]
+    with transaction(give=given.append) as own:
+        following.wake(own, [1])
+        own.rollback()
+    assert given == [(TWO,)]
 
 
-def test_an_action_that_fails_undoes_nothing_and_comes_only_once(
-    session: Session, names: Callable[[], list[str]], happened: list[str]
+def test_what_cannot_be_given_undoes_nothing_and_comes_only_once(
+    session: Session, names: Callable[[], list[str]], given: list[Follows]
 ) -> None:
-    def fail() -> None:
-        happened.append("tried")
+    def fail(follows: Follows) -> None:
+        given.append(follows)
         raise Refusal
 
-    with pytest.raises(Refusal), transaction() as own:
+    with pytest.raises(Refusal), transaction(give=fail) as own:
         factories.company(own, name="one")
-        after_commit(own, fail)
-    with transaction() as own:
+        following.wake(own, [1])
+    with transaction(give=fail) as own:
         factories.company(own, name="two")
     assert names() == ["one", "two"]
-    assert happened == ["tried"]
+    assert given == [(ONE,)]
 
 
-def test_an_action_may_open_a_transaction_of_its_own(
-    session: Session, names: Callable[[], list[str]], happened: list[str]
-) -> None:
-    def go_on() -> None:
-        with transaction() as own:
-            factories.company(own, name="two")
-            after_commit(own, lambda: happened.append(f"saw {names()}"))
-
+def test_whoever_opens_a_transaction_acts_in_it_and_not_in_the_next(session: Session) -> None:
+    ana = Actor("ana@example.com", 7)
+    with transaction(actor=ana) as own:
+        assert actor_of(own) == ana
     with transaction() as own:
-        factories.company(own, name="one")
-        after_commit(own, go_on)
-    assert happened == ["saw ['one', 'two']"]
+        assert actor_of(own) is None
+    with pytest.raises(Refusal), transaction(actor=ana):
+        raise Refusal
+    assert actor_of(session) is None
 
 
 def test_the_session_knows_what_was_committed_without_asking_again(session: Session) -> None:

@@ -97,6 +97,16 @@ def test_an_account_sends_again_and_its_lane_is_woken(
     assert terminal("account", "reactivate", "999999").refusal == "There is no account 999999."
 
 
+def test_an_account_sends_again_also_while_redis_is_away(terminal: Terminal, shared_database_url: str) -> None:
+    ((account_id,),) = rows(shared_database_url, "SELECT id FROM accounts WHERE name = 'Main'")
+    with psycopg.connect(shared_database_url, autocommit=True) as connection:
+        connection.execute("UPDATE accounts SET status = 'deactivated' WHERE name = 'Main'")
+    done = terminal("account", "reactivate", str(account_id), REDIS_URL=f"redis://{NOWHERE}/0")
+    assert (done.code, done.out) == (0, f"Account {account_id} sends again, one message first.\n")
+    assert done.err == "Redis does not answer (ConnectionError); what follows is done when it is back.\n"
+    assert rows(shared_database_url, "SELECT status FROM accounts WHERE name = 'Main'") == [("active",)]
+
+
 # --- Contacts.
 
 

@@ -12,6 +12,8 @@ from campaign_engine.clock import utc_now
 from campaign_engine.rules.hours.working_hours import WEEKDAYS
 from tests.cli.terminal import NOWHERE, Done, Terminal, rows
 
+AWAY = "Redis does not answer (ConnectionError); what follows is done when it is back.\n"
+
 
 def create(terminal: Terminal, *options: str, text: str = "Olá {{name}}") -> Done:
     return terminal(
@@ -68,6 +70,32 @@ def test_a_test_goes_to_one_number_and_is_no_campaign(
     assert terminal("campaign", "test", sent["id"], "+5511900000077").refusal == f"There is no campaign {sent['id']}."
     assert terminal(*test, "--account", "Nobody").refusal == "There is no account Nobody."
     assert "NAME=VALUE" in terminal(*test, "--variable", "n").usage
+
+
+def test_a_test_is_under_way_also_while_redis_is_away_so_that_nobody_sends_it_twice(
+    terminal: Terminal, shared_database_url: str
+) -> None:
+    campaign_id = create(terminal, "--json", text="Olá").json["id"]
+    done = terminal("campaign", "test", campaign_id, "+5511900000078", REDIS_URL=f"redis://{NOWHERE}/0")
+    assert (done.code, done.out) == (0, f"A test of campaign {campaign_id} to +5511900000078 is under way.\n")
+    assert done.err == AWAY
+    assert len(rows(shared_database_url, "SELECT id FROM messages WHERE phone = '+5511900000078'")) == 1
+
+
+def test_what_is_done_at_the_terminal_is_in_the_audit_log_with_its_schedule(
+    terminal: Terminal, shared_database_url: str
+) -> None:
+    made = create(terminal, "--at", "2098-01-10 09:00", "--timezone", "UTC", "--json").json
+    query = f"""
+        SELECT actor, actor_id, action, details FROM audit_log
+        WHERE subject_kind = 'campaign' AND subject_id = '{made["id"]}' ORDER BY id
+    """  # noqa: S608 - an id
+    terminal("campaign", "start", made["id"])
+    assert rows(shared_database_url, query) == [
+        ("command line", None, "campaign.created", {"name": "Natal"}),
+        ("command line", None, "campaign.scheduled", {"scheduled_at": "2098-01-10T09:00:00+00:00"}),
+        ("command line", None, "campaign.started", {}),
+    ]
 
 
 def test_before_the_start_a_campaign_tells_how_many_get_it_and_whether_it_fits(terminal: Terminal) -> None:
@@ -195,7 +223,7 @@ def test_a_redis_that_is_away_is_said_in_one_line_and_hides_no_progress(terminal
     done = terminal("campaign", "start", campaign_id, REDIS_URL=f"redis://{NOWHERE}/0")
     # The campaign has started all the same: Redis holds hints, and the verification will find it.
     assert (done.code, done.out) == (0, f"Campaign {campaign_id} is preparing.\n")
-    assert done.err == "Redis does not answer (ConnectionError); what follows is done when it is back.\n"
+    assert done.err == AWAY
     assert terminal("campaign", "show", campaign_id, "--json").json["status"] == "preparing"
 
 
@@ -207,7 +235,7 @@ def test_a_redis_that_is_away_leaves_a_campaign_that_was_made_and_says_so(
     for option, status in ((["--at", "2098-01-10 09:00"], "scheduled"), (["--start"], "preparing")):
         done = terminal(*command, *option, "--json", REDIS_URL=away)
         assert (done.code, json.loads(done.out)["status"]) == (0, status)
-        assert done.err == "Redis does not answer (ConnectionError); what follows is done when it is back.\n"
+        assert done.err == AWAY
     assert redis_client.zcard("rq:scheduler:scheduled_jobs") == 0
     made = create(terminal, "--at", "2098-01-10 09:00", "--timezone", "UTC", "--json").json
     [(_, at)] = redis_client.zrange("rq:scheduler:scheduled_jobs", 0, -1, withscores=True)

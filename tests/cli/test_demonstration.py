@@ -3,16 +3,18 @@
 from pathlib import Path
 
 import pytest
+import redis
 
 from campaign_engine.clock import utc_now
 from campaign_engine.core import create_core
 from campaign_engine.db import db, transaction
 from campaign_engine.models import Account
-from campaign_engine.services.company import users
+from campaign_engine.services.company import audit, users
 from cli import demo
 from cli.commands import up as up_command
 from cli.embedded.installation import Installation
 from cli.supervisor import Supervisor
+from jobs import contact_sync
 from tests import factories, outgoing
 from tests.campaign_engine import numbered
 from tests.cli.terminal import PASSWORD
@@ -63,3 +65,24 @@ def test_the_simulator_and_the_provider_are_asked_outside_any_transaction(
             assert session.query(Account).one().base_url == simulator.url
         db.engine.dispose()
     assert seen == []
+
+
+def test_what_the_demonstration_does_is_in_the_audit_log_and_on_the_queues(
+    database_url: str, redis_url: str, redis_client: redis.Redis
+) -> None:
+    with create_core(factories.config(database_url=database_url, redis_url=redis_url)).app_context():
+        demo.create_people(PASSWORD)
+        with transaction() as session:
+            owner = users.by_email(session, demo.EMAIL)
+            assert owner is not None
+            numbered.account(session, owner.company, name=demo.ACCOUNT)
+        contact_sync.write_all(demo.import_contacts())
+        campaign_id = demo.start_campaign()
+        with transaction() as session:
+            log = [(each.action, each.actor) for each in audit.of_company(session, owner.company_id)]
+        db.engine.dispose()
+    assert ("user.created", "command line") in log
+    assert log[:2] == [("campaign.started", "command line"), ("campaign.created", "command line")]
+    assert campaign_id
+    assert redis_client.llen("rq:queue:campaign-scheduler") == 1
+    assert redis_client.llen("rq:queue:contact-sync") == 1

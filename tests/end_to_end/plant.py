@@ -25,7 +25,7 @@ from campaign_engine import providers
 from campaign_engine.clock import utc_now
 from campaign_engine.config import Config, load
 from campaign_engine.core import create_core, engine
-from campaign_engine.db import after_commit, db, transaction
+from campaign_engine.db import db, transaction
 from campaign_engine.models import Account
 from campaign_engine.services.accounts import accounts
 from campaign_engine.services.accounts.account_values import AccountValues
@@ -280,10 +280,9 @@ class Plant:
     def start_campaigns(self, owner: tuple[int, int], *campaign_ids: int) -> None:
         """Start campaigns at the same moment."""
         connection = connections.for_requests(self.config)
-        with self.inside(), transaction() as session:
+        with self.inside(), transaction(give=partial(enqueueing.give, connection)) as session:
             for campaign_id in campaign_ids:
                 lifecycle.start(session, lifecycle.get(session, owner[0], campaign_id), now=utc_now())
-                after_commit(session, partial(enqueueing.enqueue_prepare, connection, campaign_id))
 
     def progress(self, owner: tuple[int, int], campaign_id: int) -> Progress:
         """Return a campaign's progress."""

@@ -3,14 +3,15 @@
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 import redis as redis_package
 
 from campaign_engine.clock import utc_now
-from campaign_engine.db import after_commit, transaction
+from campaign_engine.db import transaction
 from campaign_engine.models import Campaign
-from campaign_engine.services.campaigns import lifecycle, schedules
-from jobs import connections, start_times
+from campaign_engine.services.campaigns import lifecycle
+from jobs import connections, enqueueing, start_times
 from tests.end_to_end.plant import Plant
 
 AHEAD_S = 2.25
@@ -31,10 +32,9 @@ def test_a_start_a_moment_ahead_comes_without_a_verification(
 
     plant.until(lambda: next_verification_in_s() > 600, "the first verification is over")
     connection = connections.for_requests(plant.config)
-    with plant.inside(), transaction() as session:
+    with plant.inside(), transaction(give=partial(enqueueing.give, connection)) as session:
         campaign = session.get_one(Campaign, campaign_id)
         lifecycle.schedule(session, campaign, at=utc_now() + timedelta(seconds=AHEAD_S), now=utc_now())
-        after_commit(session, lambda: start_times.ensure(connection, schedules.start_of(campaign)))
 
     plant.until(lambda: plant.progress(owner, campaign_id).started_at is not None, "it has started")
     with plant.inside(), transaction() as session:

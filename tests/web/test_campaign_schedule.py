@@ -59,7 +59,7 @@ def test_a_missed_start_is_told_with_its_two_ways_out(
     page = visitor.see(f"/campaigns/{again}")
     assert flashes(page) == ["The campaign is scheduled."]
     with database() as session:
-        [entry] = audit.of_company(session, owner.company_id)
+        [entry] = audit.of_company(session, owner.company_id, action="campaign.scheduled", actor_id=owner.id)
     assert (entry.action, entry.subject_id, entry.actor_id) == ("campaign.scheduled", str(again), owner.id)
     assert "Missed start" not in page
 

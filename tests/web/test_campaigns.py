@@ -354,17 +354,18 @@ def test_a_campaign_without_an_active_account_does_not_start(
     assert (body["code"], list(body["errors"])) == ("no_active_account", ["account_ids"])
 
 
-def test_pause_resume_cancel_move_it_and_only_resuming_wakes_its_lanes(
+def test_pause_resume_and_cancel_move_it_and_wake_both_lines_of_its_lanes(
     call: Caller, campaign: Campaign, database: Callable[[], Any], redis_client: redis.Redis
 ) -> None:
     path = f"/campaigns/{campaign['id']}"
     call("POST", f"{path}/start")
     prepared(database, campaign)
-    for verb, status, woken in (("pause", "paused", 0), ("resume", "running", 1), ("cancel", "cancelled", 0)):
+    for verb, status in (("pause", "paused"), ("resume", "running"), ("cancel", "cancelled")):
         redis_client.flushall()
         answer = call("POST", f"{path}/{verb}")
         assert (answer.status_code, answer.json["status"]) == (202, status)
-        assert redis_client.zcard("rq:scheduled:campaign-messages") == woken
+        for queue in ("campaign-messages", "message-retry"):
+            assert redis_client.zcard(f"rq:scheduled:{queue}") == 1
 
 
 def _starts(connection: redis.Redis) -> list[float]:

@@ -205,6 +205,7 @@ def test_what_a_button_of_a_page_does_is_in_the_log_too(
     assert [(each.action, each.actor) for each in entries] == [
         ("campaign.cancelled", user.email),
         ("campaign.started", user.email),
+        ("campaign.created", None),  # by the factory
     ]
 
 

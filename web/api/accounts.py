@@ -2,22 +2,16 @@
 
 from typing import Any
 
-from sqlalchemy.orm import Session
-
 from campaign_engine.clock import utc_now
-from campaign_engine.db import transaction
 from campaign_engine.models import Account, Role
 from campaign_engine.services.accounts import accounts, activation, health
 from campaign_engine.services.accounts.account_values import AccountValues
 from campaign_engine.services.accounts.accounts import Proposal
-from jobs.enqueueing import enqueue_lanes
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
-from web.auditing import audited
-from web.auth import current_user
-from web.hints import hint
 from web.runtime import runtime
 from web.schemas.accounts import AccountChangeSchema, AccountPageSchema, AccountSchema
 from web.schemas.base import PageQuery
+from web.transactions import transaction
 
 blueprint = Blueprint(
     "accounts", __name__, writes=Role.ADMIN, description="WhatsApp accounts: the numbers a company sends from."
@@ -42,9 +36,7 @@ def create_account(values: AccountValues) -> Any:
     """Create an account; the provider is asked whether it knows the number and the token."""
     proposal = _proposed(values)
     with transaction() as session:
-        made = accounts.create(session, proposal, company_id=company_id(), vault=runtime().vault, now=utc_now())
-        audited(session, "account.created", ("account", made.id), name=made.name)
-        return made
+        return accounts.create(session, proposal, company_id=company_id(), vault=runtime().vault, now=utc_now())
 
 
 @blueprint.route("/accounts/<id:account_id>", methods=["GET"])
@@ -66,8 +58,7 @@ def change_account(values: AccountValues, account_id: int) -> Any:
     face = runtime()
     with transaction() as session:
         accounts.update(session, account, proposal, vault=face.vault, now=utc_now())
-        audited(session, "account.changed", ("account", account.id), fields=sorted(values))
-        return _woken(session, account)
+        return account
 
 
 @blueprint.route("/accounts/<id:account_id>", methods=["DELETE"])
@@ -75,9 +66,7 @@ def change_account(values: AccountValues, account_id: int) -> Any:
 def delete_account(account_id: int) -> None:
     """Take an account out of use; the history of its messages stays."""
     with transaction() as session:
-        account = accounts.get(session, company_id(), account_id)
-        accounts.delete(session, account)
-        audited(session, "account.deleted", ("account", account.id), name=account.name)
+        accounts.delete(session, accounts.get(session, company_id(), account_id))
 
 
 @blueprint.route("/accounts/<id:account_id>/health-check", methods=["POST"])
@@ -100,14 +89,8 @@ def reactivate_account(account_id: int) -> Any:
     """Let a deactivated account send again, one message first; campaigns that waited for it go on."""
     with transaction() as session:
         account = accounts.get(session, company_id(), account_id)
-        activation.reactivate(session, account, now=utc_now(), actor_id=current_user().id)
-        return _woken(session, account)
-
-
-def _woken(session: Session, account: Account) -> Account:
-    """Return the account, whose lane looks again after the commit."""
-    hint(session, enqueue_lanes, [account.id])
-    return account
+        activation.reactivate(session, account, now=utc_now())
+        return account
 
 
 def _proposed(values: AccountValues, account: Account | None = None) -> Proposal:

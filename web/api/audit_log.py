@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from campaign_engine.db import transaction
 from campaign_engine.models import Role
 from campaign_engine.services.company import audit
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
 from web.schemas.notices import AuditEntryPageSchema, AuditQuery
+from web.transactions import transaction
 
 blueprint = Blueprint("audit-log", __name__, reads=Role.ADMIN, description="Who did what, in the company's name.")
 

@@ -5,20 +5,13 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from sqlalchemy.orm import Session
-
 from campaign_engine.clock import utc_now
-from campaign_engine.db import transaction
-from campaign_engine.models import Campaign
 from campaign_engine.services.campaigns import lifecycle, test_sends
 from campaign_engine.services.campaigns.test_sends import TestSend, TestSendValues
 from campaign_engine.services.messages import resending, retrying
-from campaign_engine.services.messages.planning import Line
 from campaign_engine.services.messages.resending import Undecided
-from jobs.enqueueing import enqueue_lanes
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
 from web.auth import current_user
-from web.hints import hint
 from web.runtime import runtime
 from web.schemas.base import PageQuery
 from web.schemas.campaign_actions import (
@@ -34,6 +27,7 @@ from web.schemas.campaign_actions import (
     UnknownMessagesQuery,
 )
 from web.schemas.campaigns import MessageSchema
+from web.transactions import transaction
 
 blueprint = Blueprint(
     "campaign-actions", __name__, description="Unknown outcomes, failures tried again, and tests of a campaign."
@@ -68,10 +62,7 @@ def resend_message(campaign_id: int, message_id: uuid.UUID) -> Any:
     """Send an unknown message again; the person may get it twice. Only after the grace time, once."""
     with transaction() as session:
         campaign = lifecycle.get(session, company_id(), campaign_id)
-        message = resending.resend(
-            session, campaign, message_id, actor_id=current_user().id, grace_s=_grace_s(), now=utc_now()
-        )
-        _wake_lanes(session, campaign)
+        message = resending.resend(session, campaign, message_id, grace_s=_grace_s(), now=utc_now())
         return {"message": message, "warning": resending.WARNING}
 
 
@@ -81,9 +72,7 @@ def dismiss_message(campaign_id: int, message_id: uuid.UUID) -> Any:
     """Let an unknown message be: it is listed no more, and a late status still settles it."""
     with transaction() as session:
         campaign = lifecycle.get(session, company_id(), campaign_id)
-        return resending.dismiss(
-            session, campaign, message_id, actor_id=current_user().id, grace_s=_grace_s(), now=utc_now()
-        )
+        return resending.dismiss(session, campaign, message_id, grace_s=_grace_s(), now=utc_now())
 
 
 @blueprint.route("/campaigns/<id:campaign_id>/unknown/resend", methods=["POST"])
@@ -92,8 +81,7 @@ def resend_messages(campaign_id: int) -> Any:
     """Send all unknown messages that are past their grace time again; these people may get them twice."""
     with transaction() as session:
         campaign = lifecycle.get(session, company_id(), campaign_id)
-        done = resending.resend_all(session, campaign, actor_id=current_user().id, grace_s=_grace_s(), now=utc_now())
-        _wake_lanes(session, campaign)
+        done = resending.resend_all(session, campaign, grace_s=_grace_s(), now=utc_now())
         excluded = {retrying.Exclusion.OPTED_OUT: done.barred_count} if done.barred_count else {}
         return {"count": done.count, "excluded": _excluded(excluded), "warning": resending.WARNING}
 
@@ -104,8 +92,7 @@ def dismiss_messages(campaign_id: int) -> Any:
     """Let all unknown messages be that are past their grace time."""
     with transaction() as session:
         campaign = lifecycle.get(session, company_id(), campaign_id)
-        count = resending.dismiss_all(session, campaign, actor_id=current_user().id, grace_s=_grace_s(), now=utc_now())
-        return {"count": count}
+        return {"count": resending.dismiss_all(session, campaign, grace_s=_grace_s(), now=utc_now())}
 
 
 @blueprint.route("/campaigns/<id:campaign_id>/retry", methods=["POST"])
@@ -119,10 +106,7 @@ def retry_messages(values: dict[str, Any], campaign_id: int) -> Any:
         if values["dry_run"]:
             groups = retrying.failures(session, campaign, classes=classes, codes=codes, now=now)
         else:
-            groups = retrying.retry(
-                session, campaign, classes=classes, codes=codes, actor_id=current_user().id, now=now
-            )
-            _wake_lanes(session, campaign)
+            groups = retrying.retry(session, campaign, classes=classes, codes=codes, now=now)
         answer = {
             "dry_run": values["dry_run"],
             "count": sum(group.retryable_count for group in groups),
@@ -156,7 +140,6 @@ def test_campaign(values: TestSendValues, campaign_id: int) -> Any:
             default_region=runtime().config.default_region,
             now=utc_now(),
         )
-        hint(session, enqueue_lanes, [sent.account_id])
         return _test(sent)
 
 
@@ -175,12 +158,6 @@ def list_tests(limit: int, cursor: str | None, campaign_id: int) -> Any:
 
 def _grace_s() -> int:
     return runtime().config.unknown_grace_s
-
-
-def _wake_lanes(session: Session, campaign: Campaign) -> None:
-    account_ids = lifecycle.account_ids_of(session, [campaign.id])[campaign.id]
-    for line in Line:
-        hint(session, enqueue_lanes, account_ids, line)
 
 
 def _undecided(each: Undecided) -> dict[str, object]:

@@ -7,21 +7,14 @@ from flask import Response
 from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
-from campaign_engine.db import transaction
 from campaign_engine.errors import InvalidInput
 from campaign_engine.models import Campaign
-from campaign_engine.rules.states import CampaignStatus
-from campaign_engine.services.campaigns import drafts, lifecycle, schedules, series
+from campaign_engine.services.campaigns import drafts, lifecycle, series
 from campaign_engine.services.campaigns.draft_values import DraftValues
-from campaign_engine.services.company.audit import CAMPAIGN_ACTIONS
 from campaign_engine.services.outlook.progress import STATES
-from jobs import start_times
-from jobs.enqueueing import enqueue_lanes, enqueue_prepare
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
-from web.auditing import audited
 from web.auth import current_user
 from web.downloads import csv_download
-from web.hints import hint
 from web.progress import read_progress
 from web.runtime import runtime
 from web.schemas.base import PageQuery
@@ -38,6 +31,7 @@ from web.schemas.campaigns import (
     ProgressSchema,
 )
 from web.schemas.fields import MAX_ID
+from web.transactions import transaction
 
 MAX_PROGRESS_IDS = 200
 
@@ -89,9 +83,6 @@ def create_campaign(values: DraftValues) -> Any:
             default_timezone=user.company.timezone,
             now=now,
         )
-        audited(session, "campaign.created", ("campaign", made.id), name=made.name)
-        _audit_schedule(session, made)
-        hint(session, start_times.ensure, schedules.start_of(made))
         return _shown(session, [made])[0]
 
 
@@ -112,11 +103,6 @@ def change_campaign(values: DraftValues, campaign_id: int) -> Any:
         campaign = lifecycle.get(session, company_id(), campaign_id)
         drafts.update(session, campaign, values=values, default_region=runtime().config.default_region, now=utc_now())
         session.refresh(campaign)
-        audited(session, "campaign.changed", ("campaign", campaign.id), fields=sorted(values))
-        if values.get("scheduled_at") is not None or values.get("recurrence") is not None:
-            _audit_schedule(session, campaign)
-        _wake_lanes(session, campaign)
-        hint(session, start_times.ensure, schedules.start_of(campaign))
         return _shown(session, [campaign])[0]
 
 
@@ -125,9 +111,7 @@ def change_campaign(values: DraftValues, campaign_id: int) -> Any:
 def delete_campaign(campaign_id: int) -> None:
     """Delete a campaign that never started."""
     with transaction() as session:
-        campaign = lifecycle.get(session, company_id(), campaign_id)
-        drafts.delete_draft(session, campaign, now=utc_now())
-        audited(session, "campaign.deleted", ("campaign", campaign_id), name=campaign.name)
+        drafts.delete_draft(session, lifecycle.get(session, company_id(), campaign_id), now=utc_now())
 
 
 @blueprint.route("/campaigns/<id:campaign_id>/start", methods=["POST"])
@@ -137,8 +121,6 @@ def start_campaign(campaign_id: int) -> Any:
     with transaction() as session:
         campaign = lifecycle.get(session, company_id(), campaign_id)
         lifecycle.start(session, campaign, now=utc_now())
-        audited(session, CAMPAIGN_ACTIONS["start"], ("campaign", campaign.id))
-        hint(session, enqueue_prepare, campaign.id)
         return _shown(session, [campaign])[0]
 
 
@@ -149,7 +131,6 @@ def pause_campaign(campaign_id: int) -> Any:
     with transaction() as session:
         campaign = lifecycle.get(session, company_id(), campaign_id)
         lifecycle.pause(session, campaign)
-        audited(session, CAMPAIGN_ACTIONS["pause"], ("campaign", campaign.id))
         return _shown(session, [campaign])[0]
 
 
@@ -160,8 +141,6 @@ def resume_campaign(campaign_id: int) -> Any:
     with transaction() as session:
         campaign = lifecycle.get(session, company_id(), campaign_id)
         lifecycle.resume(session, campaign, now=utc_now())
-        audited(session, CAMPAIGN_ACTIONS["resume"], ("campaign", campaign.id))
-        _wake_lanes(session, campaign)
         return _shown(session, [campaign])[0]
 
 
@@ -172,7 +151,6 @@ def cancel_campaign(campaign_id: int) -> Any:
     with transaction() as session:
         campaign = lifecycle.get(session, company_id(), campaign_id)
         lifecycle.cancel(session, campaign, now=utc_now())
-        audited(session, CAMPAIGN_ACTIONS["cancel"], ("campaign", campaign.id))
         return _shown(session, [campaign])[0]
 
 
@@ -228,16 +206,6 @@ def export_campaign(campaign_id: int) -> Response:
             for message, name in lifecycle.export_of(session, campaign_id)
         ),
     )
-
-
-def _audit_schedule(session: Session, campaign: Campaign) -> None:
-    if campaign.status == CampaignStatus.SCHEDULED and campaign.scheduled_at is not None:
-        at = campaign.scheduled_at.isoformat()
-        audited(session, "campaign.scheduled", ("campaign", campaign.id), scheduled_at=at)
-
-
-def _wake_lanes(session: Session, campaign: Campaign) -> None:
-    hint(session, enqueue_lanes, lifecycle.account_ids_of(session, [campaign.id])[campaign.id])
 
 
 def _shown(session: Session, selected: Sequence[Campaign]) -> list[dict[str, object]]:

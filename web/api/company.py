@@ -3,16 +3,11 @@
 from dataclasses import asdict
 from typing import Any
 
-from campaign_engine.db import transaction
 from campaign_engine.models import Company, Role
-from campaign_engine.services.accounts import accounts
 from campaign_engine.services.company import users
 from campaign_engine.services.company.settings import CompanySettings
-from jobs.enqueueing import enqueue_lanes
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
-from web.auditing import audited
 from web.auth import current_user
-from web.hints import hint
 from web.schemas.base import PageQuery
 from web.schemas.company import (
     SettingsSchema,
@@ -22,9 +17,7 @@ from web.schemas.company import (
     UserPageSchema,
     UserSchema,
 )
-
-MOST_WOKEN = 1000
-"""Lanes that look again at once when the company's settings change; the others do within a verification."""
+from web.transactions import transaction
 
 tokens = Blueprint(
     "tokens", __name__, writes=Role.VIEWER, description="Bearer tokens of the caller; each may do what the caller may."
@@ -48,7 +41,6 @@ def create_token(name: str) -> Any:
     """Make a token; this answer is the only one that has it."""
     with transaction() as session:
         made = users.create_token(session, current_user(), name=name)
-        audited(session, "token.created", ("token", made.token.id), prefix=made.token.prefix)
         shown = {name: getattr(made.token, name) for name in ("id", "name", "prefix", "created_at", "last_used_at")}
         return {**shown, "token": made.secret}
 
@@ -59,7 +51,6 @@ def revoke_token(token_id: int) -> None:
     """Make a token useless at once."""
     with transaction() as session:
         users.revoke_token(session, current_user(), token_id)
-        audited(session, "token.revoked", ("token", token_id))
 
 
 @people.route("/users", methods=["GET"])
@@ -79,11 +70,9 @@ def list_users(limit: int, cursor: str | None) -> Any:
 def create_user(email: str, password: str, role: str) -> Any:
     """Create a user."""
     with transaction() as session:
-        made = users.create(
+        return users.create(
             session, company=session.get_one(Company, company_id()), email=email, password=password, role=role
         )
-        audited(session, "user.created", ("user", made.id), email=made.email, role=made.role)
-        return made
 
 
 @people.route("/users/<id:user_id>", methods=["GET"])
@@ -102,8 +91,6 @@ def change_user(values: dict[str, Any], user_id: int) -> Any:
     with transaction() as session:
         user = users.get(session, company_id(), user_id)
         users.update(session, user, **values)
-        role = {"role": user.role} if "role" in values else {}
-        audited(session, "user.changed", ("user", user.id), fields=sorted(values), **role)
         return user
 
 
@@ -112,9 +99,7 @@ def change_user(values: dict[str, Any], user_id: int) -> Any:
 def delete_user(user_id: int) -> None:
     """Delete a user who owns no campaigns, and the user's tokens."""
     with transaction() as session:
-        user = users.get(session, company_id(), user_id)
-        audited(session, "user.deleted", ("user", user_id), email=user.email)
-        users.delete(session, user)
+        users.delete(session, users.get(session, company_id(), user_id))
 
 
 @company.route("/company/settings", methods=["GET"])
@@ -133,9 +118,6 @@ def change_settings(values: dict[str, Any]) -> Any:
     with transaction() as session:
         found = session.get_one(Company, company_id())
         users.update_company(session, found, values=values)
-        audited(session, "company.changed", ("company", found.id), fields=sorted(values))
-        mine = accounts.of_company(session, found.id, limit=MOST_WOKEN)
-        hint(session, enqueue_lanes, [account.id for account in mine])
         return _shown(found)
 
 

@@ -2,14 +2,12 @@
 
 from typing import Any
 
-from campaign_engine.db import transaction
 from campaign_engine.services.accounts import accounts
 from campaign_engine.services.people import contact_sync, contacts
-from jobs.enqueueing import enqueue_contact_sync, enqueue_number_check
 from web.api.blueprint import Blueprint, company_id
-from web.hints import hint
 from web.runtime import runtime
 from web.schemas.contact_sync import ContactSyncRequestSchema, ContactSyncSchema
+from web.transactions import transaction
 
 blueprint = Blueprint("contact sync", __name__, description="People out of the phone of an account, in the background.")
 
@@ -21,9 +19,7 @@ def sync_contacts(values: dict[str, Any], account_id: int) -> Any:
     """Read the address book of the account's phone onto a list; a notification tells when it is done."""
     with transaction() as session:
         account = accounts.get(session, company_id(), account_id)
-        contact_sync.address_book_of(account, runtime().providers)
-        contact_list = contact_sync.list_for(session, account, name=values.get("list"))
-        hint(session, enqueue_contact_sync, account.id, contact_list.id)
+        contact_list = contact_sync.sync(session, account, name=values.get("list"), providers=runtime().providers)
         return {"account_id": account.id, "list_id": contact_list.id, "list": contact_list.name}
 
 
@@ -34,7 +30,5 @@ def check_numbers(account_id: int, list_id: int) -> Any:
     with transaction() as session:
         account = accounts.get(session, company_id(), account_id)
         contact_list = contacts.get_list(session, company_id(), list_id)
-        contact_sync.address_book_of(account, runtime().providers)
-        absent = contacts.ensure_list(session, company_id=company_id(), name=contact_sync.NOT_ON_WHATSAPP)
-        hint(session, enqueue_number_check, account.id, contact_list.id, absent.id)
+        absent = contact_sync.check(session, account, contact_list, providers=runtime().providers)
         return {"account_id": account.id, "list_id": absent.id, "list": absent.name}

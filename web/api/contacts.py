@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from campaign_engine.db import transaction
 from campaign_engine.services.people import contacts
 from campaign_engine.services.people.contacts import ContactValues
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
 from web.runtime import runtime
 from web.schemas.contacts import ContactPageSchema, ContactQuery, ContactSchema
+from web.transactions import transaction
 
 blueprint = Blueprint("contacts", __name__, description="People with a number.")
 

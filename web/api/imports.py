@@ -5,18 +5,16 @@ from typing import Any
 from flask import Response
 from werkzeug.datastructures import FileStorage
 
-from campaign_engine.db import transaction
 from campaign_engine.errors import InvalidInput
 from campaign_engine.models import ContactImport, ImportStatus
 from campaign_engine.services.people import imports
-from jobs.enqueueing import enqueue_import
 from web.api.blueprint import Blueprint, company_id, unstorable
 from web.auth import current_user
 from web.bodies import MEBIBYTE, body_limit, import_bytes
 from web.downloads import csv_download
-from web.hints import hint
 from web.runtime import runtime
 from web.schemas.contacts import ImportRequestSchema, ImportSchema
+from web.transactions import transaction
 
 blueprint = Blueprint("imports", __name__, description="Contacts from a file, in the background.")
 
@@ -42,7 +40,7 @@ def create_import(values: dict[str, Any]) -> Any:
             default_region=values["default_region"] or config.default_region,
             max_bytes=config.import_max_mb * MEBIBYTE,
         )
-        hint(session, enqueue_import, record.id)
+        imports.write_later(session, record)
         return _shown(record)
 
 

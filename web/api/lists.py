@@ -4,12 +4,12 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from campaign_engine.db import transaction
 from campaign_engine.models import ContactList
 from campaign_engine.services.people import contacts
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
 from web.schemas.base import Ids, PageQuery
 from web.schemas.contacts import ListPageSchema, ListSchema, MembershipSchema
+from web.transactions import transaction
 
 blueprint = Blueprint("lists", __name__, description="Named sets of contacts.")
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 from campaign_engine.clock import utc_now
-from campaign_engine.db import transaction
 from campaign_engine.services.company import notifications
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
 from web.schemas.notices import (
@@ -13,6 +12,7 @@ from web.schemas.notices import (
     NotificationSchema,
     ReadAllSchema,
 )
+from web.transactions import transaction
 
 blueprint = Blueprint("notifications", __name__, description="What the people of the company should know.")
 

@@ -6,13 +6,12 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
-from campaign_engine.db import transaction
 from campaign_engine.models import OptOut
 from campaign_engine.services.people import opt_outs, persons
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
 from web.api.contacts import default_region
-from web.auth import current_user
 from web.schemas.opt_outs import OptOutPageSchema, OptOutQuery, OptOutSchema
+from web.transactions import transaction
 
 blueprint = Blueprint("opt-outs", __name__, description="People who must not be written to, whatever is imported.")
 
@@ -43,7 +42,6 @@ def create_opt_out(values: dict[str, Any]) -> Any:
             note=values.get("note"),
             default_region=default_region(),
             now=utc_now(),
-            actor_id=current_user().id,
         )
         [shown] = _shown(session, [opted_out])
         return shown
@@ -54,14 +52,7 @@ def create_opt_out(values: dict[str, Any]) -> Any:
 def lift_opt_out(phone: str) -> None:
     """Let a person be written to again."""
     with transaction() as session:
-        opt_outs.lift(
-            session,
-            company_id=company_id(),
-            phone=phone,
-            default_region=default_region(),
-            now=utc_now(),
-            actor_id=current_user().id,
-        )
+        opt_outs.lift(session, company_id=company_id(), phone=phone, default_region=default_region(), now=utc_now())
 
 
 def _shown(session: Session, found: Sequence[OptOut]) -> list[dict[str, object]]:

@@ -3,11 +3,11 @@
 from datetime import datetime
 from typing import Any
 
-from campaign_engine.db import transaction
 from campaign_engine.services.campaigns import lifecycle
 from web.api.blueprint import Blueprint, company_id
 from web.progress import read_preflight
 from web.schemas.preflight import PreflightQuery, PreflightSchema
+from web.transactions import transaction
 
 blueprint = Blueprint("preflight", __name__, description="What would become of a campaign if it started.")
 

@@ -6,14 +6,13 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
-from campaign_engine.db import transaction
 from campaign_engine.models import Reply
 from campaign_engine.services.campaigns import lifecycle
 from campaign_engine.services.people import persons
 from campaign_engine.services.webhooks import replies
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
-from web.auth import current_user
 from web.schemas.opt_outs import DecisionSchema, ReplyPageSchema, ReplyQuery, ReplySchema
+from web.transactions import transaction
 
 blueprint = Blueprint("replies", __name__, description="What people write back, newest first.")
 
@@ -56,7 +55,7 @@ def decide_reply(decision: str, reply_id: int) -> Any:
     """Decide what a held reply meant, and with it every other held reply of the same person."""
     with transaction() as session:
         reply = replies.get(session, company_id(), reply_id)
-        replies.decide(session, reply, decision=decision, actor_id=current_user().id, now=utc_now())
+        replies.decide(session, reply, decision=decision, now=utc_now())
         [shown] = _shown(session, [reply])
         return shown
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from campaign_engine.clock import utc_now
 from campaign_engine.config import Config
-from campaign_engine.db import transaction
 from campaign_engine.models import Account
 from campaign_engine.services.accounts import accounts
 from campaign_engine.services.company import limits
@@ -15,6 +14,7 @@ from web.auth import current_user
 from web.runtime import runtime
 from web.schemas.base import PageQuery
 from web.schemas.company import QueuePageSchema, RateLimitPageSchema
+from web.transactions import transaction
 
 rate_limits = Blueprint("rate-limits", __name__, description="Each limit in force and how it stands.")
 queues = Blueprint("queues", __name__, description="How much work waits.")

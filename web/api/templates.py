@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from campaign_engine.db import transaction
 from campaign_engine.services.campaigns import templates
 from campaign_engine.services.campaigns.templates import TemplateValues
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
 from web.schemas.base import PageQuery
 from web.schemas.templates import TemplatePageSchema, TemplateSchema
+from web.transactions import transaction
 
 blueprint = Blueprint("templates", __name__, description="Message templates by name and language.")
 

@@ -9,7 +9,6 @@ from werkzeug.wrappers import Response
 from campaign_engine.clock import utc_now
 from campaign_engine.config import Config
 from campaign_engine.core import engine
-from campaign_engine.db import transaction
 from campaign_engine.models import Account, AccountStatus, Company, Role
 from campaign_engine.providers import traits_of
 from campaign_engine.rules.cool_down import Throttle, slowed
@@ -18,13 +17,12 @@ from campaign_engine.services.accounts import accounts as service
 from campaign_engine.services.accounts import activation, health
 from campaign_engine.services.company import limits
 from campaign_engine.services.messages.planning import pacing_of
-from jobs.enqueueing import enqueue_lanes
 from ratelimit import Rate
 from web import auth
-from web.hints import hint
 from web.pages import facts
 from web.pages.blueprint import blueprint
 from web.runtime import runtime
+from web.transactions import transaction
 from web.webhooks import address_for
 
 HEALTH_DETAILS = {
@@ -71,12 +69,10 @@ def check_account(account_id: int) -> Response:
 @auth.role_required(Role.ADMIN)
 def reactivate_account(account_id: int) -> Response:
     """Let a deactivated account send again, one message first."""
-    user = auth.current_user()
     with transaction() as session:
-        account = service.get(session, user.company_id, account_id)
+        account = service.get(session, auth.current_user().company_id, account_id)
         was_active = account.status == AccountStatus.ACTIVE
-        activation.reactivate(session, account, now=utc_now(), actor_id=user.id)
-        hint(session, enqueue_lanes, [account.id])
+        activation.reactivate(session, account, now=utc_now())
     said = "is active already." if was_active else "sends again: one message first, the others when it was accepted."
     flash(f"{account.name} {said}", "done")
     return redirect(url_for("pages.accounts"), HTTPStatus.SEE_OTHER)

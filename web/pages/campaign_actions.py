@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from campaign_engine.clock import utc_now
-from campaign_engine.db import transaction
 from campaign_engine.errors import InvalidInput, TransitionNotAllowed
 from campaign_engine.models import Campaign, Role
 from campaign_engine.rules.states import CAMPAIGN_IS_OVER, CAMPAIGN_MAY_SEND_AGAIN
@@ -18,13 +17,11 @@ from campaign_engine.rules.texts import content as content_rules
 from campaign_engine.services.campaigns import lifecycle as service
 from campaign_engine.services.campaigns import test_sends
 from campaign_engine.services.messages import resending, retrying
-from campaign_engine.services.messages.planning import Line
-from jobs.enqueueing import enqueue_lanes
 from web import auth
-from web.hints import hint
 from web.pages import facts
 from web.pages.blueprint import blueprint
 from web.runtime import runtime
+from web.transactions import transaction
 
 UNDECIDED_SHOWN = 25
 FAILURE_GROUPS = 20
@@ -94,7 +91,6 @@ def retry_failed(campaign_id: int) -> Response:
             campaign,
             classes=[request.form.get("error_class", "")],
             codes=[request.form.get("code", "")],
-            actor_id=auth.current_user().id,
             now=utc_now(),
         )
         return f"Messages that go out again: {facts.number(sum(group.retryable_count for group in groups))}."
@@ -131,7 +127,7 @@ def send_test(campaign_id: int) -> Response:
 
 
 def _decision() -> dict[str, Any]:
-    return {"actor_id": auth.current_user().id, "grace_s": runtime().config.unknown_grace_s, "now": utc_now()}
+    return {"grace_s": runtime().config.unknown_grace_s, "now": utc_now()}
 
 
 def _do(campaign_id: int, action: Callable[[Session, Campaign], str]) -> Response:
@@ -140,9 +136,6 @@ def _do(campaign_id: int, action: Callable[[Session, Campaign], str]) -> Respons
         with transaction() as session:
             campaign = service.get(session, auth.current_user().company_id, campaign_id)
             done = action(session, campaign)
-            account_ids = service.account_ids_of(session, [campaign.id])[campaign.id]
-            for line in Line:
-                hint(session, enqueue_lanes, account_ids, line)
     except InvalidInput as error:
         flash(" ".join(sentence for sentences in error.errors.values() for sentence in sentences), "error")
     except TransitionNotAllowed as error:

@@ -8,7 +8,6 @@ from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from campaign_engine.clock import utc_now
-from campaign_engine.db import transaction
 from campaign_engine.errors import InvalidInput, TransitionNotAllowed
 from campaign_engine.json_types import Json
 from campaign_engine.models import Campaign, Role
@@ -16,13 +15,11 @@ from campaign_engine.rules.hours.local_time import first_instant
 from campaign_engine.rules.recurrence import LAST
 from campaign_engine.rules.states import CAMPAIGN_TRANSITIONS, CampaignStatus
 from campaign_engine.services.campaigns import lifecycle as service
-from campaign_engine.services.campaigns import schedules, series
-from jobs import start_times
+from campaign_engine.services.campaigns import series
 from web import auth
-from web.auditing import audited
-from web.hints import hint
 from web.pages.at_hand import zone
 from web.pages.blueprint import blueprint
+from web.transactions import transaction
 
 
 def shown(session: Session, campaign: Campaign) -> dict[str, object]:
@@ -48,8 +45,6 @@ def schedule(campaign_id: int) -> Response:
         with transaction() as session:
             campaign = service.get(session, auth.current_user().company_id, campaign_id)
             service.schedule(session, campaign, at=at, now=utc_now())
-            audited(session, "campaign.scheduled", ("campaign", campaign.id), scheduled_at=at.isoformat())
-            hint(session, start_times.ensure, schedules.start_of(campaign))
     except (ValueError, OverflowError):
         flash("This is not a time to start at.", "error")
     except InvalidInput as error:

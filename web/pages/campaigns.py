@@ -8,21 +8,17 @@ from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from campaign_engine.clock import utc_now
-from campaign_engine.db import transaction
 from campaign_engine.errors import InvalidInput, TransitionNotAllowed
 from campaign_engine.models import Campaign, Role, User
 from campaign_engine.services.campaigns import lifecycle as service
-from campaign_engine.services.company.audit import CAMPAIGN_ACTIONS
 from campaign_engine.services.outlook.progress import STATES, Progress
-from jobs import enqueueing
 from web import auth
-from web.auditing import audited
-from web.hints import hint
 from web.pages import campaign_actions, campaign_preflight, campaign_schedule, facts, ledger, words
 from web.pages.at_hand import zone
 from web.pages.blueprint import blueprint
 from web.pages.content import shown_content
 from web.progress import read_progress
+from web.transactions import transaction
 
 CAMPAIGNS_PER_PAGE = 20
 MESSAGES_PER_PAGE = 25
@@ -110,7 +106,6 @@ def act(campaign_id: int, verb: str) -> Response:
     try:
         with transaction() as session:
             _ACTIONS[verb](session, service.get(session, auth.current_user().company_id, campaign_id))
-            audited(session, CAMPAIGN_ACTIONS[verb], ("campaign", campaign_id))
     except InvalidInput as error:
         flash(" ".join(sentence for sentences in error.errors.values() for sentence in sentences), "error")
     except TransitionNotAllowed as error:
@@ -120,35 +115,11 @@ def act(campaign_id: int, verb: str) -> Response:
     return redirect(url_for("pages.campaign", campaign_id=campaign_id), HTTPStatus.SEE_OTHER)
 
 
-def _start(session: Session, campaign: Campaign) -> None:
-    service.start(session, campaign, now=utc_now())
-    hint(session, enqueueing.enqueue_prepare, campaign.id)
-
-
-def _pause(session: Session, campaign: Campaign) -> None:
-    service.pause(session, campaign)
-    _wake_lanes(session, campaign)
-
-
-def _resume(session: Session, campaign: Campaign) -> None:
-    service.resume(session, campaign, now=utc_now())
-    _wake_lanes(session, campaign)
-
-
-def _cancel(session: Session, campaign: Campaign) -> None:
-    service.cancel(session, campaign, now=utc_now())
-    _wake_lanes(session, campaign)
-
-
-def _wake_lanes(session: Session, campaign: Campaign) -> None:
-    hint(session, enqueueing.enqueue_lanes, service.account_ids_of(session, [campaign.id])[campaign.id])
-
-
 _ACTIONS: dict[str, Callable[[Session, Campaign], None]] = {
-    "start": _start,
-    "pause": _pause,
-    "resume": _resume,
-    "cancel": _cancel,
+    "start": lambda session, campaign: service.start(session, campaign, now=utc_now()),
+    "pause": service.pause,
+    "resume": lambda session, campaign: service.resume(session, campaign, now=utc_now()),
+    "cancel": lambda session, campaign: service.cancel(session, campaign, now=utc_now()),
 }
 
 

@@ -7,17 +7,15 @@ from flask import redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from campaign_engine.core import engine
-from campaign_engine.db import transaction
 from campaign_engine.errors import InvalidInput
 from campaign_engine.models import ImportStatus, Role
 from campaign_engine.services.people import imports as service
-from jobs import enqueueing
 from web import auth
 from web.api.blueprint import unstorable
 from web.bodies import MEBIBYTE, body_limit, import_bytes
-from web.hints import hint
 from web.pages import ledger
 from web.pages.blueprint import blueprint
+from web.transactions import transaction
 
 IMPORTS_PER_PAGE = 30
 ERRORS_SHOWN = 200
@@ -85,7 +83,7 @@ def _store(list_name: str) -> int:
             default_region=config.default_region,
             max_bytes=config.import_max_mb * MEBIBYTE,
         )
-        hint(session, enqueueing.enqueue_import, record.id)
+        service.write_later(session, record)
     return record.id
 
 

@@ -6,12 +6,12 @@ from flask import flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from campaign_engine.clock import utc_now
-from campaign_engine.db import transaction
 from campaign_engine.models import Notification, Role
 from campaign_engine.services.company import notifications as service
 from web import auth
 from web.pages import facts, ledger
 from web.pages.blueprint import blueprint
+from web.transactions import transaction
 
 NOTIFICATIONS_PER_PAGE = 30
 UNREAD = "unread"

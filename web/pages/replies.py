@@ -8,7 +8,6 @@ from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from campaign_engine.clock import utc_now
-from campaign_engine.db import transaction
 from campaign_engine.errors import InvalidInput
 from campaign_engine.models import Contact, Reply, Role
 from campaign_engine.services.people import persons
@@ -16,6 +15,7 @@ from campaign_engine.services.webhooks import replies as service
 from web import auth
 from web.pages import ledger
 from web.pages.blueprint import blueprint
+from web.transactions import transaction
 
 REPLIES_PER_PAGE = 30
 ALL = "all"
@@ -62,12 +62,11 @@ def decide_reply(reply_id: int) -> Response:
     decision = request.form.get("decision", "")
     if decision not in DONE:
         raise InvalidInput.field("decision", "Accepted are opted_out and dismissed.")
-    user = auth.current_user()
     with transaction() as session:
-        reply = service.get(session, user.company_id, reply_id)
+        reply = service.get(session, auth.current_user().company_id, reply_id)
         # Somebody else was faster: what that person decided is on the page.
         if reply.intent == "likely" and reply.decision is None:
-            service.decide(session, reply, decision=decision, actor_id=user.id, now=utc_now())
+            service.decide(session, reply, decision=decision, now=utc_now())
             flash(DONE[decision], "done")
         else:
             flash("This reply has been decided already.", "error")

@@ -5,10 +5,10 @@ from http import HTTPStatus
 from flask import redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from campaign_engine.db import transaction
 from campaign_engine.errors import NotAuthenticated, TooManyRequests
 from web import auth
 from web.pages.blueprint import blueprint
+from web.transactions import transaction
 
 
 @blueprint.get("/login")

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from campaign_engine import following
 from campaign_engine.clock import require_aware
 from campaign_engine.errors import AlreadyExists, InvalidInput, NotFound
 from campaign_engine.json_types import Json
@@ -17,7 +18,7 @@ from campaign_engine.providers import kind_of, traits_of
 from campaign_engine.providers.base import Health, Provider, Sender, Traits
 from campaign_engine.rules import warm_up
 from campaign_engine.services.accounts.account_values import AccountValues, WarmUpValues
-from campaign_engine.services.company import limits
+from campaign_engine.services.company import audit, limits
 from campaign_engine.vault import Vault
 
 SECRET_FIELDS = ("access_token", "app_secret", "verify_token")
@@ -86,6 +87,8 @@ def propose(
 def create(session: Session, proposal: Proposal, *, company_id: int, vault: Vault, now: datetime) -> Account:
     """Create an account as it was proposed.
 
+    Side effects: an entry in the audit log.
+
     Raises:
         InvalidInput: the warm-up cannot be used.
         AlreadyExists: the company has an account of that name, or of that number.
@@ -99,11 +102,14 @@ def create(session: Session, proposal: Proposal, *, company_id: int, vault: Vaul
         keep_health(account, proposal.health, now=now)
     session.add(account)
     session.flush()
+    audit.record(session, "account.created", company_id=account.company_id, subject=account.id, name=account.name)
     return account
 
 
 def update(session: Session, account: Account, proposal: Proposal, *, vault: Vault, now: datetime) -> None:
     """Change an account as it was proposed; limits and pacing take effect at the next message.
+
+    Side effects: an entry in the audit log; the account's lane is woken after the commit.
 
     Raises:
         InvalidInput, AlreadyExists: as for `create`.
@@ -119,6 +125,9 @@ def update(session: Session, account: Account, proposal: Proposal, *, vault: Vau
         account.health = account.health_checked_at = account.health_claimed_at = None
         if sender_of(account, vault=vault) == proposal.sender:
             keep_health(account, proposal.health, now=now)
+    following.wake(session, [account.id])
+    fields = sorted(proposal.values)
+    audit.record(session, "account.changed", company_id=account.company_id, subject=account.id, fields=fields)
 
 
 def _write(session: Session, account: Account, proposal: Proposal, *, vault: Vault, now: datetime) -> None:
@@ -165,6 +174,8 @@ def of_company(session: Session, company_id: int, *, after_id: int = 0, limit: i
 def delete(session: Session, account: Account) -> None:
     """Take an account out of use; the history of its messages stays.
 
+    Side effects: an entry in the audit log.
+
     Raises:
         InvalidInput: a campaign that is not over uses it.
     """
@@ -178,6 +189,7 @@ def delete(session: Session, account: Account) -> None:
     if in_use is not None:
         raise InvalidInput.field("account", f"The campaign “{in_use}” uses this account; cancel it first.")
     account.status = AccountStatus.DELETED
+    audit.record(session, "account.deleted", company_id=account.company_id, subject=account.id, name=account.name)
 
 
 def sender_of(account: Account, *, vault: Vault) -> Sender:

@@ -10,6 +10,7 @@ from datetime import datetime
 from sqlalchemy import Select, exists, select, text
 from sqlalchemy.orm import Session
 
+from campaign_engine import following
 from campaign_engine.logs import get_logger
 from campaign_engine.models import Account, AccountStatus, Campaign, CampaignAccount
 from campaign_engine.rules.states import CampaignStatus
@@ -68,13 +69,7 @@ def deactivate(session: Session, account_id: int, *, reason: str) -> bool:
         text=f"The account {row.name} sends no more: {reason}",
         subject=("account", account_id),
     )
-    audit.record(
-        session,
-        company_id=row.company_id,
-        action="account.deactivated",
-        subject=("account", account_id),
-        details={"reason": reason},
-    )
+    audit.record(session, "account.deactivated", company_id=row.company_id, subject=account_id, reason=reason)
     pause_stranded(session, account_id=account_id)
     return True
 
@@ -87,7 +82,7 @@ def pause_stranded(session: Session, *, account_id: int | None = None) -> list[i
     paused = []
     for campaign in _stranded(session, account_id):
         why = "; ".join(f"{row.name}: {row.status_reason or row.status}" for row in _accounts_of(session, campaign))
-        lifecycle.pause(session, campaign, reason=f"none of its accounts is active ({why})", code=NO_ACCOUNT)
+        lifecycle.interrupt(session, campaign, reason=f"none of its accounts is active ({why})", code=NO_ACCOUNT)
         paused.append(campaign.id)
         if campaign.kind == "campaign":  # A test send is watched by whoever asked for it.
             notifications.notify(
@@ -101,16 +96,16 @@ def pause_stranded(session: Session, *, account_id: int | None = None) -> list[i
     return paused
 
 
-def reactivate(
-    session: Session, account: Account, *, now: datetime, actor_id: int | None = None, actor: str | None = None
-) -> list[int]:
+def reactivate(session: Session, account: Account, *, now: datetime) -> list[int]:
     """Let a deactivated account send again, one message first; return the campaigns that go on because of it.
 
     The others follow when that message was accepted; were it refused for the account's sake, the account would be
     deactivated again at once.
 
-    Side effects: an entry in the audit log; resumes the campaigns that paused for want of an account.
+    Side effects: an entry in the audit log; resumes the campaigns that paused for want of an account; the account's
+    lane is woken after the commit.
     """
+    following.wake(session, [account.id])
     changed = session.execute(
         text(
             "UPDATE accounts SET status = 'active', status_reason = NULL, consecutive_failures = 0, on_probation = true"
@@ -121,14 +116,7 @@ def reactivate(
     session.refresh(account)
     if changed is None:
         return []
-    audit.record(
-        session,
-        company_id=account.company_id,
-        action="account.reactivated",
-        subject=("account", account.id),
-        actor_id=actor_id,
-        actor=actor,
-    )
+    audit.record(session, "account.reactivated", company_id=account.company_id, subject=account.id)
     return resume_what_can_send(session, account_id=account.id, now=now)
 
 

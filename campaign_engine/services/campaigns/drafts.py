@@ -6,12 +6,14 @@ from datetime import datetime
 from sqlalchemy import delete, insert, text
 from sqlalchemy.orm import Session
 
+from campaign_engine import following
 from campaign_engine.errors import NotFound, TransitionNotAllowed
 from campaign_engine.models import Campaign, CampaignAccount, CampaignRecipient
 from campaign_engine.rules.states import CAMPAIGN_IS_OVER, CampaignStatus
 from campaign_engine.services.campaigns import changes, lifecycle
 from campaign_engine.services.campaigns.changes import Change
 from campaign_engine.services.campaigns.draft_values import DraftValues
+from campaign_engine.services.company import audit
 
 _NOTHING: DraftValues = {"account_ids": (), "audience": {}, "content": {}}
 """What every campaign needs: where it is left out, its check says so."""
@@ -31,6 +33,8 @@ def create(
 
     A recurrence without `scheduled_at` begins at its first time from now.
 
+    Side effects: an entry in the audit log; the start of a scheduled one follows the commit.
+
     Raises:
         InvalidInput: names every field that cannot be used.
     """
@@ -47,6 +51,8 @@ def create(
     change = changes.checked(session, campaign, {**_NOTHING, **values}, default_region=default_region, now=now)
     session.add(campaign)
     _write(change)
+    audit.record(session, "campaign.created", company_id=company_id, subject=campaign.id, name=campaign.name)
+    _schedule(change)
     return campaign
 
 
@@ -55,6 +61,8 @@ def update(session: Session, campaign: Campaign, *, values: DraftValues, default
 
     A draft may change in everything; once it has started, its audience and accounts stay. A change of the scheduled
     occurrence of a series holds for those after it too, but for `scheduled_at`, which moves this one alone.
+
+    Side effects: an entry in the audit log; its lanes are woken after the commit, and its start is armed again.
 
     Raises:
         InvalidInput: a value cannot be used, or may not change any more.
@@ -67,7 +75,12 @@ def update(session: Session, campaign: Campaign, *, values: DraftValues, default
     lifecycle.reread(session, campaign, locked=True)
     if campaign.status in CAMPAIGN_IS_OVER:
         raise TransitionNotAllowed(kind="campaign", verb="change", status=campaign.status)
-    _write(changes.checked(session, campaign, values, default_region=default_region, now=now))
+    change = changes.checked(session, campaign, values, default_region=default_region, now=now)
+    _write(change)
+    given = sorted(values)
+    audit.record(session, "campaign.changed", company_id=campaign.company_id, subject=campaign.id, fields=given)
+    following.wake(session, lifecycle.account_ids_of(session, [campaign.id])[campaign.id])
+    _schedule(change)
 
 
 def _write(change: Change) -> None:
@@ -100,8 +113,13 @@ def _write(change: Change) -> None:
             for account_id, weight in change.weights.items()
         )
         session.flush()
+
+
+def _schedule(change: Change) -> None:
     if change.scheduled_at is not None:
-        lifecycle.schedule(session, campaign, at=change.scheduled_at, now=change.now)
+        lifecycle.schedule(change.session, change.campaign, at=change.scheduled_at, now=change.now)
+    else:
+        lifecycle.arm(change.session, change.campaign)
 
 
 def _free_waiting(session: Session, campaign: Campaign) -> None:
@@ -118,6 +136,8 @@ def _free_waiting(session: Session, campaign: Campaign) -> None:
 def delete_draft(session: Session, campaign: Campaign, *, now: datetime) -> None:
     """Delete a campaign that never started; its tests that still wait end with it.
 
+    Side effects: an entry in the audit log.
+
     Raises:
         NotFound: somebody else has just deleted it.
         TransitionNotAllowed: it has started; what was sent is kept.
@@ -132,3 +152,4 @@ def delete_draft(session: Session, campaign: Campaign, *, now: datetime) -> None
     lifecycle.cancel_tests(session, campaign, now=now)
     session.execute(text("DELETE FROM campaigns WHERE id = :id"), identity)
     session.expunge(campaign)
+    audit.record(session, "campaign.deleted", company_id=campaign.company_id, subject=campaign.id, name=campaign.name)

@@ -1,13 +1,14 @@
 """Campaigns: read, scheduled, started, paused, resumed, cancelled, completed. Every transition is a compare-and-set."""
 
 from collections.abc import Collection, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, func, select, text
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import Session
 
+from campaign_engine import following
 from campaign_engine.clock import require_aware
 from campaign_engine.db import affected
 from campaign_engine.errors import InvalidInput, NotFound, OutsideHours, TransitionNotAllowed
@@ -30,7 +31,7 @@ from campaign_engine.rules.hours import working_hours
 from campaign_engine.rules.states import CAMPAIGN_MAY_SEND_AGAIN, CAMPAIGN_TRANSITIONS, CampaignStatus
 from campaign_engine.services.campaigns import series
 from campaign_engine.services.campaigns.audiences import Audience, has_anybody
-from campaign_engine.services.company import notifications
+from campaign_engine.services.company import audit, notifications
 
 log = get_logger(__name__)
 
@@ -150,6 +151,8 @@ def export_of(session: Session, campaign_id: int) -> Iterator[Row[Message, str |
 def schedule(session: Session, campaign: Campaign, *, at: datetime, now: datetime) -> None:
     """Let the campaign start by itself at `at`.
 
+    Side effects: an entry in the audit log; its start follows the commit.
+
     Raises:
         InvalidInput: the time is over. A wrong year would send to everybody at once.
         TransitionNotAllowed: it has started already.
@@ -157,11 +160,35 @@ def schedule(session: Session, campaign: Campaign, *, at: datetime, now: datetim
     if require_aware(at) < now - START_TOLERANCE:
         raise InvalidInput.field("scheduled_at", "This time is in the past; leave it out and start the campaign.")
     _move(session, campaign, "schedule", scheduled_at=require_aware(at), status_reason=None, status_code=None)
+    arm(session, campaign)
+    audit.record(
+        session,
+        "campaign.scheduled",
+        company_id=campaign.company_id,
+        subject=campaign.id,
+        scheduled_at=at.astimezone(UTC).isoformat(),
+    )
     log.info("campaign.scheduled", campaign_id=campaign.id, at=at.isoformat())
 
 
+def arm(session: Session, campaign: Campaign) -> None:
+    """Let the start of a scheduled campaign follow the commit; one that was lost is armed again by it."""
+    if campaign.status == CampaignStatus.SCHEDULED and campaign.scheduled_at is not None:
+        following.note(session, following.StartAt(campaign.id, campaign.scheduled_at))
+
+
 def start(session: Session, campaign: Campaign, *, now: datetime) -> None:
-    """Start a campaign: from now on its audience is frozen and messages are written.
+    """Start a campaign because a person wants it; otherwise as `begin`.
+
+    Side effects: an entry in the audit log; its preparation follows the commit.
+    """
+    begin(session, campaign, now=now)
+    following.note(session, following.Prepare(campaign.id))
+    audit.record(session, "campaign.started", company_id=campaign.company_id, subject=campaign.id)
+
+
+def begin(session: Session, campaign: Campaign, *, now: datetime) -> None:
+    """Begin a campaign: from now on its audience is frozen and messages may be written.
 
     Two starts at once start once; the other is refused. The next occurrence of a recurring campaign is written with
     the start of this one. Outside its hours it waits for them to open, also where it is to stop when they close.
@@ -199,9 +226,17 @@ def miss(session: Session, campaign: Campaign, *, reason: str) -> None:
     log.warning("campaign.start_missed", campaign_id=campaign.id, reason=reason)
 
 
-def pause(
-    session: Session, campaign: Campaign, *, reason: str = "paused by an operator", code: str = "operator"
-) -> None:
+def pause(session: Session, campaign: Campaign) -> None:
+    """Stop sending after the messages in flight, because a person wants it.
+
+    Side effects: an entry in the audit log; its lanes are woken after the commit.
+    """
+    interrupt(session, campaign, reason="paused by an operator", code="operator")
+    _wake(session, campaign)
+    audit.record(session, "campaign.paused", company_id=campaign.company_id, subject=campaign.id)
+
+
+def interrupt(session: Session, campaign: Campaign, *, reason: str, code: str) -> None:
     """Stop sending after the messages in flight; `reason` is the sentence for people, `code` the word for programs."""
     _move(session, campaign, "pause", status_reason=reason, status_code=code)
     log.info("campaign.paused", campaign_id=campaign.id, code=code, reason=reason)
@@ -209,6 +244,8 @@ def pause(
 
 def resume(session: Session, campaign: Campaign, *, now: datetime) -> None:
     """Go on where a pause stopped, because a person wants it.
+
+    Side effects: an entry in the audit log; its lanes are woken after the commit.
 
     Raises:
         InvalidInput: none of its accounts is active; it goes on by itself when one is.
@@ -219,6 +256,8 @@ def resume(session: Session, campaign: Campaign, *, now: datetime) -> None:
         _require_active_account(session, campaign)
         _require_open_hours(session, campaign, now=now)
     go_on(session, campaign, now=now)
+    _wake(session, campaign)
+    audit.record(session, "campaign.resumed", company_id=campaign.company_id, subject=campaign.id)
 
 
 def go_on(session: Session, campaign: Campaign, *, now: datetime) -> None:
@@ -232,9 +271,14 @@ def go_on(session: Session, campaign: Campaign, *, now: datetime) -> None:
 
 
 def cancel(session: Session, campaign: Campaign, *, now: datetime) -> None:
-    """End a campaign for good, and its tests with it; what was not sent is never sent."""
+    """End a campaign for good, and its tests with it; what was not sent is never sent.
+
+    Side effects: an entry in the audit log; its lanes are woken after the commit.
+    """
     _move(session, campaign, "cancel", finished_at=now, status_reason=None, status_code=None)
     cancel_tests(session, campaign, now=now)
+    _wake(session, campaign)
+    audit.record(session, "campaign.cancelled", company_id=campaign.company_id, subject=campaign.id)
     log.info("campaign.cancelled", campaign_id=campaign.id)
 
 
@@ -259,6 +303,8 @@ def reopen(session: Session, campaign: Campaign, *, verb: str, now: datetime) ->
 
     Call it with those rows pending again: their counters hold the campaign in the state that is looked at here.
 
+    Side effects: its lanes are woken after the commit.
+
     Raises:
         OutsideHours: it is completed and stops at closing time, and its hours are over.
         TransitionNotAllowed: it was cancelled or could not be prepared; `verb` is what cannot be done now.
@@ -272,6 +318,7 @@ def reopen(session: Session, campaign: Campaign, *, verb: str, now: datetime) ->
         _require_open_hours(session, campaign, now=now)
         _move(session, campaign, "reopen", finished_at=None)
         log.info("campaign.reopened", campaign_id=campaign.id)
+    _wake(session, campaign)
 
 
 def mark_running(session: Session, campaign: Campaign) -> None:
@@ -360,7 +407,7 @@ def pause_where_content_fails(session: Session, campaign_ids: Collection[int]) -
             {"id": campaign_id, "few": CONTENT_FAILURES, "since": campaign.resumed_at},
         ).all()
         if len(details) >= CONTENT_FAILURES and campaign.status == CampaignStatus.RUNNING:
-            pause(
+            interrupt(
                 session,
                 campaign,
                 reason=f"the provider refuses its content ({details[0]})",
@@ -372,7 +419,7 @@ def pause_at_close(session: Session, campaign_id: int) -> None:
     """Pause a campaign whose hours are over and which is to stop then; harmless when it was paused meanwhile."""
     campaign = session.get_one(Campaign, campaign_id, populate_existing=True, with_for_update=True)
     if campaign.status == CampaignStatus.RUNNING:
-        pause(
+        interrupt(
             session,
             campaign,
             reason="its working hours are over, and it stops at closing time",
@@ -394,6 +441,10 @@ def reread(session: Session, campaign: Campaign, *, locked: bool = False) -> Non
         session.refresh(campaign, with_for_update=locked)
     except InvalidRequestError as error:
         raise NotFound("campaign", campaign_id) from error
+
+
+def _wake(session: Session, campaign: Campaign) -> None:
+    following.wake(session, account_ids_of(session, [campaign.id])[campaign.id])
 
 
 def _move(session: Session, campaign: Campaign, verb: str, **values: Any) -> None:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from campaign_engine import following
 from campaign_engine.config import Config
 from campaign_engine.errors import InvalidInput
 from campaign_engine.logs import get_logger
@@ -46,12 +47,6 @@ def due_within(session: Session, *, now: datetime, until: datetime) -> list[tupl
     return [(row.id, row.scheduled_at) for row in rows]
 
 
-def start_of(campaign: Campaign) -> list[tuple[int, datetime]]:
-    """Return (campaign id, start time) of a campaign that is scheduled, and nothing of another."""
-    is_scheduled = campaign.status == CampaignStatus.SCHEDULED
-    return [(campaign.id, campaign.scheduled_at)] if is_scheduled and campaign.scheduled_at is not None else []
-
-
 def start_due(session: Session, campaign_id: int, *, config: Config, now: datetime) -> bool:
     """Start a scheduled campaign if its time has come; return whether it started.
 
@@ -59,7 +54,8 @@ def start_due(session: Session, campaign_id: int, *, config: Config, now: dateti
     occurrence of a recurring one is written all the same. One that cannot start says why (`no_active_account`,
     `no_recipients`, `content_not_supported`, `template_paused`) and stays scheduled.
 
-    Side effects: one notification when it is missed, and one when it cannot start for a new reason.
+    Side effects: its preparation follows the commit; one notification when it is missed, and one when it cannot start
+    for a new reason.
     """
     campaign = session.get(Campaign, campaign_id, populate_existing=True, with_for_update=True)
     if campaign is None or campaign.status != CampaignStatus.SCHEDULED:
@@ -71,10 +67,11 @@ def start_due(session: Session, campaign_id: int, *, config: Config, now: dateti
         _miss(session, campaign, scheduled_at=campaign.scheduled_at, patience=patience, now=now)
         return False
     try:
-        lifecycle.start(session, campaign, now=now)
+        lifecycle.begin(session, campaign, now=now)
     except InvalidInput as error:
         _hold(session, campaign, error)
         return False
+    following.note(session, following.Prepare(campaign_id))
     return True
 
 

@@ -13,6 +13,7 @@ from typing import Required, TypedDict
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from campaign_engine import following
 from campaign_engine.errors import InvalidInput, TransitionNotAllowed
 from campaign_engine.logs import get_logger
 from campaign_engine.models import Account, AccountStatus, Campaign, CampaignAccount, CampaignRecipient, Message
@@ -54,14 +55,14 @@ def send(
     values: TestSendValues,
     default_region: str,
     now: datetime,
-    actor: str | None = None,
 ) -> TestSend:
     """Send a campaign's message to one number, from the account given or the first active one of the campaign.
 
     Variables that are not given come from the contact with this number, if there is one. `owner_id` is on whose limit
-    it counts, and who does it unless `actor` says otherwise.
+    it counts.
 
-    Side effects: a campaign of the kind `test` that runs; wake the lane of its account after the commit.
+    Side effects: a campaign of the kind `test` that runs; an entry in the audit log; the lane of its account is woken
+    after the commit.
 
     Raises:
         InvalidInput: a value cannot be used, the person asked for no more, or no account can send.
@@ -102,16 +103,16 @@ def send(
         )
     )
     session.flush()
-    lifecycle.start(session, test, now=now)
+    lifecycle.begin(session, test, now=now)
     preparing.prepare_chunk(session, test.id, now=now)
+    following.wake(session, [account_id])
     audit.record(
         session,
+        "campaign.tested",
         company_id=campaign.company_id,
-        actor_id=owner_id if actor is None else None,
-        actor=actor,
-        action="campaign.tested",
-        subject=("campaign", campaign.id),
-        details={"test_id": test.id, "account_id": account_id},
+        subject=campaign.id,
+        test_id=test.id,
+        account_id=account_id,
     )
     log.info("campaign.tested", campaign_id=campaign.id, test_id=test.id, account_id=account_id)
     [sent] = of_campaign(session, campaign, limit=1)

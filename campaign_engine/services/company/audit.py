@@ -1,54 +1,35 @@
 """Who did what: written with the change itself, in the same transaction, and never changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from campaign_engine.models import AuditEntry, User
-
-CAMPAIGN_ACTIONS: Mapping[str, str] = {
-    "start": "campaign.started",
-    "pause": "campaign.paused",
-    "resume": "campaign.resumed",
-    "cancel": "campaign.cancelled",
-}
-"""What the log calls the verbs of a campaign."""
+from campaign_engine.db import actor_of
+from campaign_engine.models import AuditEntry
 
 
-def record(
-    session: Session,
-    *,
-    company_id: int,
-    action: str,
-    subject: tuple[str, object],
-    actor_id: int | None = None,
-    actor: str | None = None,
-    details: Mapping[str, Any] | None = None,
-) -> None:
-    """Write that somebody did `action` to `subject` (kind, id).
+def record(session: Session, action: str, *, company_id: int, subject: object, **details: Any) -> None:
+    """Write that whoever acts in the present transaction did `action` to the thing with the id `subject`.
 
     Args:
-        session: the transaction of the change that is spoken of.
+        session: the transaction of the change that is spoken of; its `Actor` did it, without one the engine itself.
+        action: a stable name for programs, such as `account.deleted`; what stands before the dot is the subject's kind.
         company_id: in whose name it was done.
-        action: a stable name for programs, such as `account.deleted`.
-        subject: what it was done to: (`account`, its id), (`campaign`, its id), ...
-        actor_id: the user who did it.
-        actor: who did it when it was no user, such as `command line`; both None: the engine itself.
-        details: ids, names of fields and reasons; no message bodies, no secrets.
+        subject: the id of what it was done to.
+        details: ids, names of fields and reasons; no message bodies, no secrets, so not what a field held.
     """
-    kind, identity = subject
-    user = session.get(User, actor_id) if actor_id is not None else None
+    actor = actor_of(session)
     session.add(
         AuditEntry(
             company_id=company_id,
-            actor_id=actor_id,
-            actor=user.email if user is not None else actor,
+            actor_id=actor.user_id if actor else None,
+            actor=actor.name if actor else None,
             action=action,
-            subject_kind=kind,
-            subject_id=str(identity),
-            details=dict(details or {}),
+            subject_kind=action.partition(".")[0],
+            subject_id=str(subject),
+            details=details,
         )
     )
     session.flush()

@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from werkzeug.security import check_password_hash, generate_password_hash
 
+from campaign_engine import following
 from campaign_engine.errors import (
     AlreadyExists,
     InvalidInput,
@@ -18,12 +19,13 @@ from campaign_engine.errors import (
     NotFound,
     TransitionNotAllowed,
 )
-from campaign_engine.models import ApiToken, Campaign, Company, Role, User
-from campaign_engine.services.company import limits
+from campaign_engine.models import Account, AccountStatus, ApiToken, Campaign, Company, Role, User
+from campaign_engine.services.company import audit, limits
 from campaign_engine.services.company.settings import SETTINGS, CompanySettings
 
 MIN_PASSWORD_LENGTH = 10
 MAX_EMAIL_LENGTH = 254  # RFC 5321, 4.5.3.1.3, less the angle brackets
+MOST_WOKEN = 1000
 TOKEN_PREFIX = "cet_"  # noqa: S105 - a prefix that lets scanners recognise a leaked token
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 # Checked when the address is unknown, so that the answer takes as long as for a known one. No password has it, and it
@@ -64,6 +66,8 @@ def ensure_company(session: Session, name: str | None, *, timezone: str) -> Comp
 def create(session: Session, *, company: Company, email: str, password: str, role: str) -> User:
     """Create a user.
 
+    Side effects: an entry in the audit log, as for every change of users, tokens and the company below.
+
     Raises:
         InvalidInput: the address, the password or the role cannot be used.
         AlreadyExists: the address is taken.
@@ -79,6 +83,7 @@ def create(session: Session, *, company: Company, email: str, password: str, rol
     user = User(company_id=company.id, email=email, password_hash=generate_password_hash(password), role=role)
     session.add(user)
     session.flush()
+    audit.record(session, "user.created", company_id=user.company_id, subject=user.id, email=user.email, role=user.role)
     return user
 
 
@@ -120,7 +125,9 @@ def update(session: Session, user: User, *, role: str | None = None, password: s
             raise InvalidInput.field("role", "Accepted are admin, operator and viewer.")
         _require_another_admin(session, user, verb="change role")
         user.role = role
-    session.flush()
+    fields = [name for name, value in (("password", password), ("role", role)) if value is not None]
+    shown = {"role": role} if role is not None else {}
+    audit.record(session, "user.changed", company_id=user.company_id, subject=user.id, fields=fields, **shown)
 
 
 def delete(session: Session, user: User) -> None:
@@ -134,6 +141,7 @@ def delete(session: Session, user: User) -> None:
         raise TransitionNotAllowed(
             kind="user", verb="be deleted", status="the owner of campaigns", code="user_owns_campaigns"
         )
+    audit.record(session, "user.deleted", company_id=user.company_id, subject=user.id, email=user.email)
     session.delete(user)
     session.flush()
 
@@ -142,6 +150,9 @@ def update_company(session: Session, company: Company, *, values: Mapping[str, o
     """Change the company's name or time zone, or what it sets otherwise than the installation (`SETTINGS`).
 
     A null setting goes back to the installation's.
+
+    Side effects: the lanes of `MOST_WOKEN` accounts are woken after the commit; the others look again within a
+    verification.
 
     Raises:
         InvalidInput: a limit cannot be read.
@@ -155,7 +166,9 @@ def update_company(session: Session, company: Company, *, values: Mapping[str, o
             setattr(company, name, values[name])
     merged = {**company.settings, **chosen}
     company.settings = {name: value for name, value in merged.items() if value is not None}
-    session.flush()
+    audit.record(session, "company.changed", company_id=company.id, subject=company.id, fields=sorted(values))
+    in_use = select(Account.id).where(Account.company_id == company.id, Account.status != AccountStatus.DELETED)
+    following.wake(session, session.scalars(in_use.order_by(Account.id).limit(MOST_WOKEN)))
 
 
 def _require_usable(password: str) -> None:
@@ -195,6 +208,7 @@ def create_token(session: Session, user: User, *, name: str = "token") -> NewTok
     token = ApiToken(user_id=user.id, name=name, prefix=secret[:10], digest=_digest(secret))
     session.add(token)
     session.flush()
+    audit.record(session, "token.created", company_id=user.company_id, subject=token.id, prefix=token.prefix)
     return NewToken(token=token, secret=secret)
 
 
@@ -229,6 +243,7 @@ def revoke_token(session: Session, user: User, token_id: int) -> None:
     if token is None or token.user_id != user.id:
         raise NotFound("token", token_id)
     session.delete(token)
+    audit.record(session, "token.revoked", company_id=user.company_id, subject=token_id)
 
 
 def _digest(secret: str) -> bytes:

@@ -168,12 +168,10 @@ def undecided_count(session: Session, campaign: Campaign, *, grace_s: float, now
     return int(found or 0)
 
 
-def resend(
-    session: Session, campaign: Campaign, message_id: uuid.UUID, *, actor_id: int | None, grace_s: float, now: datetime
-) -> Message:
+def resend(session: Session, campaign: Campaign, message_id: uuid.UUID, *, grace_s: float, now: datetime) -> Message:
     """Let an unknown message go out again, dismissed or not; the second of two clicks is refused. See `WARNING`.
 
-    Side effects: a completed campaign runs again; wake its lanes after the commit.
+    Side effects: a completed campaign runs again; its lanes are woken after the commit. An entry in the audit log.
 
     Raises:
         NotFound: the campaign has no such message.
@@ -187,22 +185,15 @@ def resend(
     if not affected(result):
         _refuse(session, campaign, message_id, verb="be resent", grace_s=grace_s, now=now)
     lifecycle.reopen(session, campaign, verb="resend", now=now)
-    audit.record(
-        session,
-        company_id=campaign.company_id,
-        actor_id=actor_id,
-        action="message.resent",
-        subject=("message", message_id),
-        details={"campaign_id": campaign.id},
-    )
+    audit.record(session, "message.resent", company_id=campaign.company_id, subject=message_id, campaign_id=campaign.id)
     log.info("message.resent", campaign_id=campaign.id, message_id=str(message_id))
     return _message(session, campaign, message_id)
 
 
-def resend_all(session: Session, campaign: Campaign, *, actor_id: int | None, grace_s: float, now: datetime) -> Resent:
+def resend_all(session: Session, campaign: Campaign, *, grace_s: float, now: datetime) -> Resent:
     """Let every message of a campaign that waits for a decision go out again. See `WARNING`.
 
-    Side effects: a completed campaign runs again; wake its lanes after the commit.
+    Side effects: a completed campaign runs again; its lanes are woken after the commit. An entry in the audit log.
 
     Raises:
         OutsideHours: the campaign is completed and stops at closing time, and its hours are over.
@@ -213,13 +204,11 @@ def resend_all(session: Session, campaign: Campaign, *, actor_id: int | None, gr
     row = session.execute(_RESEND_ALL, values).one()
     if row.resent:
         lifecycle.reopen(session, campaign, verb="resend", now=now)
-        _record_all(session, campaign, "resent", row.resent, actor_id)
+        _record_all(session, campaign, "resent", row.resent)
     return Resent(count=row.resent, barred_count=row.barred)
 
 
-def dismiss(
-    session: Session, campaign: Campaign, message_id: uuid.UUID, *, actor_id: int | None, grace_s: float, now: datetime
-) -> Message:
+def dismiss(session: Session, campaign: Campaign, message_id: uuid.UUID, *, grace_s: float, now: datetime) -> Message:
     """Dismiss an unknown message: it is listed no more. A webhook still settles it.
 
     Raises:
@@ -237,22 +226,17 @@ def dismiss(
     if not affected(result):
         _refuse(session, campaign, message_id, verb="be dismissed", grace_s=grace_s, now=now)
     audit.record(
-        session,
-        company_id=campaign.company_id,
-        actor_id=actor_id,
-        action="message.dismissed",
-        subject=("message", message_id),
-        details={"campaign_id": campaign.id},
+        session, "message.dismissed", company_id=campaign.company_id, subject=message_id, campaign_id=campaign.id
     )
     return _message(session, campaign, message_id)
 
 
-def dismiss_all(session: Session, campaign: Campaign, *, actor_id: int | None, grace_s: float, now: datetime) -> int:
+def dismiss_all(session: Session, campaign: Campaign, *, grace_s: float, now: datetime) -> int:
     """Dismiss every message of a campaign that waits for a decision; return how many there were."""
     values = {"campaign_id": campaign.id, "claimed_until": now - timedelta(seconds=grace_s)}
     count = affected(session.execute(_DISMISS_ALL, values))
     if count:
-        _record_all(session, campaign, "dismissed", count, actor_id)
+        _record_all(session, campaign, "dismissed", count)
     return count
 
 
@@ -317,13 +301,8 @@ def _refuse(
     )
 
 
-def _record_all(session: Session, campaign: Campaign, decision: str, count: int, actor_id: int | None) -> None:
+def _record_all(session: Session, campaign: Campaign, decision: str, count: int) -> None:
     audit.record(
-        session,
-        company_id=campaign.company_id,
-        actor_id=actor_id,
-        action=f"campaign.unknown_{decision}",
-        subject=("campaign", campaign.id),
-        details={"messages": count},
+        session, f"campaign.unknown_{decision}", company_id=campaign.company_id, subject=campaign.id, messages=count
     )
     log.info("campaign.unknown_decided", campaign_id=campaign.id, decision=decision, messages=count)

@@ -128,12 +128,11 @@ def retry(
     *,
     classes: Collection[str],
     codes: Collection[str] | None = None,
-    actor_id: int | None,
     now: datetime,
 ) -> list[FailureGroup]:
     """Let failed messages of some classes (and codes) go out again, each with all its attempts; return what it did.
 
-    Side effects: a completed campaign runs again; wake its lanes after the commit. An entry in the audit log.
+    Side effects: a completed campaign runs again; its lanes are woken after the commit. An entry in the audit log.
 
     Raises:
         InvalidInput: a class that does not exist.
@@ -152,11 +151,12 @@ def retry(
         lifecycle.reopen(session, campaign, verb="retry", now=now)
         audit.record(
             session,
+            "campaign.retried",
             company_id=campaign.company_id,
-            actor_id=actor_id,
-            action="campaign.retried",
-            subject=("campaign", campaign.id),
-            details={"messages": count, "classes": sorted(classes), "codes": sorted(codes) if codes else None},
+            subject=campaign.id,
+            messages=count,
+            classes=sorted(classes),
+            codes=sorted(codes) if codes else None,
         )
         log.info("campaign.retried", campaign_id=campaign.id, messages=count)
     return groups

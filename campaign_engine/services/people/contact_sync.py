@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from campaign_engine import following
 from campaign_engine.errors import InvalidInput
 from campaign_engine.models import Account, Contact, ContactList, ListMember
 from campaign_engine.providers.address_book import AddressBook, KnownPerson, NumberCheck
@@ -52,14 +53,33 @@ def address_book_of(account: Account, providers: Mapping[str, Provider]) -> Addr
     return provider
 
 
-def list_for(session: Session, account: Account, *, name: str | None) -> ContactList:
-    """Return the list for the people of an account's address book; make it when there is none of that name.
+def sync(session: Session, account: Account, *, name: str | None, providers: Mapping[str, Provider]) -> ContactList:
+    """Let the people of an account's address book be read after the commit, onto the list that is returned.
+
+    The list is made when there is none of that name.
 
     Raises:
-        InvalidInput: the name cannot be one; names `list`.
+        InvalidInput: the account's provider has no address book, or the name cannot be one; names `list`.
     """
+    address_book_of(account, providers)
     chosen = name or f"WhatsApp: {account.name}"[: contacts.MAX_LIST_NAME_CHARS]
-    return contacts.ensure_list(session, company_id=account.company_id, name=chosen)
+    contact_list = contacts.ensure_list(session, company_id=account.company_id, name=chosen)
+    following.note(session, following.SyncContacts(account.id, contact_list.id))
+    return contact_list
+
+
+def check(
+    session: Session, account: Account, contact_list: ContactList, *, providers: Mapping[str, Provider]
+) -> ContactList:
+    """Let an account's phone be asked after the commit who of a list is on WhatsApp; return the list of the others.
+
+    Raises:
+        InvalidInput: the account's provider has no address book.
+    """
+    address_book_of(account, providers)
+    absent = contacts.ensure_list(session, company_id=account.company_id, name=NOT_ON_WHATSAPP)
+    following.note(session, following.CheckNumbers(account.id, contact_list.id, absent.id))
+    return absent
 
 
 def write_people(session: Session, contact_list: ContactList, people: Sequence[KnownPerson]) -> Synced:

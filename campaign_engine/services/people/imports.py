@@ -11,6 +11,7 @@ from typing import BinaryIO
 from sqlalchemy import delete, select, text
 from sqlalchemy.orm import Session
 
+from campaign_engine import following
 from campaign_engine.errors import InvalidInput, NotFound
 from campaign_engine.logs import get_logger
 from campaign_engine.models import (
@@ -46,7 +47,7 @@ def create(
     default_region: str,
     max_bytes: int,
 ) -> ContactImport:
-    """Store a file to import, after looking at how it is written.
+    """Store a file to import, after looking at how it is written; `write_later` has a worker write its rows.
 
     Raises:
         InvalidInput: the file, the mapping or the region cannot be used; nothing is stored.
@@ -90,6 +91,11 @@ def create(
         record.list_id = contacts.ensure_list(session, company_id=company_id, name=list_name).id
     session.flush()
     return record
+
+
+def write_later(session: Session, record: ContactImport) -> None:
+    """Let a worker write the rows of an import after the commit."""
+    following.note(session, following.Import(record.id))
 
 
 def get(session: Session, company_id: int, import_id: int) -> ContactImport:

@@ -13,6 +13,7 @@ from datetime import datetime
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from campaign_engine.db import actor_of
 from campaign_engine.errors import NotFound
 from campaign_engine.logs import get_logger
 from campaign_engine.models import OptOut
@@ -186,9 +187,10 @@ def settle_undecided(
     now: datetime,
     until: Mapping[Person, datetime] | None = None,
     if_moot: bool = False,
-    actor_id: int | None = None,
 ) -> None:
     """Decide the undecided replies of people whose meaning has become clear.
+
+    Whoever acts in this transaction has made it clear; where nobody acts, the person did.
 
     The replies of a person who is still held stay undecided.
 
@@ -198,9 +200,9 @@ def settle_undecided(
         now: the present.
         until: decide only a person's replies up to this time; people not named here have no such bound.
         if_moot: decide only for people who may not be written to in any case.
-        actor_id: the user who made it clear; None: the person did.
     """
     if decided:
+        actor = actor_of(session)
         session.execute(
             _SETTLE_UNDECIDED,
             {
@@ -210,7 +212,7 @@ def settle_undecided(
                 "untils": [(until or {}).get(person) for person in decided],
                 "now": now,
                 "if_moot": if_moot,
-                "actor": actor_id,
+                "actor": actor.user_id if actor else None,
             },
         )
 
@@ -245,7 +247,6 @@ def add(
     kind: str = OPTED_OUT,
     source: str = "api",
     note: str | None = None,
-    actor_id: int | None = None,
 ) -> OptOut:
     """Note that a person must not be written to. If that was noted before, as strongly, the first date stays.
 
@@ -257,15 +258,8 @@ def add(
     _, key = understood_phone(phone, field="phone", default_region=default_region)
     entry = NewOptOut(company_id=company_id, phone_key=key, kind=kind, source=source, at=now, note=note)
     if note_many(session, [entry]):
-        settle_undecided(session, {(company_id, key): OPTED_OUT}, now=now, actor_id=actor_id)
-        audit.record(
-            session,
-            company_id=company_id,
-            action="opt_out.added",
-            subject=("opt_out", key),
-            actor_id=actor_id,
-            details={"kind": kind, "source": source},
-        )
+        settle_undecided(session, {(company_id, key): OPTED_OUT}, now=now)
+        audit.record(session, "opt_out.added", company_id=company_id, subject=key, kind=kind, source=source)
     return session.get_one(OptOut, (company_id, key), populate_existing=True)
 
 
@@ -279,15 +273,7 @@ def of_company(
     return session.scalars(query.order_by(OptOut.phone_key).limit(limit)).all()
 
 
-def lift(
-    session: Session,
-    *,
-    company_id: int,
-    phone: str,
-    default_region: str,
-    now: datetime,
-    actor_id: int | None = None,
-) -> None:
+def lift(session: Session, *, company_id: int, phone: str, default_region: str, now: datetime) -> None:
     """Let a person be written to again, whoever had decided otherwise.
 
     Side effects: an entry in the audit log; a held reply of the person is dismissed.
@@ -305,15 +291,8 @@ def lift(
         raise NotFound("opt-out of", phone)
     session.delete(noted)
     session.flush()
-    settle_undecided(session, {(company_id, key): DISMISSED}, now=now, actor_id=actor_id)
-    audit.record(
-        session,
-        company_id=company_id,
-        action="opt_out.lifted",
-        subject=("opt_out", key),
-        actor_id=actor_id,
-        details={"kind": noted.kind, "source": noted.source},
-    )
+    settle_undecided(session, {(company_id, key): DISMISSED}, now=now)
+    audit.record(session, "opt_out.lifted", company_id=company_id, subject=key, kind=noted.kind, source=noted.source)
 
 
 def _key_as_shown(phone: str) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, func, or_, select, text
 from sqlalchemy.orm import Session
 
+from campaign_engine import following
 from campaign_engine.db import affected
 from campaign_engine.logs import get_logger
 from campaign_engine.models import Account, WebhookEvent
@@ -111,8 +112,9 @@ def _of_number(speakers: Sequence[_Speaker], number: str) -> Iterator[_Speaker]:
 
 
 def store(session: Session, *, provider: str, account_ids: Sequence[int], body: bytes, now: datetime) -> None:
-    """Keep a webhook as received; nothing is read out of it here."""
+    """Keep a webhook as received; nothing is read out of it here, it is applied after the commit."""
     session.add(WebhookEvent(provider=provider, account_ids=list(account_ids), body=body, received_at=now))
+    following.note(session, following.ApplyWebhooks())
 
 
 def waiting_count(session: Session) -> int:

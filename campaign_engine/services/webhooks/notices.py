@@ -133,7 +133,7 @@ def _pause_campaigns(session: Session, company_id: int, notice: Notice) -> int:
     ).all()
     reason = f"Meta says of its template {_template_of(notice)}: {_words(notice)}"
     for campaign in running:
-        lifecycle.pause(session, campaign, reason=reason, code=TEMPLATE_PAUSED)
+        lifecycle.interrupt(session, campaign, reason=reason, code=TEMPLATE_PAUSED)
         notifications.notify(
             session,
             company_id=company_id,

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Row, and_, case, or_, select, text, true
 from sqlalchemy.orm import Session, aliased
 
+from campaign_engine.db import actor_of
 from campaign_engine.errors import NotFound, TransitionNotAllowed
 from campaign_engine.logs import get_logger
 from campaign_engine.models import Campaign, Reply
@@ -338,7 +339,7 @@ _DECIDE = text(
 )
 
 
-def decide(session: Session, reply: Reply, *, decision: str, actor_id: int, now: datetime) -> None:
+def decide(session: Session, reply: Reply, *, decision: str, now: datetime) -> None:
     """Decide what a held reply meant, and with it every other held reply of the same person.
 
     `opted_out` makes the hold an opt-out; `dismissed` lifts the hold, and nothing else.
@@ -360,6 +361,7 @@ def decide(session: Session, reply: Reply, *, decision: str, actor_id: int, now:
         )
     else:
         opt_outs.lift_many(session, [((reply.company_id, reply.phone_key), until)], kinds=(HELD,))
+    actor = actor_of(session)
     decided = session.scalars(
         _DECIDE,
         {
@@ -367,7 +369,7 @@ def decide(session: Session, reply: Reply, *, decision: str, actor_id: int, now:
             "decision": decision,
             "now": now,
             "until": until,
-            "actor": actor_id,
+            "actor": actor.user_id if actor else None,
             "company_id": reply.company_id,
             "key": reply.phone_key,
         },
@@ -375,14 +377,7 @@ def decide(session: Session, reply: Reply, *, decision: str, actor_id: int, now:
     session.refresh(reply)
     if reply.id not in decided:  # Somebody else was faster.
         raise _nothing_to_decide(reply)
-    audit.record(
-        session,
-        company_id=reply.company_id,
-        action="reply.decided",
-        subject=("reply", reply.id),
-        actor_id=actor_id,
-        details={"decision": decision},
-    )
+    audit.record(session, "reply.decided", company_id=reply.company_id, subject=reply.id, decision=decision)
 
 
 def _nothing_to_decide(reply: Reply) -> TransitionNotAllowed:

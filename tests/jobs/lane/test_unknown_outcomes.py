@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import timedelta
+from functools import partial
 
 import pytest
 import redis as redis_package
@@ -73,7 +74,7 @@ def test_a_lost_answer_is_never_sent_again_by_itself_and_once_more_when_a_person
     with transaction() as session:
         campaign = session.get_one(Campaign, campaign_id)
         grace_s = current.config.unknown_grace_s
-        done = resending.resend_all(session, campaign, actor_id=None, grace_s=grace_s, now=utc_now())
+        done = resending.resend_all(session, campaign, grace_s=grace_s, now=utc_now())
         assert done.count == 1
     scheduling.verify_campaigns()
     assert waking.lanes_with_a_turn(redis_client, [account_id]) == {account_id}, "the hint may have been lost"
@@ -95,7 +96,7 @@ def test_a_dismissed_message_is_sent_no_more(current: Runtime, ledger: Simulator
     with transaction() as session:
         campaign = session.get_one(Campaign, campaign_id)
         grace_s = current.config.unknown_grace_s
-        assert resending.dismiss_all(session, campaign, actor_id=None, grace_s=grace_s, now=utc_now()) == 1
+        assert resending.dismiss_all(session, campaign, grace_s=grace_s, now=utc_now()) == 1
     scheduling.verify_campaigns()
     turns.run_turn(account_id)
     assert _notices("unknown_outcomes") == []
@@ -109,7 +110,7 @@ def test_failed_messages_go_out_again_when_a_person_asks(current: Runtime, ledge
     assert states() == {"failed": 2, "sent": 1}
     with transaction() as session:
         campaign = session.get_one(Campaign, campaign_id)
-        retrying.retry(session, campaign, classes=["recipient"], actor_id=None, now=utc_now())
+        retrying.retry(session, campaign, classes=["recipient"], now=utc_now())
     turns.run_turn(account_id)
     assert states() == {"sent": 3}
     assert _campaign(campaign_id).status == "completed"
@@ -157,7 +158,7 @@ def test_a_test_goes_out_by_the_normal_way_and_says_nothing_of_its_end(
     current: Runtime, ledger: Simulator, redis_client: redis_package.Redis
 ) -> None:
     account_id, [campaign_id] = lane(ledger, count=3)
-    with transaction() as session:
+    with transaction(give=partial(enqueueing.give, redis_client)) as session:
         campaign = session.get_one(Campaign, campaign_id)
         lifecycle.pause(session, campaign)
         sent = test_sends.send(
@@ -168,7 +169,6 @@ def test_a_test_goes_out_by_the_normal_way_and_says_nothing_of_its_end(
             default_region="BR",
             now=utc_now(),
         )
-    enqueueing.enqueue_lanes(redis_client, [sent.account_id])
     turns.run_turn(account_id)
     [entry] = received(ledger)
     assert (entry["to"], entry["summary"]) == (numbered.phone(77), "Hello Tess")

@@ -52,7 +52,7 @@ def test_a_campaign_pauses_when_its_last_account_falls_away_and_goes_on_when_one
     assert _standing(session, both) == ("paused", "no_account")
     assert [kind for kind, _ in _told(session, company)].count("campaign_paused") == 2
 
-    assert activation.reactivate(session, two, now=numbered.NOW, actor_id=owner.id) == [both.id]
+    assert activation.reactivate(session, two, now=numbered.NOW) == [both.id]
     assert _standing(session, both) == ("running", None)
     assert _standing(session, first_only) == ("paused", "no_account")
     assert activation.reactivate(session, one, now=numbered.NOW) == [first_only.id]
@@ -112,7 +112,7 @@ def test_a_campaign_that_waits_although_an_account_is_active_is_found(
 ) -> None:
     one, two = (numbered.account(session, company) for _ in range(2))
     made = numbered.running(session, owner, accounts=[one, two])
-    lifecycle.pause(session, made, reason="none of its accounts is active", code=activation.NO_ACCOUNT)
+    lifecycle.interrupt(session, made, reason="none of its accounts is active", code=activation.NO_ACCOUNT)
     by_hand = numbered.running(session, owner, accounts=[one], first=100)
     lifecycle.pause(session, by_hand)
     activation.deactivate(session, one.id, reason="131031: locked")

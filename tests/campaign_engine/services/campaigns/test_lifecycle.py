@@ -58,7 +58,7 @@ def test_the_log_tells_of_start_pause_and_end(session: Session) -> None:
     campaign = _draft(session)
     with capture_logs() as logged:
         numbered.started(session, campaign)
-        lifecycle.pause(session, campaign, reason="because", code="operator")
+        lifecycle.interrupt(session, campaign, reason="because", code="operator")
         lifecycle.resume(session, campaign, now=NOW)
         session.execute(text("UPDATE messages SET status = 'failed'"))
         lifecycle.complete_finished(session, [campaign.id], now=NOW)
@@ -99,7 +99,7 @@ def _stopping(zone: str | None, *, start: str = "10:00", at_close: str = "stop",
 def _paused(session: Session, working_hours: dict[str, Any], *, begun: bool = True) -> Campaign:
     """Return a paused campaign of a company in São Paulo, where it is nine o'clock on a Friday."""
     campaign = numbered.started(session, _draft(session, working_hours=working_hours, timezone="America/Manaus"))
-    lifecycle.pause(session, campaign, reason="over", code="closing_time")
+    lifecycle.interrupt(session, campaign, reason="over", code="closing_time")
     campaign.funnel_sent_count = int(begun)
     session.flush()
     return campaign

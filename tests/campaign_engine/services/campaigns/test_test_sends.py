@@ -65,8 +65,11 @@ def test_a_test_is_under_way_at_once_with_the_content_and_no_hours_or_delay(
     assert (sent.message.phone, sent.message.status) == (TESTER, "pending")
     assert sent.message.variables == {"name": "Tess", "n": "7"}
     assert campaign.status == "draft"
-    audited = session.execute(text("SELECT action, subject_id FROM audit_log")).one()
-    assert tuple(audited) == ("campaign.tested", str(campaign.id))
+    audited = session.execute(text("SELECT action, subject_id FROM audit_log ORDER BY id")).all()
+    assert [tuple(row) for row in audited] == [
+        ("campaign.created", str(campaign.id)),
+        ("campaign.tested", str(campaign.id)),
+    ]
 
 
 def test_the_campaigns_audience_gets_nothing_of_a_test(session: Session, campaign: Campaign) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy.orm import Session
 
+from campaign_engine.db import Actor, transaction
 from campaign_engine.errors import NotFound
 from campaign_engine.models import Company
 from campaign_engine.services.company import audit, notifications, users
@@ -52,14 +53,18 @@ def test_what_came_after_the_newest_that_was_seen_stays_unread(session: Session,
 def test_an_entry_names_who_did_it_also_when_that_person_is_gone(session: Session, company: Company) -> None:
     factories.user(session, company)
     user = factories.user(session, company, email="gone@example.com", role="operator")
-    audit.record(session, company_id=company.id, action="account.deleted", subject=("account", 7), actor_id=user.id)
-    audit.record(session, company_id=company.id, action="account.created", subject=("account", 8), actor="command line")
-    audit.record(session, company_id=company.id, action="account.deactivated", subject=("account", 8))
+    for actor, action in (
+        (factories.actor(user), "account.deleted"),
+        (Actor("command line"), "account.created"),
+        (None, "account.deactivated"),
+    ):
+        with transaction(actor=actor):
+            audit.record(session, action, company_id=company.id, subject=7)
     users.delete(session, user)
-    session.flush()
     session.expire_all()
     found = [(each.action, each.actor_id, each.actor) for each in audit.of_company(session, company.id)]
     assert found == [
+        ("user.deleted", None, None),
         ("account.deactivated", None, None),
         ("account.created", None, "command line"),
         ("account.deleted", None, "gone@example.com"),
@@ -68,9 +73,10 @@ def test_an_entry_names_who_did_it_also_when_that_person_is_gone(session: Sessio
 
 def test_the_log_is_narrowed_down_by_subject_actor_and_action(session: Session, company: Company) -> None:
     user = factories.user(session, company)
-    for subject, action in (("1", "account.created"), ("2", "account.created"), ("1", "account.deleted")):
-        audit.record(session, company_id=company.id, action=action, subject=("account", subject), actor_id=user.id)
-    audit.record(session, company_id=company.id, action="token.revoked", subject=("token", 1))
+    with transaction(actor=factories.actor(user)):
+        for subject, action in (("1", "account.created"), ("2", "account.created"), ("1", "account.deleted")):
+            audit.record(session, action, company_id=company.id, subject=subject)
+    audit.record(session, "token.revoked", company_id=company.id, subject=1)
 
     def seen(**narrowed: object) -> list[tuple[str, str]]:
         found = audit.of_company(session, company.id, **narrowed)  # type: ignore[arg-type]

@@ -66,7 +66,7 @@ def test_campaigns_that_the_engine_holds_are_named_and_those_of_people_not(sessi
 
     def paused(first: int, **why: Any) -> Campaign:
         made = numbered.running(session, owner, accounts=[number], first=first)
-        lifecycle.pause(session, made, **why)
+        lifecycle.interrupt(session, made, **{"reason": "paused by an operator", "code": "operator", **why})
         return made
 
     paused(0)

@@ -529,7 +529,7 @@ def test_a_campaign_that_does_not_run_says_why(session: Session, owner: User, nu
     lifecycle.schedule(session, draft, at=NOW + timedelta(hours=1), now=NOW)
     assert waiting(session, draft) == [("schedule", NOW + timedelta(hours=1), "starts by itself at 10:00")]
     paused = numbered.running(session, owner, accounts=[number], count=1)
-    lifecycle.pause(session, paused, reason="the provider refuses its content (132015)")
+    lifecycle.interrupt(session, paused, reason="the provider refuses its content (132015)", code="content_refused")
     assert waiting(session, paused) == [("paused", None, "paused: the provider refuses its content (132015)")]
     lifecycle.cancel(session, paused, now=NOW)
     assert waiting(session, paused) == []

@@ -7,11 +7,13 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from campaign_engine.db import transaction
 from campaign_engine.models import Account, OptOut, Reply, User
 from campaign_engine.providers.base import Inbound, Notice, NoticeKind
 from campaign_engine.services.people import opt_outs
 from campaign_engine.services.webhooks import replies
 from campaign_engine.services.webhooks.replies import Received
+from tests import factories
 from tests.campaign_engine import numbered
 from tests.campaign_engine.numbered import NOW
 
@@ -86,9 +88,10 @@ def test_who_writes_or_strikes_out_an_opt_out_has_decided(
     session: Session, owner: User, number: Account, decision: str
 ) -> None:
     say(session, number, "chega")
-    who = {"company_id": owner.company_id, "phone": numbered.phone(0), "default_region": "BR", "actor_id": owner.id}
-    if decision == "opted_out":
-        opt_outs.add(session, **who, now=NOW)  # type: ignore[arg-type]
-    else:
-        opt_outs.lift(session, **who, now=NOW)  # type: ignore[arg-type]
+    who = {"company_id": owner.company_id, "phone": numbered.phone(0), "default_region": "BR"}
+    with transaction(actor=factories.actor(owner)):
+        if decision == "opted_out":
+            opt_outs.add(session, **who, now=NOW)  # type: ignore[arg-type]
+        else:
+            opt_outs.lift(session, **who, now=NOW)  # type: ignore[arg-type]
     assert desk(session, number) == [("chega", decision, owner.id)]

@@ -104,5 +104,5 @@ def test_only_a_provider_with_an_address_book_is_asked(session: Session, company
         contact_sync.address_book_of(factories.account(session, company), PROVIDERS)
     account = factories.account(session, company, name="Loja", provider="evolution", phone_number_id=None, instance="x")
     assert contact_sync.address_book_of(account, PROVIDERS) is PROVIDERS["evolution"]
-    assert contact_sync.list_for(session, account, name=None).name == "WhatsApp: Loja"
-    assert contact_sync.list_for(session, account, name="Clients").name == "Clients"
+    assert contact_sync.sync(session, account, name=None, providers=PROVIDERS).name == "WhatsApp: Loja"
+    assert contact_sync.sync(session, account, name="Clients", providers=PROVIDERS).name == "Clients"

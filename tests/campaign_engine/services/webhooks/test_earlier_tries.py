@@ -85,7 +85,7 @@ def failed_once(session: Session, campaign: Campaign, identity: str = "wamid.1")
     tell(session, "failed", identity)
     assert message(session).status == "failed"
     session.refresh(campaign)
-    retrying.retry(session, campaign, classes=["recipient"], actor_id=campaign.owner_id, now=LATER)
+    retrying.retry(session, campaign, classes=["recipient"], now=LATER)
 
 
 def waits(session: Session, campaign: Campaign) -> None:
@@ -194,7 +194,7 @@ def test_a_failure_of_a_lost_try_does_not_outlive_the_acceptance_of_the_next(
     session: Session, campaign: Campaign
 ) -> None:
     is_unknown(session, campaign)
-    resending.resend(session, campaign, message(session).id, actor_id=None, grace_s=0, now=LATER)
+    resending.resend(session, campaign, message(session).id, grace_s=0, now=LATER)
     claimed = claim(session, campaign)
     tell(session, "failed", "wamid.1")  # nobody knows that id: it may be the present try's
     assert message(session).status == "failed"

@@ -134,7 +134,7 @@ def test_the_failure_of_a_try_that_a_person_had_sent_again_is_neither_held_back_
     receive(session, number, "3EB0A1", at=after(1), word="ERROR")
     apply(session, at=after(1))
     session.refresh(campaign)
-    retrying.retry(session, campaign, classes=ErrorClass, actor_id=campaign.owner_id, now=after(2))
+    retrying.retry(session, campaign, classes=ErrorClass, now=after(2))
     again = claim(session, number, campaign, at=after(3))
     receive(session, number, "3EB0A1", at=after(4), word="ERROR")
     apply(session, at=after(4))

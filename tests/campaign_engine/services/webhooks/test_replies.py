@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from campaign_engine import providers
 from campaign_engine.config import Config
-from campaign_engine.db import db
+from campaign_engine.db import db, transaction
 from campaign_engine.errors import NotFound, TransitionNotAllowed
 from campaign_engine.models import Account, AuditEntry, Campaign, Company, Notification, OptOut, Reply, User
 from campaign_engine.providers.base import Accepted, Inbound
@@ -412,14 +412,15 @@ def test_a_decision_is_of_the_person_and_made_once(session: Session, owner: User
     company = owner.company
     deliver(session, number, message(0, "chega"), message(0, "basta"), message(1, "chega"), message(2, "oi"))
     first, second, other, plain = kept(session, company)
-    replies.decide(session, first, decision="opted_out", actor_id=owner.id, now=NOW)
-    replies.decide(session, other, decision="dismissed", actor_id=owner.id, now=NOW)
+    with transaction(actor=factories.actor(owner)):
+        replies.decide(session, first, decision="opted_out", now=NOW)
+        replies.decide(session, other, decision="dismissed", now=NOW)
     session.refresh(second)
     assert (second.decision, second.decided_by) == ("opted_out", owner.id)
     assert barred(session, company) == {numbered.phone_key(0): ("opted_out", "reply")}
     for late in (first, second, plain):
         with pytest.raises(TransitionNotAllowed):
-            replies.decide(session, late, decision="dismissed", actor_id=owner.id, now=NOW)
+            replies.decide(session, late, decision="dismissed", now=NOW)
     assert barred(session, company) == {numbered.phone_key(0): ("opted_out", "reply")}
     entries = session.scalars(select(AuditEntry).where(AuditEntry.company_id == company.id)).all()
     assert [(entry.action, entry.actor_id, entry.details) for entry in entries] == [
@@ -446,7 +447,7 @@ def test_a_doubt_that_arrives_during_a_dismissal_is_held_and_can_be_decided(
 
     sqlalchemy_event.listen(db.engine, "after_cursor_execute", write)
     try:
-        replies.decide(session, reply, decision="dismissed", actor_id=owner.id, now=NOW)
+        replies.decide(session, reply, decision="dismissed", now=NOW)
     finally:
         sqlalchemy_event.remove(db.engine, "after_cursor_execute", write)
     session.expire_all()
@@ -461,7 +462,7 @@ def test_deciding_touches_only_doubts_that_wait_for_it(session: Session, owner: 
     plain, known, held = kept(session, owner.company)
     known.decision = "dismissed"
     session.flush()
-    replies.decide(session, held, decision="opted_out", actor_id=owner.id, now=NOW)
+    replies.decide(session, held, decision="opted_out", now=NOW)
     session.expire_all()
     assert [each.decision for each in (plain, known, held)] == [None, "dismissed", "opted_out"]
 
@@ -470,7 +471,7 @@ def test_dismissing_lifts_nothing_but_the_doubt(session: Session, owner: User, n
     deliver(session, number, message(0, "chega"))
     [reply] = kept(session, owner.company)
     session.execute(text("UPDATE opt_outs SET kind = 'blocked' WHERE company_id = :id"), {"id": owner.company_id})
-    replies.decide(session, reply, decision="dismissed", actor_id=owner.id, now=NOW)
+    replies.decide(session, reply, decision="dismissed", now=NOW)
     assert barred(session, owner.company) == {numbered.phone_key(0): ("blocked", "reply")}
 
 
