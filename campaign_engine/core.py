@@ -1,30 +1,57 @@
-"""The application without routes: what jobs, commands and the web have in common.
+"""The application without routes: what jobs, commands and the web have in common, put together once.
 
 Building it opens no connection, so that a parent process can build it once and fork.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flask import Flask, current_app
+from redis import Redis
 
+from campaign_engine import connections
 from campaign_engine.config import Config, ConfigError
 from campaign_engine.db import database_url_for_sqlalchemy, db, ping_after_idling
 from campaign_engine.providers import REGISTRY
 from campaign_engine.providers import build as build_providers
 from campaign_engine.providers.base import Provider
 from campaign_engine.vault import Vault
+from ratelimit import Limiter
 
 _KEY = "campaign_engine"
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What belongs to the process and not to a request: its configuration, its keys and its ways to WhatsApp."""
+    """What belongs to the process and not to a request, a job or a command.
+
+    Attributes:
+        config: the configuration of the process.
+        vault: the keys that secrets in the database are encrypted with.
+        providers: by the name that accounts use.
+        redis: gives up soon: for what answers a person, and what sends must not wait for.
+        patient_redis: waits for a Redis that is away: for queues and workers.
+        limiter_redis: where the limits live; gives up soon.
+    """
 
     config: Config
     vault: Vault
     providers: Mapping[str, Provider]
+    redis: Redis
+    patient_redis: Redis
+    limiter_redis: Redis
+    _limiters: dict[int, Limiter] = field(default_factory=dict, init=False)
+
+    def limiter(self, company_id: int) -> Limiter:
+        """Return the limiter of a company."""
+        if company_id not in self._limiters:
+            self._limiters[company_id] = Limiter(self.limiter_redis, prefix=prefix_of(company_id))
+        return self._limiters[company_id]
+
+
+def prefix_of(company_id: int) -> str:
+    """Return the key prefix of a company's limits; the braces are Redis Cluster's hash tag: all live in one slot."""
+    return f"rl:{{company:{company_id}}}"
 
 
 def create_core(config: Config, *, registry: Sequence[type[Provider]] = REGISTRY) -> Flask:
@@ -59,7 +86,12 @@ def create_core(config: Config, *, registry: Sequence[type[Provider]] = REGISTRY
         },
     }
     app.extensions[_KEY] = Engine(
-        config=config, vault=Vault(config.encryption_key), providers=build_providers(config, registry)
+        config=config,
+        vault=Vault(config.encryption_key),
+        providers=build_providers(config, registry),
+        redis=connections.for_requests(config),
+        patient_redis=connections.for_workers(config),
+        limiter_redis=connections.for_limits(config),
     )
     db.init_app(app)
     with app.app_context():

@@ -23,7 +23,7 @@ from campaign_engine.core import create_core, engine
 from campaign_engine.db import Actor, Follows
 from campaign_engine.errors import EngineError, InvalidInput
 from cli.embedded.errors import EmbeddedError
-from jobs import connections, enqueueing
+from jobs import enqueueing
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,7 +69,7 @@ def _give(follows: Follows) -> None:
     What was asked for is committed: a failure would invite to ask again, and the periodic verification does the rest.
     """
     try:
-        enqueueing.give(connections.for_requests(engine().config), follows)
+        enqueueing.give(engine().redis, follows)
     except (RedisError, OSError) as error:
         away = type(error).__name__
         click.echo(f"Redis does not answer ({away}); what follows is done when it is back.", err=True)

@@ -1,11 +1,11 @@
-"""What a worker process has at hand: the application, connections, the limiter, providers. Built once, before the fork.
+"""What a worker process has at hand: the parts of the core, and what only workers need. Built once, before the fork.
 
 Building it opens no connection. Jobs get it with `runtime()`.
 """
 
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -17,19 +17,18 @@ from sqlalchemy.orm import Session
 
 from campaign_engine import db
 from campaign_engine.config import Config
-from campaign_engine.core import Engine, create_core
+from campaign_engine.core import create_core, engine
 from campaign_engine.providers import REGISTRY
 from campaign_engine.providers.base import Provider
-from campaign_engine.services.company import limits
 from campaign_engine.vault import Vault
-from jobs import connections, enqueueing
+from jobs import enqueueing
 from jobs.lane.threads import CallThreads
 from ratelimit import Limiter
 
 
 @dataclass(slots=True)
 class Runtime:
-    """The composition root of a process that does work.
+    """What jobs work with; `limiter` returns the limiter of a company.
 
     `stopping` is set when the process was asked to end: a long job ends at the next good place.
     """
@@ -38,21 +37,14 @@ class Runtime:
     app: Flask
     vault: Vault
     redis: Redis
-    brief_redis: Redis  # for what must not wait for a Redis that is away
-    limiter_redis: Redis
+    brief_redis: Redis  # for what must not wait for a Redis that is away; the pool's parent uses no other
+    limiter: Callable[[int], Limiter]
     providers: Mapping[str, Provider]
     journal_dir: Path
     host: str = field(default_factory=socket.gethostname)
     stopping: threading.Event = field(default_factory=threading.Event)
-    _limiters: dict[int, Limiter] = field(default_factory=dict)
     _threads: tuple[int, ThreadPoolExecutor] | None = None
     _call_threads: CallThreads | None = None
-
-    def limiter(self, company_id: int) -> Limiter:
-        """Return the limiter of a company: all its limits live in one slot of a cluster."""
-        if company_id not in self._limiters:
-            self._limiters[company_id] = Limiter(self.limiter_redis, prefix=limits.prefix_of(company_id))
-        return self._limiters[company_id]
 
     def threads(self, count: int) -> ThreadPoolExecutor:
         """Return `count` threads for calls to providers; kept between turns that want as many."""
@@ -83,14 +75,15 @@ def build(config: Config, *, registry: Sequence[type[Provider]] = REGISTRY) -> R
     """Build the runtime of this process and make it the current one."""
     global _current
     app = create_core(config, registry=registry)
-    core: Engine = app.extensions["campaign_engine"]
+    with app.app_context():
+        core = engine()
     _current = Runtime(
         config=config,
         app=app,
         vault=core.vault,
-        redis=connections.for_workers(config),
-        brief_redis=connections.for_requests(config),
-        limiter_redis=connections.for_limits(config),
+        redis=core.patient_redis,
+        brief_redis=core.redis,
+        limiter=core.limiter,
         providers=core.providers,
         journal_dir=config.var_dir / "journal",
     )

@@ -12,9 +12,10 @@ import time
 
 from redis.exceptions import RedisError
 
+from campaign_engine import connections
 from campaign_engine.config import Config
 from campaign_engine.logs import get_logger
-from jobs import connections, queues, start_times
+from jobs import queues, start_times
 from jobs.rq_extensions import Promoter, Promotion
 
 log = get_logger(__name__)

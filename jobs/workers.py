@@ -25,7 +25,7 @@ from campaign_engine.db import db
 from campaign_engine.logs import get_logger
 from campaign_engine.services.messages import settling
 from campaign_engine.services.messages.planning import Line
-from jobs import connections, contact_sync, health, queues, receiving, scheduling
+from jobs import contact_sync, health, queues, receiving, scheduling
 from jobs.lane import journal, lease, turns, waking
 from jobs.rq_extensions import Worker, die_with_parent
 from jobs.runtime import Runtime, build, transaction
@@ -69,8 +69,6 @@ class Pool:
         self._wanted = {name: config.workers_of(name) for name in (only or queues.NAMES) if config.workers_of(name) > 0}
         self._runtime = build(config)
         configure_mappers()  # as with the modules: not in each worker
-        # The parent must see its children and signals also while Redis is away; workers wait for it (see `work`).
-        self._runtime.redis = connections.for_requests(config)
         self._looked_at = 0.0
         self._children: dict[int, Child] = {}
         self._stopping = False
@@ -106,7 +104,7 @@ class Pool:
 
     def _spawn(self, name: str) -> None:
         parent = os.getpid()
-        self._runtime.redis.close()
+        self._runtime.brief_redis.close()
         pid = os.fork()
         if pid == 0:
             status = 1
@@ -177,9 +175,9 @@ def settle_testaments(current: Runtime) -> int:
                 with transaction() as session:
                     count = settling.abandon(session, token=testament.token, dispatched=testament.dispatched)
                 moved += count
-                lease.release(current.redis, testament.account_id, testament.token)
+                lease.release(current.brief_redis, testament.account_id, testament.token)
                 for line in Line:
-                    waking.arm(current.redis, testament.account_id, at=utc_now(), line=line)
+                    waking.arm(current.brief_redis, testament.account_id, at=utc_now(), line=line)
                 log.warning(
                     "claims.taken_over",
                     account_id=testament.account_id,
@@ -198,10 +196,10 @@ def wake_abandoned(current: Runtime) -> None:
     Raises:
         RedisError: Redis is away; what was found and not woken is left to the verification.
     """
-    for account_id in lease.take_abandoned(current.redis):
+    for account_id in lease.take_abandoned(current.brief_redis):
         log.warning("lane.taken_over", account_id=account_id)
         for line in Line:
-            waking.arm(current.redis, account_id, at=utc_now(), line=line)
+            waking.arm(current.brief_redis, account_id, at=utc_now(), line=line)
 
 
 def work(current: Runtime, queue_name: str) -> int:
@@ -211,13 +209,9 @@ def work(current: Runtime, queue_name: str) -> int:
     # give it up at every network call anyway.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.set_threshold(*GC_THRESHOLDS)
-    connection = connections.for_workers(current.config)
-    current.redis = connection
-    current.brief_redis = connections.for_requests(current.config)
-    current.limiter_redis = connections.for_limits(current.config)
     worker = Worker(
-        Queue(queue_name, connection=connection),
-        connection=connection,
+        Queue(queue_name, connection=current.redis),
+        connection=current.redis,
         name=f"{queue_name}.{current.host}.{os.getpid()}",
         on_stop=current.stopping.set,
     )

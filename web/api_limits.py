@@ -7,18 +7,33 @@ import hashlib
 import math
 from datetime import datetime
 
-from flask import Response, g
+from flask import Flask, Response, current_app, g
 
+from campaign_engine.core import engine
 from campaign_engine.errors import TooManyRequests
 from campaign_engine.logs import get_logger
 from campaign_engine.services.company import limits
-from ratelimit import Decision, Limit, Rate
-from web.runtime import runtime
+from ratelimit import Decision, Limit, Limiter, Rate
+from web.lenient_limiter import LenientLimiter
 
 log = get_logger(__name__)
 
 LOGINS_PER_ADDRESS = Rate.parse("30/minute")  # an office may share one address
 LOGINS_PER_EMAIL = Rate.parse("10/minute")
+
+
+_KEY = "campaign_engine.api_limiter"
+
+
+def register(app: Flask) -> None:
+    """Give `app` the limiter that decides about calls of the API and attempts to sign in; opens no connection."""
+    with app.app_context():
+        app.extensions[_KEY] = LenientLimiter(Limiter(engine().limiter_redis, prefix="rl:{api}"))
+
+
+def _limiter() -> LenientLimiter:
+    found: LenientLimiter = current_app.extensions[_KEY]
+    return found
 
 
 def charge_api(user_id: int) -> None:
@@ -29,8 +44,8 @@ def charge_api(user_id: int) -> None:
     Raises:
         TooManyRequests: the user's calls are spent; says when the next one is free.
     """
-    limit = limits.of_api(user_id, runtime().config)
-    decision = runtime().api_limiter.acquire([limit])
+    limit = limits.of_api(user_id, engine().config)
+    decision = _limiter().acquire([limit])
     g.api_decision = decision
     if decision is not None and decision.retry_at is not None:
         raise TooManyRequests(
@@ -46,7 +61,7 @@ def charge_login(*, address: str, email: str) -> None:
     """
     # A digest, because keys show up in logs and dashboards.
     person = hashlib.sha256(email.strip().lower().encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    decision = runtime().api_limiter.acquire(
+    decision = _limiter().acquire(
         [
             _bucket("sign-ins of the address", f"login:address:{address}", LOGINS_PER_ADDRESS),
             _bucket("sign-ins of the person", f"login:person:{person}", LOGINS_PER_EMAIL),

@@ -6,13 +6,12 @@ from datetime import timedelta
 import structlog
 from flask import Flask, Response, request
 from flask_wtf.csrf import CSRFProtect
-from redis import Redis
 
 from campaign_engine.config import Config, ConfigError
-from campaign_engine.core import create_core
+from campaign_engine.core import create_core, engine
 from campaign_engine.providers import REGISTRY
 from campaign_engine.providers.base import Provider
-from web import api, bodies, dashboard, docs, errors, operations, pages, runtime, webhooks
+from web import api, api_limits, bodies, dashboard, docs, errors, operations, pages, webhooks
 
 SESSION_LIFETIME = timedelta(hours=12)
 
@@ -29,13 +28,8 @@ SECURITY_HEADERS = {
 }
 
 
-def create_app(config: Config, *, redis: Redis | None = None, registry: Sequence[type[Provider]] = REGISTRY) -> Flask:
-    """Return the web application; opens no connection.
-
-    Args:
-        config: the configuration of the process.
-        redis: a client to use for hints and limits alike, instead of those the configuration names.
-        registry: the providers it knows.
+def create_app(config: Config, *, registry: Sequence[type[Provider]] = REGISTRY) -> Flask:
+    """Return the web application, which knows the providers of `registry`; opens no connection.
 
     Raises:
         ConfigError: an address or a secret is missing.
@@ -55,7 +49,9 @@ def create_app(config: Config, *, redis: Redis | None = None, registry: Sequence
         SESSION_REFRESH_EACH_REQUEST=False,
         WTF_CSRF_TIME_LIMIT=None,  # as long as the session
     )
-    providers = runtime.build(app, redis=redis).providers
+    with app.app_context():
+        providers = engine().providers
+    api_limits.register(app)
     app.before_request(_begin_log_context)
     app.teardown_request(_end_log_context)
     app.after_request(_secure)

@@ -11,7 +11,7 @@ from flask import Flask, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from campaign_engine.config import Config
-from web.runtime import runtime
+from campaign_engine.core import engine
 
 MEBIBYTE = 1 << 20
 DEFAULT_BYTES = 5 * MEBIBYTE
@@ -61,4 +61,4 @@ def register(app: Flask) -> None:
         view = app.view_functions.get(request.endpoint or "")
         bytes_of: Callable[[Config], int] | None = getattr(view, _MARK, None)
         if bytes_of is not None:
-            request.max_content_length = bytes_of(runtime().config)
+            request.max_content_length = bytes_of(engine().config)

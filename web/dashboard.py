@@ -30,11 +30,11 @@ from rq_dashboard.web import push_rq_connection
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as WerkzeugResponse
 
+from campaign_engine.core import engine
 from campaign_engine.models import Role
 from campaign_engine.services.company import users
 from jobs import queues
 from web import auth, errors
-from web.runtime import runtime
 from web.transactions import transaction
 
 GUARDED_VERSION = "0.9.0"
@@ -64,7 +64,7 @@ def register(app: Flask) -> None:
         RQ_DASHBOARD_POLL_INTERVAL=2500,
     )
     with app.app_context():
-        app.redis_conn = runtime().redis  # type: ignore[attr-defined] # where the dashboard looks for it
+        app.redis_conn = engine().redis  # type: ignore[attr-defined] # where the dashboard looks for it
     app.before_request(_guard)
     app.register_blueprint(rq_dashboard.blueprint, url_prefix=URL_PREFIX)
     app.before_request_funcs[BLUEPRINT].remove(push_rq_connection)
@@ -119,7 +119,7 @@ def _can_be_answered(arguments: dict[str, object]) -> bool:
         return False
     if not _within(arguments.get("page", 1), MAX_PAGE) or not _within(arguments.get("per_page", 1), MAX_PER_PAGE):
         return False
-    connection = runtime().redis
+    connection = engine().redis
     if "job_id" in arguments and not Job.exists(str(arguments["job_id"]), connection=connection):
         return False
     name = arguments.get("queue_name")

@@ -7,7 +7,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from web.runtime import runtime
+from campaign_engine.core import engine
 from web.transactions import transaction
 
 blueprint = Blueprint("operations", __name__)
@@ -47,8 +47,8 @@ def _ask_postgres() -> None:
 
 
 def _ask_redis() -> None:
-    runtime().redis.ping()
+    engine().redis.ping()
 
 
 def _ask_limits() -> None:
-    runtime().limiter_redis.ping()
+    engine().limiter_redis.ping()

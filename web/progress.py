@@ -1,4 +1,4 @@
-"""How far campaigns are, and what would become of one, as the API and the pages show it."""
+"""How far campaigns are, and what would become of one, as every face shows it."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,12 +6,12 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
+from campaign_engine.core import engine
 from campaign_engine.models import Campaign
 from campaign_engine.services.campaigns import lifecycle
 from campaign_engine.services.outlook import progress
 from campaign_engine.services.outlook.preflight import launch
 from jobs.lane.waking import waits_of
-from web.runtime import runtime
 
 
 def read_progress(session: Session, selected: Sequence[Campaign]) -> list[progress.Progress]:
@@ -20,16 +20,16 @@ def read_progress(session: Session, selected: Sequence[Campaign]) -> list[progre
     Side effects: one call to Redis, for why accounts wait, and a few for each account with a limit of 24 hours. Without
     it the explanation is missing, and the ETA knows less.
     """
-    face = runtime()
+    here = engine()
     used = lifecycle.account_ids_of(session, [campaign.id for campaign in selected])
     account_ids = sorted({account_id for ids in used.values() for account_id in ids})
     return progress.read(
         session,
         selected,
-        config=face.config,
+        config=here.config,
         now=utc_now(),
-        waits=waits_of(face.redis, account_ids),
-        limiter_of=face.limiter,
+        waits=waits_of(here.redis, account_ids),
+        limiter_of=here.limiter,
     )
 
 
@@ -38,14 +38,14 @@ def read_preflight(session: Session, campaign: Campaign, *, must_end_by: datetim
 
     Side effects: calls to Redis, as for the progress.
     """
-    face = runtime()
+    here = engine()
     account_ids = lifecycle.account_ids_of(session, [campaign.id])[campaign.id]
     return launch.check(
         session,
         campaign,
-        config=face.config,
+        config=here.config,
         now=utc_now(),
         must_end_by=must_end_by,
-        waits=waits_of(face.redis, account_ids),
-        limiter_of=face.limiter,
+        waits=waits_of(here.redis, account_ids),
+        limiter_of=here.limiter,
     )

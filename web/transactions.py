@@ -12,10 +12,10 @@ from redis.exceptions import RedisError
 from sqlalchemy.orm import Session
 
 from campaign_engine import db
+from campaign_engine.core import engine
 from campaign_engine.db import Actor, Follows
 from campaign_engine.logs import get_logger
 from jobs import enqueueing
-from web.runtime import runtime
 
 log = get_logger(__name__)
 
@@ -29,6 +29,6 @@ def transaction() -> AbstractContextManager[Session]:
 def _give(follows: Follows) -> None:
     """Put what follows on the queues; one log line instead of an error when Redis does not take it."""
     try:
-        enqueueing.give(runtime().redis, follows)
+        enqueueing.give(engine().redis, follows)
     except (RedisError, OSError) as error:
         log.warning("hints.lost", count=len(follows), first=str(follows[0]), reason=str(error))

@@ -10,6 +10,7 @@ from flask import Blueprint, Response, request
 from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
+from campaign_engine.core import engine
 from campaign_engine.errors import NotAllowed, NotAuthenticated
 from campaign_engine.logs import get_logger
 from campaign_engine.models import Account
@@ -18,7 +19,6 @@ from campaign_engine.providers.doors import Knock
 from campaign_engine.services.webhooks import deliveries
 from campaign_engine.services.webhooks.doors import KnownAccounts
 from web.bodies import body_limit, whole_body
-from web.runtime import runtime
 from web.transactions import transaction
 
 log = get_logger(__name__)
@@ -73,14 +73,14 @@ def _knock(body: bytes, key: str) -> Knock:
 
 
 def _known_to(provider: Provider, session: Session) -> KnownAccounts:
-    return KnownAccounts(session, provider.traits, runtime().vault)
+    return KnownAccounts(session, provider.traits, engine().vault)
 
 
 def address_for(account: Account) -> str:
     """Return where the provider of an account is to post its webhooks; a secret where the address has a key."""
-    public = runtime().config.public_url or request.host_url.rstrip("/")
+    public = engine().config.public_url or request.host_url.rstrip("/")
     tail = f"/{account.webhook_key}" if account.webhook_key else ""
-    return f"{public}/webhooks/{runtime().providers[account.provider].door.path}{tail}"
+    return f"{public}/webhooks/{engine().providers[account.provider].door.path}{tail}"
 
 
 def loggable_path(path: str) -> str:

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import click
 from sqlalchemy.orm import Session
 
+import web.progress
 from campaign_engine.clock import utc_now
 from campaign_engine.core import engine
 from campaign_engine.db import db
@@ -19,12 +20,10 @@ from campaign_engine.services.campaigns.draft_values import DraftValues
 from campaign_engine.services.outlook import progress
 from campaign_engine.services.people import contacts
 from cli.commands.accounts import chosen_company
-from cli.commands.preflight import limiters, preflight
+from cli.commands.preflight import preflight
 from cli.commands.test_sends import send_test
 from cli.context import ID, json_option, print_fields, print_json, print_table, transaction, with_engine
 from cli.progress_view import View, line_of
-from jobs import connections
-from jobs.lane import waking
 from web.schemas.base import loaded
 from web.schemas.campaigns import CampaignSchema, ProgressesSchema, ProgressSchema
 
@@ -183,15 +182,10 @@ _verb("cancel", "End a campaign for good.", lambda s, c: lifecycle.cancel(s, c, 
 
 def read_progress(campaign_id: int) -> tuple[progress.Progress, ZoneInfo]:
     """Return the progress of a campaign and the zone its company lives in."""
-    config = engine().config
     with transaction() as session:
         found = _campaign(session, campaign_id)
         company = session.get_one(Company, found.company_id)
-        account_ids = lifecycle.account_ids_of(session, [campaign_id])[campaign_id]
-        waits = waking.waits_of(connections.for_requests(config), account_ids)
-        [shown] = progress.read(
-            session, [found], config=config, now=utc_now(), waits=waits, limiter_of=limiters(config)
-        )
+        [shown] = web.progress.read_progress(session, [found])
         zone = ZoneInfo(company.timezone)
     db.session.remove()
     return shown, zone

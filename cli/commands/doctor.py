@@ -18,7 +18,7 @@ from campaign_engine.services.messages import planning
 from campaign_engine.services.messages.planning import Line
 from campaign_engine.services.outlook import diagnosis, progress
 from cli.context import json_option, print_json, transaction, with_engine
-from jobs import connections, start_times, status
+from jobs import start_times, status
 from jobs.lane import waking
 
 
@@ -70,7 +70,7 @@ def _masked(url: str | None) -> str:
 def _findings(config: Config) -> Iterator[Finding]:
     database = _database()
     yield database
-    connection = connections.for_requests(config)
+    connection = engine().redis
     redis = _redis(connection)
     yield redis
     if redis.ok:

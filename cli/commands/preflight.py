@@ -6,21 +6,14 @@ from zoneinfo import ZoneInfo
 import click
 
 from campaign_engine.clock import utc_now
-from campaign_engine.config import Config
-from campaign_engine.core import engine
 from campaign_engine.errors import NotFound
 from campaign_engine.models import Campaign
 from campaign_engine.rules.hours.local_time import first_instant
 from campaign_engine.rules.waiting import clock
-from campaign_engine.services.campaigns import lifecycle
-from campaign_engine.services.company import limits
-from campaign_engine.services.company.limits import LimiterOf
 from campaign_engine.services.outlook.preflight import launch
 from campaign_engine.services.outlook.preflight.senders import AccountBeforeLaunch
 from cli.context import ID, json_option, print_fields, print_json, transaction, with_engine
-from jobs import connections
-from jobs.lane import waking
-from ratelimit import Limiter
+from web.progress import read_preflight
 from web.schemas.preflight import PreflightSchema
 
 
@@ -35,32 +28,17 @@ from web.schemas.preflight import PreflightSchema
 @with_engine
 def preflight(campaign_id: int, must_end_by: datetime | None, as_json: bool) -> None:
     """Tell how many would get a campaign, who would not, and when it would end; nothing is started."""
-    config = engine().config
-    connection = connections.for_requests(config)
     with transaction() as session:
         campaign = session.get(Campaign, campaign_id)
         if campaign is None:
             raise NotFound("campaign", campaign_id)
         zone = ZoneInfo(campaign.timezone)
-        found = launch.check(
-            session,
-            campaign,
-            config=config,
-            now=utc_now(),
-            must_end_by=first_instant(must_end_by, zone) if must_end_by is not None else None,
-            waits=waking.waits_of(connection, lifecycle.account_ids_of(session, [campaign_id])[campaign_id]),
-            limiter_of=limiters(config),
-        )
+        ends_by = first_instant(must_end_by, zone) if must_end_by is not None else None
+        found = read_preflight(session, campaign, must_end_by=ends_by)
     if as_json:
         print_json(PreflightSchema().dump(found))
     else:
         _print(found, zone)
-
-
-def limiters(config: Config) -> LimiterOf:
-    """Return what gives the limiter of a company, to look at."""
-    connection = connections.for_limits(config)
-    return lambda company_id: Limiter(connection, prefix=limits.prefix_of(company_id))
 
 
 def _print(found: launch.Preflight, zone: ZoneInfo) -> None:

@@ -12,7 +12,7 @@ import requests
 from redis.exceptions import BusyLoadingError, RedisError
 
 from campaign_engine import config as configuration
-from campaign_engine import logs, migrations
+from campaign_engine import connections, logs, migrations
 from campaign_engine.config import Config
 from campaign_engine.core import create_core
 from campaign_engine.rules.states import CAMPAIGN_IS_OVER
@@ -25,7 +25,6 @@ from cli.embedded.postgres import EmbeddedPostgres
 from cli.embedded.redis import EmbeddedRedis
 from cli.progress_view import View, line_of
 from cli.supervisor import Child, Died, Supervisor
-from jobs import connections
 
 SIMULATOR_PORT = 8800
 READY_TIMEOUT_S = 60.0

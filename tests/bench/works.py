@@ -16,12 +16,13 @@ import psutil
 import requests
 from sqlalchemy import text
 
+from campaign_engine import connections
 from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.rules.hours.working_hours import WEEKDAYS
 from campaign_engine.services.campaigns import drafts, lifecycle
 from campaign_engine.services.company import users
-from jobs import connections, enqueueing
+from jobs import enqueueing
 from tests.bench import statements
 from tests.bench.servers import Servers, private_servers
 from tests.end_to_end.plant import Plant

@@ -134,7 +134,7 @@ def wait(site: Site, campaign: Campaign, *, seconds: float) -> datetime:
     with site.database() as session:
         [account_id] = lifecycle.account_ids_of(session, [campaign.id])[campaign.id]
     until = datetime.now(UTC) + timedelta(seconds=seconds)
-    redis = site.app.extensions["campaign_engine.web"].redis
+    redis = site.app.extensions["campaign_engine"].redis
     waking.note_wait(redis, account_id, reason="pacing", until=until)
     return until
 

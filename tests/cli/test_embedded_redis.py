@@ -12,13 +12,13 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from campaign_engine import connections
 from cli.commands import up as up_command
 from cli.embedded import ports, processes
 from cli.embedded.errors import DataIncompatible, PortTaken, ServerMissing
 from cli.embedded.installation import Installation
 from cli.embedded.redis import EmbeddedRedis, find_program
 from cli.supervisor import Supervisor
-from jobs import connections
 from tests import factories
 
 Eventually = Callable[..., None]

@@ -21,7 +21,7 @@ import requests
 from cryptography.fernet import Fernet
 from flask import Flask
 
-from campaign_engine import providers
+from campaign_engine import connections, providers
 from campaign_engine.clock import utc_now
 from campaign_engine.config import Config, load
 from campaign_engine.core import create_core, engine
@@ -35,7 +35,7 @@ from campaign_engine.services.outlook import progress
 from campaign_engine.services.outlook.progress import Progress
 from campaign_engine.services.people import contacts
 from campaign_engine.services.people.contacts import NewContact
-from jobs import connections, enqueueing
+from jobs import enqueueing
 
 
 def free_port() -> int:

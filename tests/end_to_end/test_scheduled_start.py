@@ -7,11 +7,12 @@ from functools import partial
 
 import redis as redis_package
 
+from campaign_engine import connections
 from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.models import Campaign
 from campaign_engine.services.campaigns import lifecycle
-from jobs import connections, enqueueing, start_times
+from jobs import enqueueing, start_times
 from tests.end_to_end.plant import Plant
 
 AHEAD_S = 2.25

@@ -89,8 +89,8 @@ def running(config: Config) -> Iterator[Flask]:
     finally:
         with app.app_context():
             db.engine.dispose()
-        app.extensions["campaign_engine.web"].redis.close()
-        app.extensions["campaign_engine.web"].limiter_redis.close()
+        app.extensions["campaign_engine"].redis.close()
+        app.extensions["campaign_engine"].limiter_redis.close()
 
 
 @pytest.fixture

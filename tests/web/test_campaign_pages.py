@@ -166,9 +166,9 @@ def test_a_button_answers_while_redis_is_away(
 ) -> None:
     campaign_id = new_campaign()
     away = redis.Redis(port=1, retry=Retry(NoBackoff(), 0))
-    face = app.extensions["campaign_engine.web"]
+    face = app.extensions["campaign_engine"]
     token = people.operator.token()
-    monkeypatch.setitem(app.extensions, "campaign_engine.web", replace(face, redis=away, limiter_redis=away))
+    monkeypatch.setitem(app.extensions, "campaign_engine", replace(face, redis=away, limiter_redis=away))
     answer = people.operator.client.post(f"/campaigns/{campaign_id}/start", data={"csrf_token": token})
     assert answer.status_code == 303
     assert status_of(campaign_id) == "preparing"

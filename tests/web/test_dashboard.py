@@ -243,7 +243,7 @@ def test_looking_opens_no_connections_of_its_own(app: Flask, admin: Visitor) -> 
     for path in (*PAGES, *DATA):
         admin.get(path)
     assert app.redis_conn is before  # type: ignore[attr-defined]
-    assert before is app.extensions["campaign_engine.web"].redis
+    assert before is app.extensions["campaign_engine"].redis
 
 
 def test_the_address_of_redis_is_not_shown(admin: Visitor, redis_url: str) -> None:

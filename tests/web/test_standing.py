@@ -7,6 +7,7 @@ import redis
 from flask import Flask
 
 from campaign_engine.config import Config
+from campaign_engine.core import prefix_of
 from campaign_engine.models import Company, User
 from campaign_engine.services.company import limits
 from jobs import queues
@@ -26,7 +27,7 @@ def test_limits_are_looked_at_and_not_charged(
         listed = call("GET", "/rate-limits").json
         assert [each["used"] for each in listed["items"]] == [0, 0]
 
-    limiter = Limiter(redis_client, prefix=limits.prefix_of(call.company_id))
+    limiter = Limiter(redis_client, prefix=prefix_of(call.company_id))
     limiter.acquire([limits.of_account(account, company, config)], count=4)
     listed = call("GET", "/rate-limits").json
     assert listed["next_cursor"] is None

@@ -3,12 +3,12 @@
 from typing import Any
 
 from campaign_engine.clock import utc_now
+from campaign_engine.core import engine
 from campaign_engine.models import Account, Role
 from campaign_engine.services.accounts import accounts, activation, health
 from campaign_engine.services.accounts.account_values import AccountValues
 from campaign_engine.services.accounts.accounts import Proposal
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
-from web.runtime import runtime
 from web.schemas.accounts import AccountChangeSchema, AccountPageSchema, AccountSchema
 from web.schemas.base import PageQuery
 from web.transactions import transaction
@@ -36,7 +36,7 @@ def create_account(values: AccountValues) -> Any:
     """Create an account; the provider is asked whether it knows the number and the token."""
     proposal = _proposed(values)
     with transaction() as session:
-        return accounts.create(session, proposal, company_id=company_id(), vault=runtime().vault, now=utc_now())
+        return accounts.create(session, proposal, company_id=company_id(), vault=engine().vault, now=utc_now())
 
 
 @blueprint.route("/accounts/<id:account_id>", methods=["GET"])
@@ -55,9 +55,9 @@ def change_account(values: AccountValues, account_id: int) -> Any:
     with transaction() as session:
         account = accounts.get(session, company_id(), account_id)
     proposal = _proposed(values, account)
-    face = runtime()
+    here = engine()
     with transaction() as session:
-        accounts.update(session, account, proposal, vault=face.vault, now=utc_now())
+        accounts.update(session, account, proposal, vault=here.vault, now=utc_now())
         return account
 
 
@@ -73,10 +73,10 @@ def delete_account(account_id: int) -> None:
 @blueprint.response(200, AccountSchema)
 def check_account(account_id: int) -> Any:
     """Ask the provider about the account, or share an answer of the last seconds (`health_checked_at`)."""
-    face = runtime()
+    here = engine()
     with transaction() as session:
         accounts.get(session, company_id(), account_id)
-    health.check(account_id, vault=face.vault, providers=face.providers, config=face.config)
+    health.check(account_id, vault=here.vault, providers=here.providers, config=here.config)
     with transaction() as session:
         account = accounts.get(session, company_id(), account_id)
         session.refresh(account)
@@ -95,5 +95,5 @@ def reactivate_account(account_id: int) -> Any:
 
 def _proposed(values: AccountValues, account: Account | None = None) -> Proposal:
     """Return the values with the provider's answer; no transaction is open while it is asked."""
-    face = runtime()
-    return accounts.propose(values, account=account, vault=face.vault, providers=face.providers)
+    here = engine()
+    return accounts.propose(values, account=account, vault=here.vault, providers=here.providers)

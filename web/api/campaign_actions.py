@@ -6,13 +6,13 @@ from http import HTTPStatus
 from typing import Any
 
 from campaign_engine.clock import utc_now
+from campaign_engine.core import engine
 from campaign_engine.services.campaigns import lifecycle, test_sends
 from campaign_engine.services.campaigns.test_sends import TestSend, TestSendValues
 from campaign_engine.services.messages import resending, retrying
 from campaign_engine.services.messages.resending import Undecided
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
 from web.auth import current_user
-from web.runtime import runtime
 from web.schemas.base import PageQuery
 from web.schemas.campaign_actions import (
     DismissedMessagesSchema,
@@ -137,7 +137,7 @@ def test_campaign(values: TestSendValues, campaign_id: int) -> Any:
             campaign,
             owner_id=current_user().id,
             values=values,
-            default_region=runtime().config.default_region,
+            default_region=engine().config.default_region,
             now=utc_now(),
         )
         return _test(sent)
@@ -157,7 +157,7 @@ def list_tests(limit: int, cursor: str | None, campaign_id: int) -> Any:
 
 
 def _grace_s() -> int:
-    return runtime().config.unknown_grace_s
+    return engine().config.unknown_grace_s
 
 
 def _undecided(each: Undecided) -> dict[str, object]:

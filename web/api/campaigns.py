@@ -7,6 +7,7 @@ from flask import Response
 from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
+from campaign_engine.core import engine
 from campaign_engine.errors import InvalidInput
 from campaign_engine.models import Campaign
 from campaign_engine.services.campaigns import drafts, lifecycle, series
@@ -16,7 +17,6 @@ from web.api.blueprint import Blueprint, company_id, decode_cursor, page
 from web.auth import current_user
 from web.downloads import csv_download
 from web.progress import read_progress
-from web.runtime import runtime
 from web.schemas.base import PageQuery
 from web.schemas.campaigns import (
     CampaignChangeSchema,
@@ -72,7 +72,7 @@ def list_campaigns(limit: int, cursor: str | None) -> Any:
 @blueprint.response(201, CampaignShownSchema)
 def create_campaign(values: DraftValues) -> Any:
     """Create a campaign: a draft or, with `scheduled_at` or `recurrence`, one that starts by itself."""
-    config, user, now = runtime().config, current_user(), utc_now()
+    config, user, now = engine().config, current_user(), utc_now()
     with transaction() as session:
         made = drafts.create(
             session,
@@ -101,7 +101,7 @@ def change_campaign(values: DraftValues, campaign_id: int) -> Any:
     """Change a campaign; what is given replaces what was there, and takes effect at the next message."""
     with transaction() as session:
         campaign = lifecycle.get(session, company_id(), campaign_id)
-        drafts.update(session, campaign, values=values, default_region=runtime().config.default_region, now=utc_now())
+        drafts.update(session, campaign, values=values, default_region=engine().config.default_region, now=utc_now())
         session.refresh(campaign)
         return _shown(session, [campaign])[0]
 

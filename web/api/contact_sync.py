@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from campaign_engine.core import engine
 from campaign_engine.services.accounts import accounts
 from campaign_engine.services.people import contact_sync, contacts
 from web.api.blueprint import Blueprint, company_id
-from web.runtime import runtime
 from web.schemas.contact_sync import ContactSyncRequestSchema, ContactSyncSchema
 from web.transactions import transaction
 
@@ -19,7 +19,7 @@ def sync_contacts(values: dict[str, Any], account_id: int) -> Any:
     """Read the address book of the account's phone onto a list; a notification tells when it is done."""
     with transaction() as session:
         account = accounts.get(session, company_id(), account_id)
-        contact_list = contact_sync.sync(session, account, name=values.get("list"), providers=runtime().providers)
+        contact_list = contact_sync.sync(session, account, name=values.get("list"), providers=engine().providers)
         return {"account_id": account.id, "list_id": contact_list.id, "list": contact_list.name}
 
 
@@ -30,5 +30,5 @@ def check_numbers(account_id: int, list_id: int) -> Any:
     with transaction() as session:
         account = accounts.get(session, company_id(), account_id)
         contact_list = contacts.get_list(session, company_id(), list_id)
-        absent = contact_sync.check(session, account, contact_list, providers=runtime().providers)
+        absent = contact_sync.check(session, account, contact_list, providers=engine().providers)
         return {"account_id": account.id, "list_id": absent.id, "list": absent.name}

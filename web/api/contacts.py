@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from campaign_engine.core import engine
 from campaign_engine.services.people import contacts
 from campaign_engine.services.people.contacts import ContactValues
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
-from web.runtime import runtime
 from web.schemas.contacts import ContactPageSchema, ContactQuery, ContactSchema
 from web.transactions import transaction
 
@@ -63,4 +63,4 @@ def delete_contact(contact_id: int) -> None:
 
 def default_region() -> str:
     """Return the region of numbers without a country code."""
-    return runtime().config.default_region
+    return engine().config.default_region

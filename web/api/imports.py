@@ -5,6 +5,7 @@ from typing import Any
 from flask import Response
 from werkzeug.datastructures import FileStorage
 
+from campaign_engine.core import engine
 from campaign_engine.errors import InvalidInput
 from campaign_engine.models import ContactImport, ImportStatus
 from campaign_engine.services.people import imports
@@ -12,7 +13,6 @@ from web.api.blueprint import Blueprint, company_id, unstorable
 from web.auth import current_user
 from web.bodies import MEBIBYTE, body_limit, import_bytes
 from web.downloads import csv_download
-from web.runtime import runtime
 from web.schemas.contacts import ImportRequestSchema, ImportSchema
 from web.transactions import transaction
 
@@ -25,7 +25,7 @@ blueprint = Blueprint("imports", __name__, description="Contacts from a file, in
 @blueprint.response(202, ImportSchema)
 def create_import(values: dict[str, Any]) -> Any:
     """Store a file of contacts and write them in the background."""
-    config = runtime().config
+    config = engine().config
     upload: FileStorage = values["file"]
     user = current_user()
     with transaction() as session:

@@ -5,13 +5,13 @@ from typing import Any
 
 from campaign_engine.clock import utc_now
 from campaign_engine.config import Config
+from campaign_engine.core import engine
 from campaign_engine.models import Account
 from campaign_engine.services.accounts import accounts
 from campaign_engine.services.company import limits
 from ratelimit import Limit
 from web.api.blueprint import Blueprint, decode_cursor, page
 from web.auth import current_user
-from web.runtime import runtime
 from web.schemas.base import PageQuery
 from web.schemas.company import QueuePageSchema, RateLimitPageSchema
 from web.transactions import transaction
@@ -30,7 +30,7 @@ def list_rate_limits(limit: int, cursor: str | None) -> Any:
 
     An account that is slowed down after its provider said "too fast" has a second one.
     """
-    user, config, now = current_user(), runtime().config, utc_now()
+    user, config, now = current_user(), engine().config, utc_now()
     with transaction() as session:
         (after_id,) = decode_cursor(cursor, int) or (0,)
         found = accounts.of_company(session, user.company_id, after_id=after_id, limit=limit + 1)
@@ -56,7 +56,7 @@ def list_queues() -> Any:
 def _standings(company_id: int, asked: list[tuple[Account | None, Limit]]) -> list[dict[str, object]]:
     if not asked:
         return []
-    decision = runtime().limiter(company_id).peek([limit for _, limit in asked])
+    decision = engine().limiter(company_id).peek([limit for _, limit in asked])
     return [
         {
             "key": limit.key,
@@ -78,7 +78,7 @@ def _is_count(name: str) -> bool:
 
 def _queue_counts(names: list[str]) -> list[dict[str, object]]:
     # By the keys of RQ: its own counting properties clean their registries up, and a look must change nothing.
-    with runtime().redis.pipeline(transaction=False) as pipeline:
+    with engine().redis.pipeline(transaction=False) as pipeline:
         for name in names:
             pipeline.llen(f"rq:queue:{name}")
             pipeline.zcard(f"rq:wip:{name}")

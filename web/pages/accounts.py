@@ -21,7 +21,6 @@ from ratelimit import Rate
 from web import auth
 from web.pages import facts
 from web.pages.blueprint import blueprint
-from web.runtime import runtime
 from web.transactions import transaction
 from web.webhooks import address_for
 
@@ -56,10 +55,10 @@ def accounts() -> str:
 @auth.role_required(Role.ADMIN)
 def check_account(account_id: int) -> Response:
     """Ask the provider how an account is."""
-    current = runtime()
+    here = engine()
     with transaction() as session:
         account = service.get(session, auth.current_user().company_id, account_id)
-    checked = health.check(account_id, vault=current.vault, providers=current.providers, config=current.config)
+    checked = health.check(account_id, vault=here.vault, providers=here.providers, config=here.config)
     said = checked.health["summary"] if checked.health else "The provider has not answered yet."
     flash(f"{account.name}: {said}", "done" if checked.is_good else "error")
     return redirect(url_for("pages.accounts"), HTTPStatus.SEE_OTHER)

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from campaign_engine.clock import utc_now
+from campaign_engine.core import engine
 from campaign_engine.errors import InvalidInput, TransitionNotAllowed
 from campaign_engine.models import Campaign, Role
 from campaign_engine.rules.states import CAMPAIGN_IS_OVER, CAMPAIGN_MAY_SEND_AGAIN
@@ -20,7 +21,6 @@ from campaign_engine.services.messages import resending, retrying
 from web import auth
 from web.pages import facts
 from web.pages.blueprint import blueprint
-from web.runtime import runtime
 from web.transactions import transaction
 
 UNDECIDED_SHOWN = 25
@@ -32,7 +32,7 @@ VARIABLE = "variable:"
 
 def shown(session: Session, campaign: Campaign) -> dict[str, object]:
     """Return what the templates of these sections need."""
-    now, grace_s, may_act = utc_now(), runtime().config.unknown_grace_s, auth.may(Role.OPERATOR)
+    now, grace_s, may_act = utc_now(), engine().config.unknown_grace_s, auth.may(Role.OPERATOR)
     count = resending.undecided_count(session, campaign, grace_s=grace_s, now=now)
     failures = retrying.failures(session, campaign, now=now, limit=FAILURE_GROUPS + 1)
     used = {name for _, template in content_rules.templates_of(campaign.content) for name in template.variables}
@@ -118,7 +118,7 @@ def send_test(campaign_id: int) -> Response:
                     if name.startswith(VARIABLE) and value.strip()
                 },
             },
-            default_region=runtime().config.default_region,
+            default_region=engine().config.default_region,
             now=utc_now(),
         )
         return f"A test to {sent.message.phone} is under way."
@@ -127,7 +127,7 @@ def send_test(campaign_id: int) -> Response:
 
 
 def _decision() -> dict[str, Any]:
-    return {"grace_s": runtime().config.unknown_grace_s, "now": utc_now()}
+    return {"grace_s": engine().config.unknown_grace_s, "now": utc_now()}
 
 
 def _do(campaign_id: int, action: Callable[[Session, Campaign], str]) -> Response:

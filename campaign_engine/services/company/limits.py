@@ -69,11 +69,6 @@ class Binding:
         return self.words.format(name=limit.name, rate=limit.rate, count=limit.rate.count, account=account)
 
 
-def prefix_of(company_id: int) -> str:
-    """Return the key prefix of a company's limits; the braces are Redis Cluster's hash tag."""
-    return f"rl:{{company:{company_id}}}"
-
-
 def account_rate(account: Account, company: Company, config: Config) -> Rate:
     """Return the account's rate: its own, else the company's, else the environment's."""
     own = account.rate_limit or CompanySettings.of(company).whatsapp_rate_limit

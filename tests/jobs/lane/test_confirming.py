@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from campaign_engine.clock import utc_now
+from campaign_engine.core import prefix_of
 from campaign_engine.db import transaction
 from campaign_engine.models import Account, Company, Reply
 from campaign_engine.providers.base import Inbound
@@ -201,7 +202,7 @@ def test_the_verification_makes_up_for_what_redis_has_lost_once(current: Runtime
 def test_a_confirmation_waits_for_the_accounts_limit_to_the_exact_time(current: Runtime, provider: Server) -> None:
     number = account(provider, rate_limit="1/minute")
     reply_id = opted_out(number)
-    limiter = Limiter(current.redis, prefix=limits.prefix_of(number.company_id))
+    limiter = Limiter(current.redis, prefix=prefix_of(number.company_id))
     before = utc_now().timestamp()
     assert limiter.acquire([_limit_of(current, number)]).granted == 1
     after = utc_now().timestamp()

@@ -16,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from campaign_engine.clock import utc_now
+from campaign_engine.core import prefix_of
 from campaign_engine.db import transaction
 from campaign_engine.models import Account, Campaign, Company
 from campaign_engine.providers.base import Outcome, Outgoing, Sender
@@ -30,7 +31,7 @@ from campaign_engine.services.outlook import progress
 from jobs import queues
 from jobs.lane import lease, turns, waking
 from jobs.runtime import Runtime
-from ratelimit import Rate
+from ratelimit import Limiter, Rate
 from tests import factories
 from tests.campaign_engine import numbered
 from tests.jobs.lane.laying import lane, received, states
@@ -164,17 +165,15 @@ def test_a_second_turn_on_a_held_lane_ends_at_once(current: Runtime, ledger: Sim
 
 def test_without_its_limiter_a_lane_sends_nothing_and_comes_back(current: Runtime, ledger: Simulator) -> None:
     account_id, _ = lane(ledger)
-    reachable = current.limiter_redis
-    current.limiter_redis = redis_package.Redis(port=1, socket_connect_timeout=0.2, retry=None)
-    current._limiters.clear()
+    reachable, away = current.limiter, redis_package.Redis(port=1, socket_connect_timeout=0.2, retry=None)
+    current.limiter = lambda company_id: Limiter(away, prefix=prefix_of(company_id))
     turns.run_turn(account_id)
     assert received(ledger) == []
     assert states() == {"pending": 5}
     at = _next_turn(current, account_id)
     assert at is not None
     assert at - utc_now().timestamp() < 3
-    current.limiter_redis = reachable
-    current._limiters.clear()
+    current.limiter = reachable
     turns.run_turn(account_id)
     assert len(received(ledger)) == 5
 
@@ -223,7 +222,7 @@ def test_a_throttled_account_rests_comes_back_at_half_its_rate_and_burns_no_atte
     assert wait.reason == WaitReason.COOL_DOWN
     turns.run_turn(account_id)
     assert received(ledger) == [], "the limiter knows of the rest too"
-    current.limiter_redis.delete(current.limiter(account.company_id).prefix + limit.tail)
+    current.redis.delete(current.limiter(account.company_id).prefix + limit.tail)
     before = utc_now()
     turns.run_turn(account_id)
     assert len(received(ledger)) == 1
@@ -242,7 +241,7 @@ def test_a_complaint_is_not_a_silence_of_a_whole_period(current: Runtime, ledger
         session.execute(text("UPDATE accounts SET paced_until = NULL"))
         # The rest is over.
         limit = limits.of_account(account, session.get_one(Company, account.company_id), current.config)
-    current.limiter_redis.delete(current.limiter(account.company_id).prefix + limit.tail)
+    current.redis.delete(current.limiter(account.company_id).prefix + limit.tail)
     sent, before = len(received(ledger)), utc_now()  # the call after the refused one had begun
     turns.run_turn(account_id)
     assert len(received(ledger)) == sent + 1

@@ -11,6 +11,7 @@ from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
 from campaign_engine.config import Config
+from campaign_engine.core import prefix_of
 from campaign_engine.models import Account, Campaign, Company, User
 from campaign_engine.rules.waiting import WaitReason
 from campaign_engine.services.company import limits
@@ -34,7 +35,7 @@ def number(session: Session, company: Company) -> Account:
 
 @pytest.fixture
 def limiter(redis_client: redis.Redis, company: Company) -> Limiter:
-    return Limiter(redis_client, prefix=limits.prefix_of(company.id))
+    return Limiter(redis_client, prefix=prefix_of(company.id))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
 from campaign_engine.config import Config
+from campaign_engine.core import prefix_of
 from campaign_engine.db import db
 from campaign_engine.models import Account, Campaign, Company, User
 from campaign_engine.rules.waiting import Wait
@@ -364,12 +365,12 @@ def test_what_the_warm_up_has_let_through_is_asked_of_the_limiter(
 ) -> None:
     number.warm_up = {"started_at": NOW.isoformat(), "ladder": [[0, 8]], "ends_on_day": 30}
     session.flush()
-    limiter = Limiter(redis_client, prefix=limits.prefix_of(company.id))
+    limiter = Limiter(redis_client, prefix=prefix_of(company.id))
     bound = limits.of_send(number, campaign.owner_id, company, CONFIG, now=NOW)
     for minutes in range(6):
         at = NOW - timedelta(hours=20) + timedelta(minutes=minutes)
         assert limiter.acquire([binding.limit for binding in bound], now_us=to_us(at)).granted
-    at_that_time = AtNow(redis_client, prefix=limits.prefix_of(company.id))
+    at_that_time = AtNow(redis_client, prefix=prefix_of(company.id))
     seen = read(session, campaign, limiter_of=lambda _: at_that_time).eta_seconds
     assert seen == pytest.approx(4 * 3600 + 3 * 60, abs=90)
     away = Limiter(redis.Redis(port=1), prefix="x")
