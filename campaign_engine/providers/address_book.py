@@ -1,4 +1,4 @@
-"""What a provider with an address book offers beside sending: who is on WhatsApp, and whom the phone knows.
+"""What a provider with an address book offers besides sending: who is on WhatsApp, and whom the phone knows.
 
 Evolution API has one; the Cloud API has none.
 """

@@ -3,7 +3,7 @@
 Accepted   the provider took the message (not yet: delivered)
 Refused    the provider answered with an error; classified once, by its code
 NotSent    the request certainly did not leave this machine
-Lost       the request may have left and the answer did not arrive: nobody may resend it by himself
+Lost       the request may have left and the answer did not arrive: only a person may resend it
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ from campaign_engine.rules.states import MessageStatus
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A classified refusal; `code` is the provider's, or `http_<status>` where it gave none."""
+    """A classified refusal; `code` is the provider's, or `http_<status>` if it gave none."""
 
     error_class: ErrorClass
     code: str
@@ -58,7 +58,7 @@ class NotSent:
 
     @property
     def failure(self) -> Failure:
-        """The same as a failure, as a row keeps it."""
+        """It as a failure, in the form that a row keeps."""
         return Failure(ErrorClass.TEMPORARY, "not_sent", self.reason)
 
     @property
@@ -129,12 +129,12 @@ class Inbound:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What the provider says of an account. Informational: it never gates a send.
+    """What the provider says about an account. Informational: it never gates a send.
 
-    `refused_field` is set when the provider answered that the credentials or the number are wrong: the one at fault.
-    `details` are words and numbers of the provider, empty when it did not say how the account is. `warnings` are
+    `refused_field` is the field at fault if the provider answered that the credentials or the number are wrong.
+    `details` are words and numbers of the provider, empty if it did not say how the account is. `warnings` are
     sentences for people about what may soon stop the account. `recipient_limit` is how many different people may be
-    written to in 24 hours, None for no limit; only meant where `tells_recipient_limit`.
+    written to in 24 hours, None for no limit; it counts only if `tells_recipient_limit`.
     """
 
     reachable: bool
@@ -147,11 +147,11 @@ class Health:
 
     @property
     def failed(self) -> bool:
-        """Say whether the check told nothing: the provider was away, out of order, or refused to answer."""
+        """Say whether the check learnt nothing: the provider was away, out of order, or refused to answer."""
         return not self.reachable or not self.details
 
     def stored(self, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return the form that an account's row keeps; a check that failed keeps what was known `before`."""
+        """Return the form that an account's row keeps; after a failed check it still holds what was known `before`."""
         kept: dict[str, Any] = {"reachable": self.reachable, "summary": self.summary}
         if self.refused_field is not None:
             kept["refused_field"] = self.refused_field
@@ -176,12 +176,12 @@ class NoticeKind(StrEnum):
 
 
 UNLIMITED = "unlimited"
-"""The value of a notice of a limit that there is no longer; one without a count and without this says nothing."""
+"""The value of a notice that a limit has ended. A notice with neither a count nor this value says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something a provider says of an account, a template or a person; `value` is its word for it."""
+    """Something a provider says about an account, a template or a person; `value` is its word for it."""
 
     kind: NoticeKind
     value: str
@@ -256,8 +256,8 @@ class Provider(Protocol):
     def send(self, sender: Sender, message: Outgoing, *, leaving: Callable[[], object] = _nothing) -> Outcome:
         """Send one message; never raises for what a network or a provider can do.
 
-        Side effects: calls `leaving` as near as can be before the first byte of the request leaves this process; when
-        it was not called, nothing left.
+        Side effects: calls `leaving` as closely as possible before the first byte of the request leaves this process.
+        If it was not called, nothing left.
         """
         ...
 

@@ -1,8 +1,8 @@
 """Requests of the send path, written to sockets of our own: the bytes leave in one write, at a moment we know.
 
-Two reasons. Whether a message may have left decides between “sent again” and “unknown”, and only who writes to the
-socket knows when that is. And a message through `requests`, `urllib3` and `http.client` costs eight times the CPU of
-the same bytes on a socket (docs/adr/0005). What is read is parsed by llhttp, Node's parser, through `httptools`;
+There are two reasons. Whether a message may have left decides between “sent again” and “unknown”, and only the writer
+to the socket knows when it leaves. And a message through `requests`, `urllib3` and `http.client` costs eight times the
+CPU of the same bytes on a socket (docs/adr/0005). llhttp, Node's parser, reads the answers, through `httptools`;
 everything that is not a send goes through `requests`.
 """
 
@@ -27,8 +27,8 @@ from requests.utils import select_proxy
 
 LONGEST_ANSWER = 1_000_000  # bytes with its head; an answer to a message has some hundred
 IDLE_S = 30.0
-"""How long a connection may lie idle and still be used: servers and the boxes between close them after a minute or so,
-and a request that meets the close is one whose fate nobody knows. A server that says it closes sooner is believed.
+"""How long a connection may lie idle and still be used. Servers and the boxes between close it after a minute or so,
+and nobody knows the fate of a request that meets the close. If a server says that it closes sooner, that counts.
 """
 
 _AT_ONCE = 16_384  # bytes: one TLS record, and less than the empty buffer of any connection takes without waiting
@@ -244,7 +244,7 @@ class _Connection:
         return Answer(reader.status_code, reader.headers, b"".join(reader.parts)), reader.may_go_on
 
     def is_usable(self) -> bool:
-        """Whether the other side has kept it open. What it said unasked is a close, or nothing we understand."""
+        """Whether the other side has kept it open. Anything it sent unasked is a close, or nothing we understand."""
         return time.monotonic() < self.usable_until and not self._poll.poll(0)
 
     def close(self) -> None:
@@ -265,13 +265,13 @@ class _Reader:
         self._parser = HttpResponseParser(self)
 
     def feed(self, data: bytes) -> None:
-        """Take what was read; nothing means that the other side has closed.
+        """Take what was read; no bytes mean that the other side has closed.
 
         Raises:
             ConnectionFault: it is no answer, or not a whole one.
         """
         if not data:
-            # An answer may end with its connection when it does not say how long it is.
+            # An answer that does not say its length ends with its connection.
             if self.status_code < 200 or "content-length" in self.headers or "transfer-encoding" in self.headers:
                 raise ConnectionFault("the connection broke")
             self.complete = True
@@ -285,16 +285,16 @@ class _Reader:
                 raise ConnectionFault("the answer is not HTTP") from error
             self.may_go_on = False  # Something came after the answer.
         if self.complete:
-            del self._parser  # It refers back to this reader: a circle that only the garbage collector would find.
+            del self._parser  # It refers back to this reader: a circle that only the garbage collector could free.
 
     # What the parser calls.
 
     def on_message_begin(self) -> None:
         if self.complete:
-            raise ConnectionFault("there is more than one answer")  # stops the parser, and is seen by `feed` alone
+            raise ConnectionFault("there is more than one answer")  # stops the parser; only `feed` sees it
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.status_code < 200:  # what comes after the body is no part of the head
+        if self.status_code < 200:  # a header after the body is no part of the head
             self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:

@@ -1,4 +1,4 @@
-"""Where a provider posts its webhooks, and how it is told whose they are.
+"""Where a provider posts its webhooks, and whose they are.
 
 A door works on plain values: the web mounts it and reads the request, a service looks the accounts up.
 """
@@ -17,14 +17,14 @@ class Knock:
     headers: Mapping[str, str]  # by names in lower case
     query: Mapping[str, str]
     body: bytes  # as it came
-    key: str  # what the address ends in; empty where the door has no keys
+    key: str  # the end of the address; empty if the door has no keys
 
 
 class KnownAccounts(Protocol):
-    """What a door may ask about the accounts of its provider; those that were deleted are not among them."""
+    """What a door may ask about the accounts of its provider, without deleted ones."""
 
     def with_key(self, key: str) -> Sequence[int]:
-        """Return the account whose address ends in `key`, or nothing; how long it takes tells nobody which."""
+        """Return the account whose address ends in `key`, or nothing, in a time that does not tell which."""
         ...
 
     def secrets(self, field: str, *, numbers: Collection[str] = ()) -> Iterable[tuple[int, str]]:
@@ -41,8 +41,8 @@ class Door:
         most_bytes: the most that a body may have.
         known_by: the field that an account needs for its webhooks to be known: a secret, or the `webhook_key` that
             its address ends in.
-        senders: returns the accounts that a body speaks for; raises NotAuthenticated for one of nobody's.
-        greet: answers a GET in plain text; raises NotAllowed for a stranger's. None: there is no GET.
+        senders: returns the accounts that a body speaks for; raises NotAuthenticated if there is none.
+        greet: answers a GET in plain text; raises NotAllowed for a stranger. None: there is no GET.
     """
 
     path: str

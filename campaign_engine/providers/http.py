@@ -1,4 +1,4 @@
-"""One exchange with a provider over pooled connections, and what can become of it on the way.
+"""One exchange with a provider over pooled connections, and what can go wrong on the way.
 
 Messages go over connections of our own (`direct`), everything else through `requests`. Neither follows a redirect, so
 that an account's base URL cannot lead a request elsewhere.
@@ -20,14 +20,14 @@ from campaign_engine.providers.base import Lost, NotSent
 from campaign_engine.providers.direct import Answer, ConnectionFault, DirectHttp
 
 CONNECT_TIMEOUT_S = 5.0
-LONGEST_RETRY_AFTER_S = 86_400.0  # what is more is a slip of whoever wrote it, and may not stop a number for ever
+LONGEST_RETRY_AFTER_S = 86_400.0  # a longer time is somebody's mistake, and may not stop a number for ever
 
-# What `requests` lets through undressed: an address that is none, a file of CA certificates that is not there.
+# `requests` raises these as they are: for a bad address, or a missing file of CA certificates.
 NETWORK_FAULTS = (requests.RequestException, LocationValueError, OSError)
 
 
 class AnyAnswer(Protocol):
-    """What an answer has, whichever way it came."""
+    """What every answer has, whichever way it came."""
 
     @property
     def status_code(self) -> int:
@@ -118,7 +118,7 @@ class PooledHttp:
 
 
 def json_of(response: AnyAnswer) -> Any:
-    """Return what the body holds, or None where it is no JSON."""
+    """Return the value in the body, or None if it is no JSON."""
     try:
         return json.loads(response.content)
     except (ValueError, RecursionError):
@@ -126,7 +126,7 @@ def json_of(response: AnyAnswer) -> Any:
 
 
 def json_object_of(response: AnyAnswer) -> dict[str, Any]:
-    """Return the JSON object of a body, empty where it holds none."""
+    """Return the JSON object in the body, empty if there is none."""
     payload = json_of(response)
     return payload if isinstance(payload, dict) else {}
 

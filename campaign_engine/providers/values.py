@@ -1,11 +1,11 @@
-"""Values out of JSON that others wrote: whatever they hold, what comes out can be used and stored."""
+"""Values from JSON that others wrote: whatever it holds, the values returned can be used and stored."""
 
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-LONGEST_TEXT = 500  # characters; more than any id of a provider's, less than an index of PostgreSQL takes
+LONGEST_TEXT = 500  # characters; longer than any provider's id, shorter than an index of PostgreSQL allows
 
 
 def object_in(body: bytes) -> Mapping[str, Any] | None:
@@ -18,7 +18,7 @@ def object_in(body: bytes) -> Mapping[str, Any] | None:
 
 
 def objects_of(items: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield the objects of a list; nothing where it is none."""
+    """Yield the objects of a list; nothing if it is no list."""
     if isinstance(items, list):
         yield from (item for item in items if isinstance(item, dict))
 

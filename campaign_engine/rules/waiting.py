@@ -61,7 +61,7 @@ OF_A_LIMIT = frozenset(
         WaitReason.COOL_DOWN,
     }
 )
-"""Waits that are over at their time, whatever the calls in flight are answered."""
+"""Waits that end at their time, whatever the answers to the calls in flight are."""
 
 PHRASES = {
     WaitReason.SCHEDULE: "starts by itself",

@@ -1,4 +1,4 @@
-"""Which providers there are is said by the program that knows them, not by the table of accounts."""
+"""The program says which providers there are, not the table of accounts."""
 
 from alembic import op
 

@@ -191,7 +191,7 @@ def _outcome(response: AnyAnswer, sender: Sender) -> Outcome:
 
 
 def _envelope(payload: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the error that Meta's envelope holds (docs/wire.md, Errors), or None: a gateway's error is none."""
+    """Return the error in Meta's envelope (docs/wire.md, Errors), or None: a gateway's error has no envelope."""
     error = payload.get("error")
     return error if isinstance(error, dict) and isinstance(error.get("code"), int) else None
 

@@ -29,8 +29,8 @@ def _senders(knock: Knock, accounts: KnownAccounts) -> Sequence[int]:
     """Return the accounts named in a body whose app secret signed it.
 
     A body may name numbers of several companies. It speaks only for those whose own secret made the signature, so
-    that nobody can report on another company's messages. One about templates or the business account names no number:
-    then any known secret will do.
+    that nobody can report on another company's messages. A body about templates or the business account names no
+    number: then any known secret will do.
 
     Raises:
         NotAuthenticated: no secret of ours made the signature.

@@ -2,8 +2,8 @@
 
 Source: Meta's error page as of 11 September 2026, and where it is silent the retry tables of three public clients
 (courier, kapso, meta-whatsapp-rs). 131048 is a matter of reputation, not of speed: it counts against the account.
-`MAY_HAVE_LEFT` are faults after which the message may be out: they are retried only after a pause in which a status
-webhook would have settled the row.
+After a fault in `MAY_HAVE_LEFT` the message may be out. It is retried only after a pause in which a status webhook
+would have settled the row.
 """
 
 from campaign_engine.rules.failures import ErrorClass
@@ -38,7 +38,7 @@ CLASS_OF_CODE: dict[int, ErrorClass] = {
 MAY_HAVE_LEFT = frozenset({1, 2, 131000, 131016, 133004})
 
 MARKETING_REFUSED = 131050
-"""The person switched the marketing of this business off in WhatsApp, and nobody else can switch it on again."""
+"""The person switched this business's marketing off in WhatsApp; nobody else can switch it on again."""
 
 
 def classify(code: int, *, is_transient: bool = False) -> ErrorClass:

@@ -2,8 +2,8 @@
 
     {"entry": [{"id": <business account>, "changes": [{"field", "value"}]}]}
 
-A body holds up to 1,000 updates over its entries and changes. Whatever is missing, of another type or not known is left
-out, and nothing here raises.
+A body holds up to 1,000 updates over its entries and changes. Anything missing, of another type or unknown is ignored,
+and nothing here raises.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -76,12 +76,12 @@ def statuses_in(payload: Mapping[str, Any]) -> Iterator[StatusUpdate]:
 def inbound_in(payload: Mapping[str, Any]) -> Iterator[Inbound]:
     """Yield what people wrote.
 
-    Who hides the number is named by a business-scoped id, in `sender` as well: it begins with letters.
+    If a person hides the number, a business-scoped id, which begins with letters, names the person, in `sender` too.
     """
     for change in _changes(payload):
         number = change.number
         contacts = list(objects_of(change.value.get("contacts")))
-        contact = contacts[0] if len(contacts) == 1 else {}  # of several, nobody says whose message it is
+        contact = contacts[0] if len(contacts) == 1 else {}  # with several, nothing says whose message it is
         for item in objects_of(change.value.get("messages")):
             identity, at = text_of(item.get("id")), moment_of(item.get("timestamp"))
             if identity is None or at is None or not number:
@@ -110,7 +110,7 @@ def inbound_in(payload: Mapping[str, Any]) -> Iterator[Inbound]:
 
 
 def _changed_number(item: Mapping[str, Any], *, number: str, identity: str) -> Iterator[Inbound]:
-    """Yield that a person has a new number, which is then the payload; other words of WhatsApp's own are left out."""
+    """Yield that a person has a new number, which is the payload; other system messages of WhatsApp are ignored."""
     system, at = _object(item.get("system")), moment_of(item.get("timestamp"))
     old = text_of(item.get("from")) or text_of(system.get("customer"))
     new = text_of(system.get("wa_id")) or text_of(system.get("new_wa_id"))
@@ -182,7 +182,7 @@ def _template_status(change: _Change) -> Iterator[Notice]:
 
 
 def _template_change(aspect: str, now_field: str, before_field: str) -> Callable[[_Change], Iterator[Notice]]:
-    """Return a reader of what has changed about a template, from one field to another."""
+    """Return a reader of a change of a template: the new value in one field, the old one in the other."""
 
     def read(change: _Change) -> Iterator[Notice]:
         name = text_of(change.value.get("message_template_name"))
@@ -245,7 +245,7 @@ def _account_update(change: _Change) -> Iterator[Notice]:
 
 
 def _limit_changed(change: _Change) -> Iterator[Notice]:
-    """Yield the recipients a day of the whole portfolio; what is said of one number's throughput has no count."""
+    """Yield the recipients a day of the whole portfolio; news about one number's throughput has no count."""
     value = change.value
     given = next(
         (
@@ -267,7 +267,7 @@ def _limit_changed(change: _Change) -> Iterator[Notice]:
 
 
 def _tier(given: Any) -> tuple[str | None, int | None]:
-    """Return (Meta's word, recipients a day) of a limit: a number, or `TIER_2K`; none of them for `UNLIMITED`."""
+    """Return (Meta's word, recipients a day) of a limit such as 2000 or `TIER_2K`; no count for `UNLIMITED`."""
     word = text_of(given)
     if isinstance(given, bool) or word is None:
         return None, None
@@ -282,7 +282,7 @@ def _tier(given: Any) -> tuple[str | None, int | None]:
 
 
 def _alert(*names: str) -> Callable[[_Change], Iterator[Notice]]:
-    """Return a reader of what is only to be known; the first of `names` is Meta's word for it."""
+    """Return a reader of news on which the engine does not act; the first of `names` found is Meta's word for it."""
 
     def read(change: _Change) -> Iterator[Notice]:
         said = [text for name in names if (text := text_of(change.value.get(name))) is not None]

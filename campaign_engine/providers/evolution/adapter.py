@@ -1,11 +1,11 @@
 """Evolution API 2.3.6 over pooled connections: a phone's own session behind HTTP (docs/wire.md, Evolution API).
 
-It takes no id of ours along. A message is matched with its webhooks by `key.id`, which only the answer to the send
-gives, so a message whose answer was lost stays `unknown` until a person decides: no webhook can heal it. For the same
-reason nothing that may have left is ever tried again here (docs/adr/0006).
+It sends none of our ids along. A message is matched with its webhooks by `key.id`, which only the answer to the send
+gives. If that answer is lost, no webhook can settle the message, and it stays `unknown` until a person decides. For the
+same reason a message that may have left is never tried again here (docs/adr/0006).
 
-`delay` is left out of every message: it would hold the request open, and the pacing is ours. The session is that of
-one phone, so an account has one call in flight.
+No message has a `delay`: it would hold the request open, and the pacing is ours. The session belongs to one phone, so
+an account has one call in flight.
 """
 
 import json
@@ -54,13 +54,13 @@ from campaign_engine.providers.values import objects_of, text_of
 from campaign_engine.rules.failures import ErrorClass
 
 NUMBERS_A_CHECK = 100
-"""How many numbers are asked about in one call: what the phone does not remember, it asks WhatsApp about."""
+"""How many numbers are checked in one call: the phone asks WhatsApp about those that it does not remember."""
 
 _MEDIA_TYPES = ("image", "video", "document", "audio")
 
 
 class Evolution:
-    """The adapter of one process; `now` gives statuses their time, for Evolution's webhooks carry none to trust."""
+    """The adapter of one process; `now` gives statuses their time, since Evolution's webhooks have no reliable one."""
 
     traits: ClassVar[Traits] = TRAITS
     door: ClassVar[Door] = DOOR
@@ -99,7 +99,7 @@ class Evolution:
         failure = failure_of(response.status_code, payload)
         refused_field = None
         if failure is not None and isinstance(payload, dict) and "response" in payload:
-            # Evolution's own envelope: a gateway in between says nothing of the instance or its key.
+            # Only Evolution's own envelope counts: a gateway in between knows nothing of the instance or its key.
             refused_field = {401: "access_token", 403: "access_token", 404: "instance"}.get(response.status_code)
         return Health(reachable=True, summary=_said(failure, response, sender), details={}, refused_field=refused_field)
 
@@ -126,10 +126,10 @@ class Evolution:
     def list_contacts(self, sender: Sender) -> Sequence[KnownPerson]:
         """Return the people in the phone's address book and chats: `POST /chat/findContacts/{instance}`.
 
-        What is known of this call (docs/wire.md, Evolution checks) is from Evolution's own documentation (an object
-        `where`, which may be empty) and the source of its channel service, where `fetchContacts` returns a plain list
-        of rows with `remoteJid`, `pushName` and, in newer versions, `type`: `contact`, `group`, or `group_member` for
-        people whom the phone has only met in a group, and who never gave it their number: these are left out.
+        The body is an object `where`, which may be empty, says Evolution's documentation (docs/wire.md, Evolution
+        checks). The answer is known from the source of its channel service: `fetchContacts` returns a plain list of
+        rows with `remoteJid`, `pushName` and, in newer versions, `type`: `contact`, `group`, or `group_member`. The
+        last are people whom the phone only met in a group; they never gave it their number and are left out.
 
         Raises:
             AddressBookFault: there is no answer.
@@ -183,7 +183,7 @@ def _authorized(sender: Sender) -> dict[str, str]:
 
 
 def _request_for(message: Outgoing) -> tuple[str, dict[str, Any]] | Failure:
-    """Return the path and the body that send a message, or why Evolution cannot: the content is of the Cloud API."""
+    """Return the path and the body that send a message, or why Evolution cannot send its content."""
     kind = message.content["type"]
     part = message.content[kind]
     number = message.to.removeprefix("+")
@@ -228,5 +228,5 @@ def _said(failure: Failure | None, response: AnyAnswer, sender: Sender) -> str:
 
 
 def _without(secret: str, detail: str) -> str:
-    # What somebody else's server says is shown and logged.
+    # The words of a foreign server are shown and logged.
     return detail.replace(secret, "***")

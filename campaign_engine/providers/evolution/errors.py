@@ -1,15 +1,15 @@
 """What Evolution API answers instead of a sent message, as data: one class per failure, with its source.
 
 Evolution has no codes of its own, so the codes here are ours. Source: docs/wire.md, Evolution API (read in
-Evolution 2.3.6, commit 3454bec7), unless an entry says otherwise. On the WHATSAPP-BUSINESS channel it hands Meta's
-error through: those have Meta's codes and classes.
+Evolution 2.3.6, commit 3454bec7), unless an entry says otherwise. On the WHATSAPP-BUSINESS channel it passes Meta's
+errors on, with Meta's codes and classes.
 
-A closed session is a failure of the account, not one that passes by itself: somebody has to scan the QR code again,
-and every further message of that number would meet the same.
+A closed session is a failure of the account and does not pass by itself: somebody has to scan the QR code again, and
+every further message of that number would meet the same.
 
-What may have left is not classified at all (None). The Cloud API's adapter may try such a message again after a pause,
-because a status that carries our own id would have settled the row meanwhile; nothing of ours travels on this wire,
-and `key.id`, by which Evolution's webhooks are matched, is exactly what a failed answer does not give.
+If the message may have left, the failure has no class (None). The Cloud API's adapter may try such a message again
+after a pause, because a status with our own id would have settled the row meanwhile. On this wire no id of ours
+travels: webhooks are matched by `key.id`, and a failed answer does not give it.
 """
 
 import re
@@ -37,9 +37,9 @@ CLASS_OF_STATUS: dict[int, tuple[ErrorClass, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class KnownFault:
-    """A fault that is told by its words; `words` are lower case and part of the message.
+    """A fault that is recognised by its words; `words` are lower case and part of the message.
 
-    Where `status` is given the same words mean something else with another HTTP status.
+    If `status` is given, the same words with another HTTP status mean something else.
     """
 
     words: str
@@ -53,24 +53,24 @@ class KnownFault:
 
 
 KNOWN_FAULTS = (
-    # The session of the phone is not open. Baileys looks for that before it writes to its socket.
+    # The phone's session is not open. Baileys checks that before it writes to its socket.
     KnownFault("connection closed", ErrorClass.ACCOUNT, "session_closed"),
     # Inferred: the number is looked up before anything is sent, on a session that was never opened.
     KnownFault("(reading 'onwhatsapp')", ErrorClass.ACCOUNT, "session_closed"),
     # Templates exist on the business channel only.
     KnownFault("method not available", ErrorClass.CAMPAIGN, "not_available"),
-    # The file is fetched before anything is sent, outside the attempt to send (which answers 400): the words are those
-    # of Evolution's HTTP client, which it also calls other systems with once a message has left.
+    # The file is fetched before anything is sent, outside the attempt to send (which answers 400). The words are from
+    # Evolution's HTTP client, by which it also calls other systems once a message has left.
     KnownFault("request failed with status code", ErrorClass.CAMPAIGN, "media_unavailable", status=500),
 )
 
-# A fault while sending is an exception turned into a text (“Error: Connection Closed”); what a check of the request
-# says is a sentence. The message is also stored inside that attempt, so that such a fault may come after it left.
+# A fault while sending is an exception turned into a text (“Error: Connection Closed”); a check of the request answers
+# with a sentence. The attempt to send also stores the message, so such a fault may come after it left.
 _EXCEPTION = re.compile(r"\s*\w*(?:Error|Exception)\b")
 
 
 def failure_of(status: int, payload: Any, *, retry_after_s: float | None = None) -> Failure | None:
-    """Return why Evolution certainly did not send, or None when the message may have left all the same."""
+    """Return why Evolution certainly did not send, or None when the message may have left."""
     body = payload if isinstance(payload, dict) else {}
     meta = meta_error_of(body)
     if meta is not None:
@@ -89,7 +89,7 @@ def failure_of(status: int, payload: Any, *, retry_after_s: float | None = None)
     if any(isinstance(message, list) for message in messages):
         return Failure(ErrorClass.CAMPAIGN, "invalid_request", _sentence_of(messages) or NOTHING_SAID)
     if 300 <= status < 400 or (400 <= status < 500 and "response" not in body):
-        # Not Evolution's envelope: something in front of it refused, or the address leads elsewhere.
+        # No envelope of Evolution's: something in front of it refused, or the address leads elsewhere.
         return Failure(ErrorClass.ACCOUNT, f"http_{status}", words or NOTHING_SAID)
     if 400 <= status < 500 and words is not None and not _EXCEPTION.match(words):
         return Failure(ErrorClass.CAMPAIGN, f"http_{status}", words)
@@ -97,7 +97,7 @@ def failure_of(status: int, payload: Any, *, retry_after_s: float | None = None)
 
 
 def meta_error_of(payload: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return Meta's error where a body is one, or has one in it: on the business channel it comes with a 201."""
+    """Return Meta's error if a body is one or holds one: on the business channel it comes with a 201."""
     nested = payload.get("error")
     for error in (nested, payload):
         if isinstance(error, dict) and type(error.get("code")) is int:

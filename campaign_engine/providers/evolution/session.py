@@ -1,4 +1,4 @@
-"""The session of a phone: how an account is whose session is in a state, asked for or told by a webhook."""
+"""The session of a phone, and what its state, as an answer or a webhook tells it, says about the account."""
 
 from campaign_engine.providers.base import Health
 
@@ -14,7 +14,7 @@ _STATE_AFTER = {"open": "open", "connecting": "connecting", "close": "close", "r
 
 
 def health_of_session(state: str) -> Health:
-    """Return how an account is whose phone session is in `state`."""
+    """Return the health of an account whose phone session is in `state`."""
     return Health(
         reachable=True,
         summary=_SUMMARIES.get(state, f"the session is “{state}”"),
@@ -24,6 +24,6 @@ def health_of_session(state: str) -> Health:
 
 
 def health_after(word: str) -> Health | None:
-    """Return what a check would find after a webhook's word for the session; None where nothing is known of it."""
+    """Return what a check would find after a webhook's word for the session; None for an unknown word."""
     state = _STATE_AFTER.get(word)
     return health_of_session(state) if state is not None else None

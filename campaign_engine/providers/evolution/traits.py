@@ -10,7 +10,7 @@ NO_UPLOADS = "Evolution API knows no uploaded files: give the file's address."
 
 
 def unsuited(content: Mapping[str, Any]) -> str | None:
-    """Return in a sentence why a phone cannot send a content; None when it can."""
+    """Return, as a sentence, why a phone cannot send a content; None when it can."""
     if content["type"] == "template":
         return NO_TEMPLATES
     if content["type"] == "media" and not content.get("link"):

@@ -2,8 +2,8 @@
 
     {"event", "instance", "data", "date_time", ...}   `data` is an object or a list of them
 
-`date_time` is local time written as if it were UTC and a status has no time of its own, so a status counts from when
-it was read here. PENDING says only what the answer to the send has said already.
+`date_time` is local time written as if it were UTC, and a status has no time of its own. So a status counts from when
+it was read here. PENDING repeats what the answer to the send has said.
 """
 
 from collections.abc import Iterator, Mapping
@@ -77,7 +77,7 @@ def inbound_in(payload: Mapping[str, Any], *, now: datetime) -> Iterator[Inbound
         key = _object(item.get("key"))
         sender = number_of(key.get("remoteJid"))
         if sender is None and str(key.get("remoteJid")).endswith("@lid"):
-            # Who hides the number may still be known by it; where the number stands changed between versions.
+            # A person who hides the number may still be known by it; versions put the number in different places.
             sender = number_of(key.get("senderPn")) or number_of(key.get("remoteJidAlt"))
         identity = text_of(key.get("id"))
         if key.get("fromMe") is not False or sender is None or identity is None:

@@ -1,4 +1,4 @@
-"""What an account is made of, as a face gives it; what is left out is absent."""
+"""The values of an account, as a face gives them; what is left out is absent."""
 
 from collections.abc import Sequence
 from typing import TypedDict

@@ -61,13 +61,12 @@ def propose(
 ) -> Proposal:
     """Check values for a new account, or for a change of `account`, and ask the provider about new credentials.
 
-    A provider that cannot be reached is no reason to refuse; one that answers that the token or the number is wrong
-    is.
+    A provider that cannot be reached refuses nothing. One that answers that the token or the number is wrong does.
 
     Side effects: asks the provider; call it before the transaction that keeps the account.
 
     Raises:
-        InvalidInput: values do not go together, or the provider refused the credentials.
+        InvalidInput: values do not fit together, or the provider refused the credentials.
     """
     provider = account.provider if account is not None else values.get("provider", "")
     if provider not in providers:
@@ -209,9 +208,9 @@ def column_of(field: str) -> InstrumentedAttribute[Any]:
 
 
 def keep_health(account: Account, health: Health, *, now: datetime) -> None:
-    """Write what a provider says of an account, and follow its limit of recipients where nobody set another.
+    """Write what a provider says about an account, and take over its limit of recipients unless a person set another.
 
-    Side effects: a claim of `health.claim` ends; whoever holds it need not write an answer.
+    Side effects: ends a claim of `health.claim`; its holder need not write an answer any more.
     """
     account.health, account.health_checked_at, account.health_claimed_at = health.stored(account.health), now, None
     if health.tells_recipient_limit:
@@ -221,7 +220,7 @@ def keep_health(account: Account, health: Health, *, now: datetime) -> None:
 
 
 def _require_unused_number(session: Session, account: Account, traits: Traits) -> None:
-    """Refuse a number that another account has: it would get its limit twice, and the provider counts once."""
+    """Refuse a number that another account has: it would get its limit twice, but the provider counts it once."""
     field = traits.named_by
     same = column_of(field) == getattr(account, field)
     if traits.is_one_of_many:
@@ -254,7 +253,7 @@ def _set_secrets(account: Account, values: Mapping[str, object], vault: Vault) -
 
 
 def _with_credentials(account: Account | None, values: Mapping[str, object], vault: Vault) -> Account:
-    """Return a copy of an account, as far as a sender is made of it, with what is new about it."""
+    """Return a copy of the parts of an account that make a sender, with the new values."""
     names = ("id", "base_url", "phone_number_id", "instance", "access_token_encrypted")
     copy = Account(**{name: getattr(account, name, None) for name in names})
     for name in CREDENTIALS.intersection(names, values):
@@ -293,7 +292,7 @@ def _faults_with_provider(
 
 
 def _warm_up(value: WarmUpValues, now: datetime) -> Json:
-    """Return a warm-up as it is stored, what is left out filled in.
+    """Return a warm-up as it is stored, with defaults for what is left out.
 
     Raises:
         InvalidInput: a part cannot be used.

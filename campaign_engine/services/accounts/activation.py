@@ -1,7 +1,7 @@
-"""Whether an account sends: deactivated by consecutive failures of its own, reactivated by a person, and what that
-means for the campaigns that use it.
+"""Whether an account sends: consecutive failures of its own deactivate it, a person reactivates it. And what that means
+for the campaigns that use it.
 
-Health checks never come here: only what became of real messages, and the provider's own word, stop an account.
+Health checks have no part in it: only the fate of real messages, and the provider's own word, stop an account.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ NO_ACCOUNT = "no_account"
 def note_results(session: Session, *, account_id: int, consecutive_failures: int, accepted: bool) -> None:
     """Write the count of consecutive account-class failures; an accepted message ends the probation.
 
-    Failures of recipients and of content never come here.
+    Failures of recipients and of content are not counted.
     """
     session.execute(
         text(
@@ -46,10 +46,10 @@ def expect_acknowledgement(session: Session, *, account_id: int, now: datetime) 
 
 
 def deactivate(session: Session, account_id: int, *, reason: str) -> bool:
-    """Let an account send no more, for a reason people can read; False when it did not send anyway.
+    """Stop an account from sending, for a reason people can read; False when it was not active.
 
-    Side effects: a notification, an entry in the audit log; campaigns with no active account left pause, and go on by
-    themselves when one is reactivated. What was not sent stays for the other accounts.
+    Side effects: a notification, an entry in the audit log. Campaigns with no active account left pause, and go on by
+    themselves when one is reactivated. Messages not sent yet stay for the other accounts.
     """
     row = session.execute(
         text(
@@ -99,7 +99,7 @@ def pause_stranded(session: Session, *, account_id: int | None = None) -> list[i
 def reactivate(session: Session, account: Account, *, now: datetime) -> list[int]:
     """Let a deactivated account send again, one message first; return the campaigns that go on because of it.
 
-    The others follow when that message was accepted; were it refused for the account's sake, the account would be
+    The others follow when that message was accepted. If it is refused because of the account, the account is
     deactivated again at once.
 
     Side effects: an entry in the audit log; resumes the campaigns that paused for want of an account; the account's
@@ -121,9 +121,9 @@ def reactivate(session: Session, account: Account, *, now: datetime) -> list[int
 
 
 def resume_what_can_send(session: Session, *, now: datetime, account_id: int | None = None) -> list[int]:
-    """Let campaigns go on that wait for an account (for this one, or any) and have an active one; return which.
+    """Resume campaigns that wait for an account (for this one, or any) and have an active one; return which.
 
-    The verification asks for all: a deactivation and a reactivation at the same moment do not see each other.
+    The verification resumes all: a deactivation and a reactivation at the same moment do not see each other.
     """
     uses = _active_account_of_campaign()
     if account_id is not None:

@@ -1,8 +1,8 @@
 """How accounts are, as their providers say: one question at a time per account, its answer shared. Never gates a send.
 
 The claim and the answer stand in the account's row, so that one process in the whole installation asks and the others
-wait for it. The provider is asked outside any transaction: a provider that hangs holds no connection and no lock, and
-a claim whose process died runs out.
+wait for its answer. The provider is asked outside any transaction, so that a provider that hangs holds no connection
+and no lock. If the process dies, its claim runs out.
 """
 
 import time
@@ -28,14 +28,14 @@ from campaign_engine.vault import Vault
 log = get_logger(__name__)
 
 REFRESH_AFTER = timedelta(minutes=5)
-"""How old the health of an account at work may become before it is asked about again."""
+"""How old the health of an account at work may become before the provider is asked again."""
 
 DUE_AT_ONCE = 1000
 
 POLL_S = 0.1
 
 CLAIM_MARGIN_S = 10.0
-"""How much longer than a provider's slowest answer a claim holds: connecting and writing take their time too."""
+"""How much longer than a provider's slowest answer a claim lasts: connecting and writing take time too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Checked:
         return bool(self.health and self.health["reachable"] and "refused_field" not in self.health)
 
     def is_fresh(self, *, config: Config, now: datetime) -> bool:
-        """Say whether the answer may be shared still."""
+        """Say whether the answer may still be shared."""
         return self.checked_at is not None and self.checked_at > now - _shared_for(config)
 
 
@@ -76,10 +76,10 @@ def check(
 ) -> Checked:
     """Return how an account is: the shared answer while it is fresh, else a new one.
 
-    Whoever comes while somebody asks waits for that answer, as long as a claim may hold; then for no longer, and the
-    last answer there was is returned.
+    While somebody else is asking, this waits for that answer, for as long as a claim lasts. After that it returns the
+    last answer there was.
 
-    Side effects: as `attempt`, which opens transactions of its own; call it outside any.
+    Side effects: those of `attempt`, which opens transactions of its own; call it outside any.
 
     Raises:
         NotFound: the account was deleted.
@@ -125,7 +125,7 @@ def attempt(
 def claim(session: Session, account_id: int, *, vault: Vault, config: Config, now: datetime) -> Claim | None:
     """Take the right to ask about an account; None while its answer is fresh or somebody else is asking.
 
-    Commit before asking. A claim that is older than the provider's slowest answer belongs to a dead process and is
+    Commit before asking. If a claim is older than the provider's slowest answer, its process is dead and the claim is
     taken over.
     """
     account = session.scalars(
@@ -147,9 +147,9 @@ def claim(session: Session, account_id: int, *, vault: Vault, config: Config, no
 
 
 def keep(session: Session, mine: Claim, health: Health, *, now: datetime) -> bool:
-    """Write the answer and let the claim go; False when the claim was taken over, or other credentials came.
+    """Write the answer and give up the claim; False when the claim was taken over, or the credentials have changed.
 
-    Side effects: a notification for each warning that the answer before did not have.
+    Side effects: a notification for each warning that the last answer did not have.
     """
     account = session.scalars(
         select(Account)
@@ -193,7 +193,7 @@ def last(session: Session, account_id: int) -> Checked:
 
 
 def due(session: Session, *, config: Config, now: datetime) -> Sequence[int]:
-    """Return the accounts at work that nobody has asked about for a while, those never asked about first."""
+    """Return the accounts at work whose last check is long ago, those never checked first."""
     return session.scalars(
         text(
             "SELECT a.id FROM accounts a WHERE a.status = 'active'"
@@ -208,7 +208,7 @@ def due(session: Session, *, config: Config, now: datetime) -> Sequence[int]:
 
 
 def warnings_of(account: Account) -> list[str]:
-    """Return what people should know of an account: that no status comes, and what its provider warns of."""
+    """Return what people should know about an account: that no status comes, and its provider's warnings."""
     own = [account.warning] if account.warning else []
     return [*own, *(account.health or {}).get("warnings", ())]
 

@@ -1,7 +1,7 @@
-"""Whether what accounts send is acknowledged: accepted messages of which no status ever comes, and who is told.
+"""Accounts whose accepted messages never get a status: people are warned.
 
-Statuses come by webhook. When none comes the messages may well arrive, but nobody learns of it: the webhook is not set
-up, or leads elsewhere. An account is warned of, never stopped.
+Statuses come by webhook. If none comes, the webhook is not set up or leads elsewhere: the messages may well arrive, but
+nobody learns of it. Such an account is never stopped.
 """
 
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ from campaign_engine.models import Notification
 
 @dataclass(frozen=True, slots=True)
 class Unacknowledged:
-    """An account that has just been warned of."""
+    """An account about which people have just been warned."""
 
     account_id: int
     since: datetime
 
 
 def warn_of_silence(session: Session, *, patience_s: float, now: datetime) -> list[Unacknowledged]:
-    """Warn of the active accounts whose accepted messages have no status for `patience_s`, each once per silence.
+    """Warn of active accounts whose accepted messages had no status for `patience_s`; once for each silence.
 
-    Side effects: one notification for each; a warning whose silence is over is taken away.
+    Side effects: one notification for each; removes the warnings of accounts whose silence is over.
     """
     _forgive(session)
     silent = session.execute(
@@ -66,7 +66,7 @@ def warn_of_silence(session: Session, *, patience_s: float, now: datetime) -> li
 
 
 def _forgive(session: Session) -> None:
-    """Take warnings away: a status has come since, though by now the next one may be missing."""
+    """Remove the warnings of accounts that got a status since, even if by now the next one is missing."""
     session.execute(
         text(
             "UPDATE accounts SET warning = NULL, warned_at = NULL WHERE warned_at IS NOT NULL"

@@ -1,4 +1,4 @@
-"""How many people campaigns will have that have not been prepared: a quick estimate, whatever the size of the lists."""
+"""About how many people unprepared campaigns will have: an estimate that is quick whatever the size of the lists."""
 
 from collections.abc import Sequence
 
@@ -8,15 +8,17 @@ from sqlalchemy.orm import Session
 COUNTED = 10_000
 """A list or tag with fewer contacts is counted; for a bigger one PostgreSQL's own statistics know the share."""
 
-# The statistics name the commonest values only: what is not among them is as small as the count says.
+# The statistics name only the commonest values: a list or tag that is not among them is as small as the count says.
 _SIZES = text(
     """
+    -- wanted: the lists and tags of each campaign.
     WITH wanted AS (
       SELECT id, company_id,
         coalesce(ARRAY(SELECT jsonb_array_elements(audience -> 'list_ids')::bigint), '{}') AS list_ids,
         coalesce(ARRAY(SELECT jsonb_array_elements_text(audience -> 'tags')), '{}') AS tags
       FROM campaigns WHERE id = ANY(CAST(:ids AS bigint[]))
     ), lists AS (
+      -- The members of each list: counted up to the most, and estimated.
       SELECT l.id, (
         SELECT count(*) FROM (SELECT 1 FROM contact_list_members m WHERE m.list_id = l.id LIMIT :most) few
       ) AS counted, (
@@ -27,6 +29,7 @@ _SIZES = text(
       ) AS estimated
       FROM (SELECT DISTINCT unnest(list_ids) AS id FROM wanted) l
     ), tagged AS (
+      -- The contacts with any tag of a campaign: likewise.
       SELECT w.id, (
         SELECT count(*) FROM (
           SELECT 1 FROM contacts c WHERE c.company_id = w.company_id AND c.tags && w.tags LIMIT :most

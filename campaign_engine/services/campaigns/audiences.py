@@ -16,10 +16,10 @@ NAMED = """(
     SELECT 1 FROM contact_list_members lm WHERE lm.contact_id = c.id AND lm.list_id = ANY(CAST(:list_ids AS bigint[]))
   )
 )"""
-"""SQL: whether the lists and tags of an audience name the contact `c`. Its company is asked for beside it."""
+"""SQL: whether the lists and tags of an audience name the contact `c`; the statement itself checks the company."""
 
 BARRED = "CASE o.kind {} END".format(" ".join(f"WHEN '{kind}' THEN '{why}'" for kind, why in REASON_OF_BAR.items()))
-"""SQL: why the person of the opt-out `o` gets no message; null for everybody without one."""
+"""SQL: why the person of the opt-out `o` gets no message; null for a person without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def known_variables(
 
 
 def has_anybody(session: Session, company_id: int, audience: Audience, *, campaign_id: int) -> bool:
-    """Return whether the audience, or the campaign's own recipients, name anybody at all."""
+    """Return whether the audience, or the campaign's list of recipients, names anybody."""
     return bool(
         session.scalar(
             text(

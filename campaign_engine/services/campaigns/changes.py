@@ -1,6 +1,6 @@
-"""What is to change about a campaign, checked against the database and against what the campaign has already.
+"""A change of a campaign, checked against the database and against the campaign as it is.
 
-One table says which fields each check is about. A check reads the values, writes what is to be stored into the
+One table says which fields each check is about. A check reads the values given, writes the values to store into the
 change, and names what is wrong by field.
 """
 
@@ -48,9 +48,9 @@ class RecipientRow(TypedDict):
 
 @dataclass(slots=True)
 class Change:
-    """The values given for a campaign, and what they become; None stands for what stays as it is.
+    """The values given for a campaign, and what they become; None: it stays as it is.
 
-    `weights` has every account of the campaign, with its share where there are shares.
+    `weights` has every account of the campaign, with its share if there are shares.
     """
 
     session: Session
@@ -114,7 +114,7 @@ def _check_accounts(change: Change) -> None:
 
 
 def _check_weights(change: Change) -> None:
-    """Give each account its share: none at all, or 1 for those that are not named; other accounts keep theirs."""
+    """Give each account its share: null for all, or 1 for those that are not named; other accounts keep theirs."""
     present = lifecycle.weights_of(change.session, [change.campaign.id])[change.campaign.id]
     senders = list(present) if change.account_ids is None else change.account_ids
     if "rotation" in change.values:
@@ -167,7 +167,7 @@ def _check_lists(change: Change, name: str, list_ids: Sequence[int]) -> None:
 
 
 def _check_start(change: Change) -> None:
-    """Find the recurrence as it is stored, and when the campaign starts; None for the time it had before.
+    """Find the recurrence to store, and when the campaign starts; None: at the time it had before.
 
     A series begins at `scheduled_at`, else at its first time from now. In another zone it comes at the same hour.
     """
@@ -227,9 +227,9 @@ def _check_hours(change: Change) -> None:
 
 
 def _check_content(change: Change) -> None:
-    """Check what is said, and that somebody of the audience has each variable.
+    """Check the content, and that somebody in the audience has each variable.
 
-    Another audience may lack the variables of the same text, and the recipients it replaces count no more.
+    A new audience may lack variables that the text uses, and replaced recipients do not count any more.
     """
     campaign = change.campaign
     content = change.values.get("content", campaign.content)
@@ -257,7 +257,7 @@ def _check_content(change: Change) -> None:
 
 
 def _check_suits(change: Change) -> None:
-    """Check that one of the accounts can send the content, unless either has a fault already."""
+    """Check that one of the accounts can send the content, unless content or accounts have a fault already."""
     if any(name == "account_ids" or name.partition(".")[0] == "content" for name in change.faults):
         return
     campaign = change.campaign
@@ -267,7 +267,7 @@ def _check_suits(change: Change) -> None:
         change.faults["content"] = [unsuited]
 
 
-# In this order: later checks ask what earlier ones found.
+# In this order: later checks use what earlier ones found.
 _CHECKS: tuple[tuple[frozenset[str], Callable[[Change], None]], ...] = (
     (frozenset({"account_ids"}), _check_accounts),
     (frozenset({"account_ids", "rotation"}), _check_weights),

@@ -1,4 +1,4 @@
-"""What a draft is made of, as a face gives it: values of their type and in their range; what is left out is absent."""
+"""The values of a draft, as a face gives them: of their type and in their range; what is left out is absent."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

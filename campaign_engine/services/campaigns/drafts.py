@@ -59,8 +59,8 @@ def create(
 def update(session: Session, campaign: Campaign, *, values: DraftValues, default_region: str, now: datetime) -> None:
     """Change a campaign that is not over; a change of text or pace takes effect at the next message.
 
-    A draft may change in everything; once it has started, its audience and accounts stay. A change of the scheduled
-    occurrence of a series holds for those after it too, but for `scheduled_at`, which moves this one alone.
+    Everything about a draft may change; once it has started, its audience and accounts stay. A change of the scheduled
+    occurrence of a series also holds for the later ones, except that `scheduled_at` moves this one alone.
 
     Side effects: an entry in the audit log; its lanes are woken after the commit, and its start is armed again.
 
@@ -69,7 +69,7 @@ def update(session: Session, campaign: Campaign, *, values: DraftValues, default
         TransitionNotAllowed: the campaign is over.
     """
     if "working_hours" in values:
-        # Before the campaign is locked: whoever sends locks its rows first, and then counts them.
+        # This comes before the lock on the campaign: a sender locks the rows first, and then counts them.
         _free_waiting(session, campaign)
     # Locked, so that it cannot start while its audience is being replaced.
     lifecycle.reread(session, campaign, locked=True)
@@ -123,7 +123,7 @@ def _schedule(change: Change) -> None:
 
 
 def _free_waiting(session: Session, campaign: Campaign) -> None:
-    """Let the rows that wait for their recipients' hours be looked at again: other hours may be open."""
+    """Look again at the rows that wait for their recipients' hours: the new hours may be open."""
     session.execute(
         text(
             "UPDATE messages SET next_attempt_at = NULL"
@@ -143,7 +143,7 @@ def delete_draft(session: Session, campaign: Campaign, *, now: datetime) -> None
         TransitionNotAllowed: it has started; what was sent is kept.
     """
     identity = {"id": campaign.id}
-    # Locked before its tests are looked for: one that is being asked for is there by then, or is refused.
+    # Locked before its tests are looked for: a test that somebody is just asking for is then found, or refused.
     status = session.scalar(text("SELECT status FROM campaigns WHERE id = :id FOR UPDATE"), identity)
     if status is None:
         raise NotFound("campaign", campaign.id)

@@ -36,7 +36,7 @@ from campaign_engine.services.company import audit, notifications
 log = get_logger(__name__)
 
 START_TOLERANCE = timedelta(minutes=1)
-"""A start time may be this far in the past: the clock of whoever gives it, and the way here."""
+"""A start time may be this far in the past: clocks differ, and the request takes a while."""
 
 
 _COMPLETED = "campaign_completed"
@@ -44,7 +44,11 @@ _COMPLETED = "campaign_completed"
 
 
 def get(session: Session, company_id: int, campaign_id: int) -> Campaign:
-    """Return a campaign of the company, as it is now; NotFound otherwise, and for a test send of one."""
+    """Return a campaign of the company, as it is now.
+
+    Raises:
+        NotFound: there is none, or it is a test send.
+    """
     campaign = session.get(Campaign, campaign_id, populate_existing=True)
     if campaign is None or campaign.company_id != company_id or campaign.kind != "campaign":
         raise NotFound("campaign", campaign_id)
@@ -54,7 +58,7 @@ def get(session: Session, company_id: int, campaign_id: int) -> Campaign:
 def of_company(
     session: Session, company_id: int, *, before_id: int | None = None, limit: int = 50
 ) -> Sequence[Campaign]:
-    """Return the company's campaigns, newest first, from before `before_id`; test sends are none."""
+    """Return the company's campaigns without test sends, newest first, from before `before_id`."""
     query = select(Campaign).where(Campaign.company_id == company_id, Campaign.kind == "campaign")
     if before_id is not None:
         query = query.where(Campaign.id < before_id)
@@ -62,7 +66,7 @@ def of_company(
 
 
 def some_of_company(session: Session, company_id: int, campaign_ids: Sequence[int]) -> Sequence[Campaign]:
-    """Return those of the given campaigns that are the company's, as they are now, in the order given."""
+    """Return the given campaigns as they are now, in the order given; ids of no campaign of the company are ignored."""
     found = {
         campaign.id: campaign
         for campaign in session.scalars(
@@ -88,7 +92,7 @@ def account_ids_of(session: Session, campaign_ids: Collection[int]) -> dict[int,
 
 
 def weights_of(session: Session, campaign_ids: Collection[int]) -> dict[int, dict[int, int | None]]:
-    """Return the weight of each account of each campaign, in one statement; all null where none was chosen."""
+    """Return the weight of each account of each campaign, in one statement; all are null if nobody chose any."""
     found: dict[int, dict[int, int | None]] = {campaign_id: {} for campaign_id in campaign_ids}
     rows = session.execute(
         select(CampaignAccount.campaign_id, CampaignAccount.account_id, CampaignAccount.weight)
@@ -101,7 +105,7 @@ def weights_of(session: Session, campaign_ids: Collection[int]) -> dict[int, dic
 
 
 def recipient_counts_of(session: Session, campaign_ids: Collection[int]) -> dict[int, int]:
-    """Return how many recipients each campaign names itself, in one statement; those with none are left out."""
+    """Return how many recipients each campaign names itself, in one statement; campaigns with none are absent."""
     rows = session.execute(
         select(CampaignRecipient.campaign_id, func.count().label("recipients"))
         .where(CampaignRecipient.campaign_id.in_(campaign_ids))
@@ -111,7 +115,7 @@ def recipient_counts_of(session: Session, campaign_ids: Collection[int]) -> dict
 
 
 def messages_of(session: Session, campaign: Campaign, *, after_key: str = "", limit: int = 100) -> Sequence[Message]:
-    """Return a campaign's messages in the order of their equivalence keys, which no send changes."""
+    """Return a campaign's messages in the order of their equivalence keys, because no send changes these."""
     return session.scalars(
         select(Message)
         .where(Message.campaign_id == campaign.id, Message.phone_key > after_key)
@@ -154,7 +158,7 @@ def schedule(session: Session, campaign: Campaign, *, at: datetime, now: datetim
     Side effects: an entry in the audit log; its start follows the commit.
 
     Raises:
-        InvalidInput: the time is over. A wrong year would send to everybody at once.
+        InvalidInput: the time is past; a mistyped year would send to everybody at once.
         TransitionNotAllowed: it has started already.
     """
     if require_aware(at) < now - START_TOLERANCE:
@@ -190,8 +194,8 @@ def start(session: Session, campaign: Campaign, *, now: datetime) -> None:
 def begin(session: Session, campaign: Campaign, *, now: datetime) -> None:
     """Begin a campaign: from now on its audience is frozen and messages may be written.
 
-    Two starts at once start once; the other is refused. The next occurrence of a recurring campaign is written with
-    the start of this one. Outside its hours it waits for them to open, also where it is to stop when they close.
+    Of two starts at once one is refused. The start also writes the next occurrence of a recurring campaign. Outside
+    its hours the campaign waits for them to open, even if it stops when they close.
 
     Raises:
         TransitionNotAllowed: it is not a draft or scheduled.
@@ -218,9 +222,9 @@ def begin(session: Session, campaign: Campaign, *, now: datetime) -> None:
 
 
 def miss(session: Session, campaign: Campaign, *, reason: str) -> None:
-    """Turn a scheduled campaign whose time passed unused into a draft, for a person to start or to schedule anew.
+    """Make a draft of a scheduled campaign that missed its time, for a person to start or to schedule anew.
 
-    It gives its recurrence up: the series goes on in the next occurrence, or is over.
+    It loses its recurrence: the series goes on with the next occurrence, or is over.
     """
     _move(session, campaign, "miss", status_reason=reason, status_code="missed_start", recurrence=None)
     log.warning("campaign.start_missed", campaign_id=campaign.id, reason=reason)
@@ -261,7 +265,7 @@ def resume(session: Session, campaign: Campaign, *, now: datetime) -> None:
 
 
 def go_on(session: Session, campaign: Campaign, *, now: datetime) -> None:
-    """Let a paused campaign run because what held it is over; its next turn stops one whose hours are over meanwhile.
+    """Let a paused campaign run because what held it is over. If its hours are over by now, its next turn stops it.
 
     Raises:
         TransitionNotAllowed: it is not paused.
@@ -283,8 +287,8 @@ def cancel(session: Session, campaign: Campaign, *, now: datetime) -> None:
 
 
 def cancel_tests(session: Session, campaign: Campaign, *, now: datetime) -> None:
-    """End those tests of a campaign that still wait; a message whose call has begun is settled all the same."""
-    # In the order of their ids, as the counters of message rows move, so that neither waits for the other in a ring.
+    """End the tests of a campaign that still wait; a message whose call has begun is still settled."""
+    # In the order of their ids, as the triggers count message rows, so that neither waits for the other in a ring.
     test_ids = session.scalars(
         text(
             "WITH waiting AS (SELECT id FROM campaigns WHERE parent_id = :id AND kind = 'test'"
@@ -301,13 +305,13 @@ def cancel_tests(session: Session, campaign: Campaign, *, now: datetime) -> None
 def reopen(session: Session, campaign: Campaign, *, verb: str, now: datetime) -> None:
     """Let a campaign send messages that a person has just put back; a completed one runs again.
 
-    Call it with those rows pending again: their counters hold the campaign in the state that is looked at here.
+    Call it after these rows are pending again: their counters keep the campaign in the state that is checked here.
 
     Side effects: its lanes are woken after the commit.
 
     Raises:
         OutsideHours: it is completed and stops at closing time, and its hours are over.
-        TransitionNotAllowed: it was cancelled or could not be prepared; `verb` is what cannot be done now.
+        TransitionNotAllowed: it was cancelled or could not be prepared; `verb` names the action that is refused.
     """
     session.refresh(campaign)
     if campaign.status not in CAMPAIGN_MAY_SEND_AGAIN:
@@ -333,11 +337,11 @@ def fail(session: Session, campaign: Campaign, *, reason: str, now: datetime) ->
 
 
 def complete_finished(session: Session, campaign_ids: Collection[int] | None, *, now: datetime) -> list[int]:
-    """Complete those campaigns (or all) that have no row pending or sending left; return which.
+    """Complete the campaigns (among these, or all) with no row pending or sending left; return which.
 
-    Side effects: logs each completion; the compare-and-set makes one caller the one who completed it. The first
-    completion of a campaign is also notified, and no later one: what runs again are messages that a person has put
-    back, and that person is looking.
+    Side effects: logs each completion; by the compare-and-set only one caller completes a campaign. Only the first
+    completion of a campaign is notified: later ones follow messages that a person has put back, and that person is
+    looking.
     """
     if campaign_ids is not None and not campaign_ids:
         return []
@@ -390,14 +394,14 @@ def _notify_completed(session: Session, row: Row[Any]) -> None:
 
 
 CONTENT_FAILURES = 3
-"""Refusals of the content itself before a campaign stops: one may be an odd recipient, three are the text."""
+"""How many refusals of the content pause a campaign: one may be an odd recipient, three mean the text."""
 
 
 def pause_where_content_fails(session: Session, campaign_ids: Collection[int]) -> None:
-    """Pause those campaigns whose content the provider has refused a few times, with the provider's words."""
+    """Pause campaigns, among these, whose content the provider has refused a few times; give the provider's words."""
     for campaign_id in campaign_ids:
         campaign = session.get_one(Campaign, campaign_id, populate_existing=True, with_for_update=True)
-        # Since somebody last let it go on: what failed before was known to that person.
+        # Failures count since somebody last let it go on: that person knew of the earlier ones.
         details = session.scalars(
             text(
                 "SELECT coalesce(error_code || ': ' || error_detail, error_code) FROM messages"
@@ -416,7 +420,7 @@ def pause_where_content_fails(session: Session, campaign_ids: Collection[int]) -
 
 
 def pause_at_close(session: Session, campaign_id: int) -> None:
-    """Pause a campaign whose hours are over and which is to stop then; harmless when it was paused meanwhile."""
+    """Pause a campaign that stops at closing time; harmless when it was paused meanwhile."""
     campaign = session.get_one(Campaign, campaign_id, populate_existing=True, with_for_update=True)
     if campaign.status == CampaignStatus.RUNNING:
         interrupt(
@@ -428,14 +432,14 @@ def pause_at_close(session: Session, campaign_id: int) -> None:
 
 
 def why_unsuited(session: Session, account_ids: Collection[int], content: Json) -> str | None:
-    """Return in a sentence why none of the accounts can ever send a content; None when one of them can."""
+    """Return, as a sentence, why none of the accounts can ever send a content; None when one of them can."""
     providers = session.scalars(select(Account.provider).where(Account.id.in_(account_ids)).distinct()).all()
     said = [traits_of(provider).unsuited(content) for provider in providers]
     return next(iter(said), None) if all(said) else None
 
 
 def reread(session: Session, campaign: Campaign, *, locked: bool = False) -> None:
-    """Take a campaign's row as it is now, locked if wanted; NotFound when somebody has deleted it meanwhile."""
+    """Read a campaign's row again, locked if wanted; NotFound when somebody has deleted it meanwhile."""
     campaign_id = campaign.id
     try:
         session.refresh(campaign, with_for_update=locked)
@@ -448,7 +452,7 @@ def _wake(session: Session, campaign: Campaign) -> None:
 
 
 def _move(session: Session, campaign: Campaign, verb: str, **values: Any) -> None:
-    """Make a transition by guarded UPDATE; whoever comes second is refused."""
+    """Make a transition by guarded UPDATE; the second of two callers is refused."""
     starts_from, leads_to = CAMPAIGN_TRANSITIONS[verb]
     session.flush()
     assignments = ", ".join(f"{name} = :{name}" for name in values)
@@ -488,7 +492,7 @@ def _require_active_account(session: Session, campaign: Campaign) -> None:
 
 
 def _require_open_hours(session: Session, campaign: Campaign, *, now: datetime) -> None:
-    """Refuse to let a campaign run that its next turn would stop at once: see `Candidate.stops_now`."""
+    """Refuse to run a campaign that its next turn would stop at once: see `Candidate.stops_now`."""
     if campaign.working_hours is None or not campaign.funnel_sent_count:
         return
     company = session.get_one(Company, campaign.company_id)

@@ -14,9 +14,9 @@ from campaign_engine.services.campaigns import lifecycle
 from campaign_engine.services.campaigns.audiences import BARRED, MAX_INLINE_RECIPIENTS, NAMED, Audience
 
 CHUNK = 20_000
-"""Contacts a chunk looks at: a second of work or less, so that sending starts early and a crash repeats little."""
+"""So many contacts are a chunk: a second of work or less, so that sending starts early and a crash repeats little."""
 
-# Inline recipients are contacts too: their opt-outs, aliases and replies are found by the same key.
+# Inline recipients become contacts too: their opt-outs, aliases and replies are found by the same key.
 _INLINE_CONTACTS = text(
     """
     INSERT INTO contacts (company_id, phone, phone_key, name)
@@ -43,8 +43,8 @@ _INLINE = """
     ON CONFLICT (campaign_id, phone_key) DO NOTHING
 """
 
-# Positions after the inline recipients' are the contacts' own ids: unique, in the order of their import, and the same
-# if the chunk is written a second time.
+# After the inline recipients, positions are the contacts' ids: unique, in the order of their import, and the same if
+# the chunk is written a second time. `looked_at`: the contacts of the chunk; `written`: their messages.
 _LISTED = """
     WITH looked_at AS (
       SELECT c.id, c.phone, c.phone_key FROM contacts c
@@ -78,7 +78,7 @@ _KEPT = """(
   ORDER BY m.accepted_at DESC LIMIT 1
 )"""
 
-# Everybody else gets the next card of the hand; who gets no message takes none.
+# Everybody else gets the next account of the hand; a person who gets no message takes none.
 _PLAN = """
   CASE WHEN t.reason IS NULL THEN coalesce(t.kept, (CAST(:hand AS bigint[]))[
     1 + (row_number() OVER (PARTITION BY t.reason IS NULL AND t.kept IS NULL ORDER BY t.position) - 1)
@@ -89,7 +89,7 @@ _PLAN = """
 
 @dataclass(frozen=True, slots=True)
 class Dealing:
-    """Which account is to send which message, decided beforehand: `senders` keep their contacts, the rest is dealt."""
+    """Which account will send which message, decided beforehand: `senders` keep their contacts, others are dealt."""
 
     senders: Sequence[int]
     sticky: bool
@@ -97,7 +97,7 @@ class Dealing:
 
     @classmethod
     def of(cls, session: Session, campaign: Campaign) -> "Dealing":
-        """Read it; only accounts that are active now are dealt to."""
+        """Read it; only accounts that are active now get messages."""
         rows = session.execute(
             select(CampaignAccount.account_id, CampaignAccount.weight)
             .join(Account, Account.id == CampaignAccount.account_id)
@@ -112,7 +112,7 @@ class Dealing:
         )
 
     def statement(self, insert: str) -> TextClause:
-        """Return the statement that writes messages; a campaign without a rotation pays for none."""
+        """Return the statement that writes messages; without a rotation it is the plain one."""
         plan = _PLAN if self.sticky or self.hand else "NULL"
         kept = _KEPT if self.sticky else "CAST(NULL AS bigint)"
         return text(insert.format(named=NAMED, reason=BARRED, plan=plan, kept=kept))

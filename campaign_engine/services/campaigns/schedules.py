@@ -1,7 +1,7 @@
 """Schedules: what becomes of a scheduled campaign when its time has come.
 
-It starts; or it cannot start just now, says why and is tried again for a while; or its time passed too long ago, and a
-person decides. Whoever looks may look twice: the row is locked, and only a scheduled campaign is touched.
+It starts. Or it cannot start just now, says why and is tried again for a while. Or its time passed too long ago, and a
+person decides. To look twice is harmless: the row is locked, and only a scheduled campaign is touched.
 """
 
 from datetime import datetime, timedelta
@@ -23,7 +23,7 @@ from campaign_engine.services.company.settings import CompanySettings
 log = get_logger(__name__)
 
 PUNCTUAL = timedelta(minutes=1)
-"""A start this late is on time, whatever is set: the queue and the periodic verification may need as long."""
+"""A start this late counts as on time, whatever is set: the queue and the periodic verification may take as long."""
 
 
 def due(session: Session, *, now: datetime) -> list[int]:
@@ -50,8 +50,8 @@ def due_within(session: Session, *, now: datetime, until: datetime) -> list[tupl
 def start_due(session: Session, campaign_id: int, *, config: Config, now: datetime) -> bool:
     """Start a scheduled campaign if its time has come; return whether it started.
 
-    One that is found later than `patience_of` allows becomes a draft again, with the reason (`missed_start`); the next
-    occurrence of a recurring one is written all the same. One that cannot start says why (`no_active_account`,
+    If its time passed longer ago than `patience_of` allows, it becomes a draft again, with the reason (`missed_start`).
+    The next occurrence of a recurring campaign is still written. If it cannot start, it says why (`no_active_account`,
     `no_recipients`, `content_not_supported`, `template_paused`) and stays scheduled.
 
     Side effects: its preparation follows the commit; one notification when it is missed, and one when it cannot start
@@ -85,7 +85,7 @@ def _miss(session: Session, campaign: Campaign, *, scheduled_at: datetime, patie
     reason = f"its start at {_spoken(campaign, scheduled_at)} was missed"
     if campaign.status_reason is not None:
         reason = f"{reason}: {campaign.status_reason}"
-    # What could still start in time is not passed over; what is too late for that would only be missed in its turn.
+    # The next time that can still start in time is not passed over; an earlier one would only be missed as well.
     next_id = series.write_next(session, campaign, after=now - patience, now=now)
     lifecycle.miss(session, campaign, reason=reason)
     goes_on = " Its series goes on." if next_id is not None else ""

@@ -1,9 +1,9 @@
 """Series: the occurrences of a recurring campaign, each a campaign of its own that carries the recurrence on.
 
-The last occurrence written is the head: scheduled, with the recurrence. When it starts, or is missed, the next one is
-written in the same transaction as a copy of it, so that what was changed about it holds from then on; the
-compare-and-set of the start makes it one. A head that is cancelled or deleted ends the series. `parent_id` is the first
-occurrence's id.
+The last occurrence written is the head: scheduled, with the recurrence. When it starts or is missed, the next one is
+written in the same transaction as a copy of it, so changes of the head hold from then on. The compare-and-set of the
+start makes sure that there is only one copy. If the head is cancelled or deleted, the series ends. `parent_id` is the
+id of the first occurrence.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from campaign_engine.rules.states import CampaignStatus
 log = get_logger(__name__)
 
 _SLOT = "slot_at"
-"""Where the stored recurrence keeps the time that it gave this occurrence: `scheduled_at` may be moved since."""
+"""The key under which a stored recurrence has the time it gave this occurrence: `scheduled_at` may have moved since."""
 
 _COPY = text(
     f"""
@@ -47,19 +47,19 @@ _COPY_RECIPIENTS = text(
 
 
 def stored(recurrence: Recurrence, *, at: datetime) -> Json:
-    """Return a recurrence as a campaign keeps it whose occurrence it gave the time `at`."""
+    """Return a recurrence as a campaign stores it, with the time `at` that it gave this occurrence."""
     return {**recurrence.stored(), _SLOT: at.isoformat()}
 
 
 def is_moved(campaign: Campaign) -> bool:
-    """Return whether a person has put this occurrence at another time than the recurrence gave it."""
+    """Return whether a person has moved this occurrence from the time that the recurrence gave it."""
     return campaign.recurrence is not None and campaign.scheduled_at != datetime.fromisoformat(
         campaign.recurrence[_SLOT]
     )
 
 
 def in_zone(campaign: Campaign, zone: ZoneInfo) -> Json | None:
-    """Return the recurrence with the occurrence's own time at the same hour of another zone, so that it comes once."""
+    """Return the recurrence with its own time at the same hour of another zone, so that the occurrence comes once."""
     if campaign.recurrence is None:
         return None
     slot = datetime.fromisoformat(campaign.recurrence[_SLOT]).astimezone(ZoneInfo(campaign.timezone))
@@ -103,9 +103,9 @@ def has_gone_on(session: Session, campaign: Campaign) -> bool:
 
 
 def next_starts_of(session: Session, selected: Sequence[Campaign]) -> dict[int, datetime]:
-    """Return when the series of each campaign starts next, after the campaign itself; those without are left out.
+    """Return when the series of each campaign starts next, after the campaign itself, in one statement.
 
-    One statement, whatever their number.
+    Campaigns without such a time are absent.
     """
     found: dict[int, datetime] = {}
     roots: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""Message templates as the company keeps them, each one by name and language; asking Meta for them is not done yet."""
+"""Message templates as the company keeps them, by name and language; they are not fetched from Meta yet."""
 
 from collections.abc import Sequence
 from typing import TypedDict
@@ -25,7 +25,7 @@ def create(session: Session, *, company_id: int, values: TemplateValues) -> Temp
     """Keep a template.
 
     Raises:
-        AlreadyExists: the company has one of that name in that language.
+        AlreadyExists: the company has a template of that name in that language.
     """
     _require_free(session, company_id, values["name"], values["language"], besides=None)
     template = Template(company_id=company_id, **values)

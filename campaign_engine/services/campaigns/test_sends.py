@@ -1,8 +1,8 @@
 """Test sends: a campaign's message to one number, before or while it runs.
 
-A test is a campaign of its own (`kind` is `test`, `parent_id` the campaign) to one recipient, so that it goes the way
-of every message and obeys the limits and the pace of its account. It appears nowhere among the campaigns, and while it
-waits it ends with its campaign, when that is cancelled or deleted.
+A test is a campaign of its own (`kind` is `test`, `parent_id` the campaign) to one recipient. So it goes the way of
+every message and obeys the limits and the pace of its account. It never appears among the campaigns. If its campaign is
+cancelled or deleted while it waits, it ends too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -173,7 +173,7 @@ def _account_id(session: Session, campaign: Campaign, given: int | None) -> int:
 
 
 def _require_variables(session: Session, campaign: Campaign, phone: Phone, given: Mapping[str, str]) -> None:
-    """Refuse a message that could not be written for this person, before it becomes a failed test.
+    """Refuse a message that cannot be rendered for this person, before it becomes a failed test.
 
     Raises:
         InvalidInput: names `variables`.

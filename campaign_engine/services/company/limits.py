@@ -1,4 +1,4 @@
-"""The policies: which limits a send is charged to. What a limit is, `ratelimit` knows; what it means, its `Binding`.
+"""The policies: which limits a send is charged to. `ratelimit` knows what a limit is, its `Binding` what it means.
 
 All limits of one call carry the company's hash tag, so that a Redis Cluster keeps them in one slot.
 """
@@ -22,14 +22,14 @@ from ratelimit import InvalidLimit, Limit, Limiter, Rate
 LimiterOf = Callable[[int], Limiter]
 """Gives the limiter of a company, by its id."""
 
-# A share of the rate that is ours to spend on arrival jitter and late wake-ups, so that the promise holds as the
-# provider sees it. Half a percent is the most that is given away (`ratelimit.kinds.MAX_MARGIN`).
+# The share of the rate that is given up for arrival jitter and late wake-ups, so that the promise holds as the provider
+# sees it. Half a percent is the most that may be given up (`ratelimit.kinds.MAX_MARGIN`).
 MARGIN = 0.005
 
 ACCOUNT_LIMIT = "whatsapp account"
 
 LONGEST_WINDOW = 10_000
-"""A window remembers every send; the strategy `window` keeps larger limits by token bucket, with the same promise."""
+"""A window remembers every send: above this size the strategy `window` uses a token bucket, with the same promise."""
 
 DAY_US = 86_400_000_000
 NO_CAP = "none"
@@ -50,10 +50,10 @@ class Binds(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """A limit with its meaning: why one waits that it stops, and whom it stops.
+    """A limit with its meaning: the reason for waiting, and whom it stops.
 
-    `words` name it to people. `steps` belong to a limit of 24 hours: from when on it lets through how many, None being
-    no limit. `gives_way_at` is when another limit takes its place, if one does.
+    `words` name it to people. A limit of 24 hours has `steps` of (from, how many it lets through; None: no limit).
+    `gives_way_at` is when another limit takes its place, if one does.
     """
 
     limit: Limit
@@ -64,7 +64,7 @@ class Binding:
     gives_way_at: datetime | None = None
 
     def said(self, account: str | None) -> str:
-        """Return in words what holds people up; `account` is the name of the one that is bound."""
+        """Return in words what holds a campaign up; `account` is the name of the account that is bound."""
         limit = self.limit
         return self.words.format(name=limit.name, rate=limit.rate, count=limit.rate.count, account=account)
 
@@ -82,7 +82,7 @@ def owner_rate(company: Company, config: Config) -> Rate:
 
 
 def of_send(account: Account, owner_id: int, company: Company, config: Config, *, now: datetime) -> list[Binding]:
-    """Return what every send from the account for the owner is charged to, together.
+    """Return the limits that every send from the account for the owner is charged to, together.
 
     Changes of any of them take effect at the next call.
     """
@@ -94,11 +94,11 @@ def of_send(account: Account, owner_id: int, company: Company, config: Config, *
 
 
 def of_call(account: Account, company: Company, config: Config, *, now: datetime) -> list[Binding]:
-    """Return the limits of whatever leaves from a WhatsApp account: its own, and a slower one for a while after its
-    provider complained.
+    """Return the limits of everything that leaves from a WhatsApp account: its own, and a slower one for a while after
+    its provider complained.
 
-    The slower one is a limit beside the other, not another rate of the same: of a rate that was lowered all must be
-    taken for used, and of 100 an hour that is a silence of an hour.
+    The slower limit stands beside the other. It is not a lower rate of the same limit, because a limit that was lowered
+    must count as fully used: at 100 an hour that would be a silence of an hour.
     """
     own = of_account(account, company, config)
     found = [Binding(own, WaitReason.ACCOUNT_LIMIT, Binds.ACCOUNT, words="{rate} of the account {account}")]
@@ -136,15 +136,15 @@ def of_owner(owner_id: int, company: Company, config: Config) -> Binding:
 
 @lru_cache(maxsize=10_000)
 def _limit(name: str, key: str, rate: Rate, burst: int, kind: str, margin: float) -> Limit:
-    # A limit works out what Redis gets when it is made; the same few are asked for again and again.
+    # Making a limit works out the numbers for Redis, and the same few limits are needed again and again.
     return Limit(name=name, key=key, rate=rate, burst=burst, kind=kind, margin=margin)
 
 
 def _by_strategy(name: str, key: str, rate: Rate, burst: int, config: Config) -> Limit:
     too_long_a_log = config.rate_limit_strategy == "window" and rate.count > LONGEST_WINDOW
     if config.rate_limit_strategy == "token-bucket" or too_long_a_log:
-        # The rate may have been lowered since the burst was chosen, by the company; a limit that cannot be made would
-        # stop the account.
+        # The company may have lowered the rate since the burst was chosen, and a limit that cannot be made would stop
+        # the account.
         return _limit(name, key, rate, min(burst, rate.count), "token-bucket", MARGIN)
     return _limit(name, key, rate, 1, config.rate_limit_strategy, 0.0)
 
@@ -170,8 +170,8 @@ def _of_portfolio(account: Account, count: int, now: datetime) -> Binding:
 def of_pair(account: Account, phone_key: str) -> Binding:
     """Return the limit of one account's messages to one recipient: Meta's one in 6 s, 45 borrowed from the future.
 
-    A message to somebody who got none in `PAIR_FULL_AFTER` is not charged, because the bucket is full then; ours is a
-    little smaller than Meta's to make up for it.
+    If a person got no message within `PAIR_FULL_AFTER`, the bucket is full and the next message is not charged. To make
+    up for that, our bucket is a little smaller than Meta's.
     """
     key = f"pair:{account.id}:{phone_key}"
     limit = Limit(name="messages to one recipient", key=key, rate=PAIR_RATE, burst=PAIR_BURST, kind="bucket")
@@ -179,9 +179,9 @@ def of_pair(account: Account, phone_key: str) -> Binding:
 
 
 def frequency_cap(own: str | None, company: Company) -> Rate | None:
-    """Return how many messages of all campaigns a person may get: the campaign's own cap, else the company's.
+    """Return how many messages a person may get from all campaigns: the campaign's own cap, else the company's.
 
-    `none` (`NO_CAP`) as the campaign's own lifts the company's.
+    `none` (`NO_CAP`) as the campaign's own cap lifts the company's.
     """
     written = own or CompanySettings.of(company).frequency_cap
     return Rate.parse(written) if written and written != NO_CAP else None

@@ -1,4 +1,4 @@
-"""What a company should know: written with the change it speaks of, in the same transaction."""
+"""What a company should know: written with the change itself, in the same transaction."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -26,8 +26,8 @@ def notify(
     """Write a notification for the people of a company.
 
     Args:
-        session: the transaction of the change that is spoken of.
-        company_id: whose people are to know.
+        session: the transaction of the change itself.
+        company_id: the company whose people should know.
         kind: a stable name for programs, such as `account_deactivated`.
         severity: `info`, `warning` or `error`.
         text: a sentence for people.
@@ -91,6 +91,6 @@ def mark_all_read(session: Session, company_id: int, *, up_to_id: int | None = N
 
 
 def unread_count(session: Session, company_id: int, *, most: int = MOST_COUNTED) -> int:
-    """Return how many notifications nobody has marked as read; it is not counted further than `most`."""
+    """Return how many notifications nobody has marked as read, counted up to `most`."""
     unread = select(Notification.id).where(Notification.company_id == company_id, Notification.read_at.is_(None))
     return session.scalar(select(func.count()).select_from(unread.limit(most).subquery())) or 0

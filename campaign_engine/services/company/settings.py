@@ -1,4 +1,4 @@
-"""What a company sets otherwise than the installation."""
+"""The settings in which a company may differ from the installation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -9,7 +9,7 @@ from campaign_engine.models import Company
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompanySettings:
-    """A company's settings; where one is None the installation's holds."""
+    """A company's settings; for None the installation's value holds."""
 
     whatsapp_rate_limit: str | None
     campaign_rate_limit: str | None
@@ -30,7 +30,7 @@ class CompanySettings:
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Self:
-        """Return settings from the values that were checked when they were stored; names that are none are left out."""
+        """Return settings from values that were checked when they were stored; unknown names are ignored."""
         return cls(**{name: stored.get(name) for name in SETTINGS})
 
 

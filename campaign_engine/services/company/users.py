@@ -28,14 +28,14 @@ MAX_EMAIL_LENGTH = 254  # RFC 5321, 4.5.3.1.3, less the angle brackets
 MOST_WOKEN = 1000
 TOKEN_PREFIX = "cet_"  # noqa: S105 - a prefix that lets scanners recognise a leaked token
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
-# Checked when the address is unknown, so that the answer takes as long as for a known one. No password has it, and it
-# is as dear to compare with as those that `generate_password_hash` makes.
+# Checked when the address is unknown, so that the answer takes as long as for a known one. It is the hash of no
+# password, and a comparison costs as much as with a hash that `generate_password_hash` makes.
 _NOBODY = f"scrypt:32768:8:1${secrets.token_urlsafe(12)}${'0' * 128}"
 
 
 @dataclass(frozen=True, slots=True)
 class NewToken:
-    """A token just made; `secret` is shown once and cannot be had again."""
+    """A new token; `secret` is shown once and cannot be read again."""
 
     token: ApiToken
     secret: str = field(repr=False)
@@ -55,7 +55,7 @@ def first_company(session: Session) -> Company | None:
 
 
 def ensure_company(session: Session, name: str | None, *, timezone: str) -> Company:
-    """Return the company of that name, or without a name the first one; made when there is none."""
+    """Return the company of that name, or the first one if no name is given; make it when there is none."""
     if name is None:
         found = first_company(session)
     else:
@@ -91,7 +91,7 @@ def by_email(session: Session, email: str) -> User | None:
     """Return the user with this address, whatever its case."""
     email = email.strip()
     if not email.isprintable():
-        return None  # Nobody's address holds what PostgreSQL cannot be asked for: NUL, half a surrogate pair.
+        return None  # PostgreSQL takes no NUL and no half of a surrogate pair, so no address holds them.
     return session.scalars(select(User).where(func.lower(User.email) == email.lower())).first()
 
 
@@ -147,9 +147,9 @@ def delete(session: Session, user: User) -> None:
 
 
 def update_company(session: Session, company: Company, *, values: Mapping[str, object]) -> None:
-    """Change the company's name or time zone, or what it sets otherwise than the installation (`SETTINGS`).
+    """Change the company's name or time zone, or the settings that it may override (`SETTINGS`).
 
-    A null setting goes back to the installation's.
+    A null setting goes back to the installation's value.
 
     Side effects: the lanes of `MOST_WOKEN` accounts are woken after the commit; the others look again within a
     verification.
@@ -194,7 +194,7 @@ def authenticate(session: Session, *, email: str, password: str) -> User:
     """Return the user who knows this password.
 
     Raises:
-        NotAuthenticated: address or password is wrong; which of them is not said.
+        NotAuthenticated: address or password is wrong; the error does not say which.
     """
     user = by_email(session, email)
     if not check_password_hash(user.password_hash if user else _NOBODY, password) or user is None:

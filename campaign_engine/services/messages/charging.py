@@ -17,7 +17,7 @@ from campaign_engine.services.messages.planning import Plan
 from ratelimit import Decision
 
 LATELY = timedelta(seconds=1)
-"""A limit that was spent so short a time ago will be spent again with the next message."""
+"""If a limit was spent this short a time ago, the next message will spend it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Block:
 
 
 class Charger:
-    """Charges the limits of one turn, and remembers what is blocked, so that it is not asked for again.
+    """Charges the limits of one turn, and remembers what is blocked, so as not to ask for it again.
 
     `account` says what blocks the account, `owners` what blocks which owners.
     """
@@ -41,7 +41,7 @@ class Charger:
         self.owners: dict[int, Block] = {}
 
     def by_a_limit(self, now: datetime) -> bool:
-        """Whether a limit has stopped this turn a moment ago, and so will again."""
+        """Whether a limit stopped this turn a moment ago, and so will stop it again."""
         lately = now - LATELY
         blocks = [*self.owners.values(), *([self.account] if self.account is not None else [])]
         return any(block.until > lately and block.reason in OF_A_LIMIT for block in blocks)
@@ -53,7 +53,7 @@ class Charger:
 
         Rows with a limit of their own (a retry, a recipient met lately) are charged one by one, all others in one call.
 
-        Side effects: rows that their own limit blocks wait for their time.
+        Side effects: a row that its own limit blocks waits until its time.
 
         Raises:
             LimiterUnavailable: the limiter's Redis is away; nothing may go.
@@ -79,7 +79,7 @@ class Charger:
         return granted
 
     def block_account(self, until: datetime, reason: WaitReason) -> None:
-        """Note that the account may not send until then; what blocks it longest counts."""
+        """Note that the account may not send until then; the longest block counts."""
         if self.account is None or until > self.account.until:
             self.account = Block(until, reason)
 
@@ -92,7 +92,7 @@ class Charger:
         return own
 
     def _acquire(self, plan: Plan, owner_id: int, rows: Sequence[Waiting], bindings: Sequence[Binding]) -> Decision:
-        """Charge every limit for the rows, in one call; remember when each shared one lets the next through."""
+        """Charge every limit for the rows, in one call; remember when each shared limit lets the next row through."""
         needs_members = any(binding.limit.kind == "distinct" for binding in bindings)
         decision = self._limiter_of(plan.company.id).acquire(
             [binding.limit for binding in bindings],
@@ -114,7 +114,7 @@ class Charger:
 
 
 def _last_to_open(bindings: Sequence[Binding], decision: Decision) -> tuple[Binding, datetime]:
-    """Return the limit that a refusal is due to, which is the one that takes longest, and until when."""
+    """Return the limit that refuses longest, and until when."""
     openings = [
         (binding, usage.next_at)
         for binding, usage in zip(bindings, decision.usage, strict=True)

@@ -1,7 +1,6 @@
 """Serve: choose whose messages go next from an account, and claim them; or say what it waits for, and until when.
 
-One `Serving` serves a turn of a lane. It makes no call to a provider: that is done with no transaction open, by
-whoever asked for the rows.
+One `Serving` serves a turn of a lane. It makes no call to a provider: the turn does that, with no transaction open.
 """
 
 import uuid
@@ -23,7 +22,7 @@ from campaign_engine.services.messages.claiming import Waiting
 from campaign_engine.services.messages.planning import Candidate, Plan
 
 LOOK_AHEAD = 200
-"""How many rows of a campaign with hours of each recipient are looked at, so as to find those whose hours are open."""
+"""How many rows of a campaign with hours of each recipient are read to find some whose hours are open."""
 
 CROWDED_PAUSE = timedelta(seconds=0.1)
 """How long an account rests when other accounts hold all the rows it could send."""
@@ -42,7 +41,7 @@ class Deferral:
 
     @property
     def is_of_a_limit(self) -> bool:
-        """Whether it is over at its time, whatever the calls in flight are answered."""
+        """Whether it ends at its time, whatever the answers to the calls in flight are."""
         return self.reason in OF_A_LIMIT
 
     @classmethod
@@ -58,7 +57,7 @@ class Deferral:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The rows that may be sent now, in order; `found_count` rows were there of the `wanted_count` looked for."""
+    """The rows that may be sent now, in order. Of the `wanted_count` rows looked for, `found_count` were there."""
 
     rows: Sequence[Waiting]
     found_count: int
@@ -76,7 +75,7 @@ class Serving:
     def choose(self, plan: Plan, now: datetime, *, provider_is_away: bool) -> list[Candidate] | Deferral:
         """Return the campaigns to serve now, all of one owner; or why nothing can be sent, and until when.
 
-        Who is to stop at closing time is looked at then, whatever else is waited for.
+        Whatever the wait is for, it ends when a campaign must stop at closing time.
         """
         choice = self._ready(plan, now, provider_is_away=provider_is_away)
         if isinstance(choice, Deferral):
@@ -94,7 +93,7 @@ class Serving:
 
         Args:
             session: commit it before the calls begin; roll it back when this raises.
-            plan: the latest.
+            plan: the latest plan.
             ready: the campaigns to serve, from `choose`.
             now: the present.
             room: the most rows to claim.
@@ -104,7 +103,7 @@ class Serving:
         """
         by_id = {candidate.campaign_id: candidate for candidate in ready}
         paced = any(candidate.pacing.account_is_paced for candidate in ready)
-        # On probation the one message that goes first decides: its answer is waited for before the next claim.
+        # On probation one message goes first: its answer is waited for before the next claim.
         sequence = self._sequence(ready, room=1 if paced or plan.account.on_probation else room)
         found = claiming.next_rows(session, plan=plan, counts=_counts(sequence, by_id), now=now)
         found_count = sum(map(len, found.values()))
@@ -125,11 +124,11 @@ class Serving:
         return Claim(granted, found_count, len(sequence))
 
     def note_crowded(self, now: datetime) -> None:
-        """Rest a moment: other accounts of the same campaigns have locked what is left and will have sent it then."""
+        """Rest a moment: other accounts of the same campaigns have locked the rows left, and will have sent them."""
         self._charger.block_account(now + CROWDED_PAUSE, WaitReason.OTHER_ACCOUNTS)
 
     def waits_for_a_limit(self, now: datetime) -> bool:
-        """Whether a limit has stopped this turn a moment ago, and so will again."""
+        """Whether a limit stopped this turn a moment ago, and so will stop it again."""
         return self._charger.by_a_limit(now)
 
     def _ready(self, plan: Plan, now: datetime, *, provider_is_away: bool) -> list[Candidate] | Deferral:

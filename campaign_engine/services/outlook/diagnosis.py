@@ -44,13 +44,13 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Troubles:
-    """What needs a person, or only seems to, by kind; at most `MOST_NAMED` of each."""
+    """What needs a person, or only seems to; at most `MOST_NAMED` of each kind."""
 
     deactivated_accounts: Sequence[Trouble]
     warned_accounts: Sequence[Trouble]
     accounts_without_webhook: Sequence[Trouble]
     waiting_campaigns: Sequence[Trouble]  # paused by the engine, not by a person, or with a start that was missed
-    closed_campaigns: Sequence[Trouble]  # paused at closing time, as they were told to: nothing is wrong with them
+    closed_campaigns: Sequence[Trouble]  # paused at closing time, as they should: nothing is wrong with them
 
 
 def troubles(session: Session, *, providers: Mapping[str, Provider], now: datetime) -> Troubles:

@@ -1,4 +1,4 @@
-"""When campaigns will be through: gathers what `rules.eta` has to know, in a constant number of statements."""
+"""When campaigns will be through: gathers what `rules.eta` needs, in a constant number of statements."""
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -33,7 +33,7 @@ DAY = timedelta(days=1)
 
 @dataclass(slots=True)
 class Outlook:
-    """What sends and what is to be sent, of some companies; `companies` and `accounts` are by id."""
+    """The accounts that send and the campaigns to send, of some companies; `companies` and `accounts` are by id."""
 
     companies: Mapping[int, Company]
     accounts: dict[int, Account] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Outlook:
         return ends.ends_of(self.loads.values(), self.senders, owners=self.owners, quotas=self.quotas, now=now)
 
 
-# What has left the queue but is not settled yet (`sending`) needs no turn any more.
+# A row that is claimed but not settled yet (`sending`) needs no turn any more.
 _LIVE = text(
     """
     SELECT c.id, c.company_id, c.owner_id, c.status, c.kind, c.pending_count, c.total_count, c.pacing,
@@ -73,7 +73,7 @@ def outlook(
     limiter_of: LimiterOf | None = None,
     drafts: Mapping[int, Mapping[Zones, int]] | None = None,
 ) -> Outlook:
-    """Gather all live campaigns of companies and what they send from.
+    """Gather all live campaigns of companies and the accounts they send from.
 
     Args:
         session: reads, and nothing else.
@@ -81,8 +81,8 @@ def outlook(
         config: the defaults of limits and pacing.
         now: the present.
         waits: what the lanes of accounts wait for, by account id.
-        limiter_of: looks at the limits of 24 hours; without it nothing is known of what they let through before.
-        drafts: campaigns to count in that have not started, with how many messages go where, known exactly.
+        limiter_of: reads the limits of 24 hours; without it nothing is known of what they have let through.
+        drafts: campaigns to count although they have not started, with the exact number of messages to each zone.
     """
     drafts = drafts or {}
     found = Outlook(companies)
@@ -123,7 +123,7 @@ def _is_by_recipient(row: Row[Any]) -> bool:
 
 
 def hours_of(value: Json, *, timezone: str, company: Company) -> WorkingHours:
-    """Return a campaign's hours from its row; for those of each recipient with the company's zone as the stand-in."""
+    """Return a campaign's hours from its row; if they are those of each recipient, the company's zone stands in."""
     return _hours(json.dumps(value, sort_keys=True), timezone, company.timezone)
 
 
@@ -141,7 +141,7 @@ class _Paces:
         self._known: dict[tuple[str, int], Pacing] = {}
 
     def of(self, overrides: Json, account_ids: Iterable[int]) -> dict[int, Pacing]:
-        """Return the pacing of a campaign on each of its accounts; deleted ones are left out."""
+        """Return the pacing of a campaign on each of its accounts; deleted accounts are absent."""
         written = json.dumps(overrides, sort_keys=True)
         return {each: self._on(each, written, overrides) for each in account_ids if each in self._outlook.accounts}
 
@@ -179,7 +179,7 @@ def _load(
 
 
 def per_s_of(account: Account, company: Company, config: Config) -> float:
-    """Return how many messages a second the account's limit lets through for long; what goes in a burst is missing."""
+    """Return how many messages a second the account's limit lets through in the long run, without bursts."""
     rate = limits.account_rate(account, company, config)
     burst = min(account.burst, rate.count) if config.rate_limit_strategy == "token-bucket" else 1
     return (rate.count - burst + 1) * 1e6 / rate.period_us
@@ -217,14 +217,14 @@ def _key(account: Account, binding: Binding) -> str:
 
 
 def _used(limiter: Limiter, limit: Limit, now: datetime) -> Iterator[tuple[datetime, datetime, float]]:
-    """Yield when what was sent in the last 24 hours is let go again: from the first to the last of them, evenly."""
+    """Yield when the messages of the last 24 hours stop counting: evenly, from the first to the last of them."""
     try:
         [usage] = limiter.peek([limit]).usage
         if usage.used <= 0:
             return
         first, last = usage.next_at or now, now + DAY
         if limit.kind == "window":
-            # Asked for one more than fits, and for all: when the first of them is let go, and when the last.
+            # Asked for one more than fits, and for all, the limiter says when the first stops counting, and the last.
             more = min(usage.remaining + 1, usage.capacity)
             first = limiter.peek([limit], cost=more).usage[0].next_at or now
             last = limiter.peek([limit], cost=usage.capacity).usage[0].next_at or first
@@ -267,7 +267,7 @@ _WAITING_ROWS = text(
 
 @dataclass(frozen=True, slots=True)
 class WaitingRows:
-    """Of a campaign's pending messages: whether some may go at any time, and the first and last of all others."""
+    """A campaign's pending messages: whether some may go at any time, and the first and last time of all others."""
 
     fresh: bool
     first: Due | None = None

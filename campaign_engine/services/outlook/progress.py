@@ -19,7 +19,7 @@ from campaign_engine.services.outlook import forecasts
 from campaign_engine.services.outlook.forecasts import WaitingRows
 
 YOUNGEST_S = 3.0
-"""A campaign younger than this is taken for as old: the rate of its first messages would be a wild guess."""
+"""A younger campaign counts as this old: the rate of its first messages would be a wild guess."""
 
 STATES = ("pending", "sending", "sent", "delivered", "read", "failed", "unknown", "skipped")
 
@@ -35,7 +35,7 @@ class Funnel:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Why nothing leaves just now, for a program and in words; without an account it is the campaign that waits."""
+    """Why nothing leaves just now, for a program and in words; without an account the campaign itself waits."""
 
     reason: str
     until: datetime | None
@@ -55,7 +55,7 @@ class AccountInProgress:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a campaign is; `counts` is by state, `success_rate` a part of one, of what is settled."""
+    """How far a campaign is; `counts` is by state, `success_rate` is the share (0 to 1) of the settled messages."""
 
     campaign_id: int
     name: str
@@ -114,7 +114,7 @@ def read(
         config: the defaults of limits and pacing, for the ETA.
         now: the present.
         waits: what the lanes of accounts last waited for, by account id.
-        limiter_of: looks at what the limits of 24 hours have let through, for the ETA.
+        limiter_of: reads what the limits of 24 hours have let through, for the ETA.
     """
     uses = _uses_of(session, [campaign.id for campaign in selected])
     companies = {campaign.company_id: session.get_one(Company, campaign.company_id) for campaign in selected}
@@ -178,14 +178,14 @@ def _ends_at(campaign: Campaign, around: _Surroundings, now: datetime) -> dateti
         return now
     if around.end is None or around.end.at is None:
         return None
-    # The last retry that is known of may be due later than all the others are through.
+    # The last known retry may be due after all other messages are through.
     return max(around.end.at, around.rows.last_at or now)
 
 
 def _rate_per_minute(campaign: Campaign, now: datetime) -> float:
     """Return acceptances a minute over the last minute, or since the start when that is not a minute ago.
 
-    The stored counts are those of the running minute and of the one before, of which the part still inside counts.
+    The stored counts are of the running minute and of the one before; of that one, only the part still inside counts.
     """
     if campaign.rate_minute is None or campaign.started_at is None:
         return 0.0
@@ -201,7 +201,7 @@ def _rate_per_minute(campaign: Campaign, now: datetime) -> float:
 
 
 def _waiting(campaign: Campaign, around: _Surroundings, waits: Mapping[int, Wait], now: datetime) -> Iterator[Waiting]:
-    """Yield what a campaign waits for: what holds it up itself, or what holds its accounts up, one by one."""
+    """Yield what a campaign waits for: what holds the campaign itself, or else what holds each of its accounts."""
     if campaign.status in CAMPAIGN_IS_OVER or campaign.status in (CampaignStatus.DRAFT, CampaignStatus.PREPARING):
         return
     if campaign.status == CampaignStatus.PAUSED:
@@ -233,9 +233,9 @@ def _own_wait(campaign: Campaign, around: _Surroundings, now: datetime) -> Wait 
 
 
 def _wait_of(use: _Use, lane: Wait | None, now: datetime) -> Wait | None:
-    """Return what the campaign waits for on an account: what holds the lane up, or its own delay there.
+    """Return what the campaign waits for on an account: what holds the lane, or its own delay there.
 
-    A lane that serves others, or waits for what concerns only others, holds nobody else up.
+    If the lane serves others, or waits for something that concerns only others, the campaign does not wait for it.
     """
     if use.account.status != AccountStatus.ACTIVE:
         return Wait(WaitReason.ACCOUNT_INACTIVE, None)

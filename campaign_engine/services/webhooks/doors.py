@@ -1,4 +1,4 @@
-"""What the door of a provider may know of its accounts: the keys of their addresses, and their secrets."""
+"""What a provider's door may know about its accounts: the keys of their addresses, and their secrets."""
 
 import hmac
 from collections.abc import Collection, Iterator, Sequence
@@ -26,8 +26,8 @@ class KnownAccounts:
     def with_key(self, key: str) -> Sequence[int]:
         """Return the account whose webhooks come to this key, or nothing.
 
-        Its row is found by the first characters alone and the whole is compared in constant time, so that how long
-        this takes tells nobody how much of a guess was right.
+        The row is found by the first characters alone, and the whole key is compared in constant time. So the time
+        taken does not tell how much of a guess was right.
         """
         if not (key.isascii() and key.isprintable()):
             return []

@@ -1,4 +1,4 @@
-"""The audience of a campaign, counted in one statement as `services.campaigns.preparing` would write it."""
+"""The audience of a campaign, counted in one statement, as `services.campaigns.preparing` would write it."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -25,8 +25,8 @@ LEFT_OUT = ("duplicate", *REASON_OF_BAR.values(), "excluded", "frequency_cap", "
 class Counted:
     """An audience: how many it names, how many get a message, and why the others do not.
 
-    `missing` has how many of those who are left lack each variable that the text needs; one may lack several. `zones`
-    has the recipients by their time zones where the hours are each recipient's, and else all of them together.
+    `missing` says, for each variable that the text needs, how many of the remaining people lack it; a person may lack
+    several. `zones` has the recipients by their time zones if the hours are each recipient's, else all together.
     """
 
     named: int
@@ -36,10 +36,11 @@ class Counted:
     zones: Mapping[Zones, int]
 
 
-# By set operations from the lists outwards, so that a million contacts are a few scans and joins. An inline recipient
+# Set operations from the lists outwards, so that a million contacts take a few scans and joins. An inline recipient
 # goes before a contact of the same key, as in the preparation.
 _COUNT = """
     WITH inline AS (
+      -- The recipients named inline, once each, completed from their contacts.
       SELECT DISTINCT ON (r.phone_key) r.phone_key, r.phone, coalesce(c.variables, '{{}}') || r.variables AS variables,
         coalesce(r.name, c.name) AS name, c.id AS contact_id
       FROM campaign_recipients r
@@ -53,6 +54,7 @@ _COUNT = """
       SELECT DISTINCT lm.contact_id AS id FROM contact_list_members lm
       WHERE lm.list_id = ANY(CAST(:exclude_list_ids AS bigint[]))
     ), people AS (
+      -- Everybody named, with why they get no message (null: they do).
       SELECT i.contact_id, i.phone, i.variables, i.name, {reason} AS reason
       FROM inline i LEFT JOIN opt_outs o ON o.company_id = :company_id AND o.phone_key = i.phone_key
       UNION ALL
@@ -66,6 +68,7 @@ _COUNT = """
     ), capped AS (
       {capped}
     ), looked_at AS (
+      -- The same people, with the cap and the variables they lack.
       SELECT {phone} AS phone,
         coalesce(p.reason, CASE WHEN k.contact_id IS NOT NULL THEN 'frequency_cap' END) AS reason{lacks}
       FROM people p LEFT JOIN capped k ON k.contact_id = p.contact_id
@@ -83,14 +86,14 @@ _NOBODY = "SELECT CAST(NULL AS bigint) AS contact_id WHERE false"
 
 
 def count(session: Session, campaign: Campaign, *, cap: Rate | None, now: datetime) -> Counted:
-    """Count who would get a campaign: as the preparation, the frequency cap and the text for each would have it.
+    """Count who would get a campaign after the preparation, the frequency cap and the rendering of the text.
 
-    Whoever is at the cap when it starts counts as left out; in a campaign of many hours some may be below it again.
+    People at the cap now count as left out; in a campaign of many hours some may fall below it again.
     """
     names = _needed(campaign)
     lacks = "".join(f", {_value(at, name)} IS NULL AS lacks_{at}" for at, name in enumerate(names))
     counts = "".join(f", count(*) FILTER (WHERE lacks_{at}) AS lack_{at}" for at, _ in enumerate(names))
-    # Only where it matters in which zone people are, they are counted by the beginning of their numbers.
+    # People are counted by the beginning of their numbers only where their zones matter.
     by_recipient = (campaign.working_hours or {}).get("timezone") == working_hours.RECIPIENT
     any_lacks = " OR ".join(f"lacks_{at}" for at, _ in enumerate(names)) or "false"
     query = _COUNT.format(
@@ -142,7 +145,7 @@ def count(session: Session, campaign: Campaign, *, cap: Rate | None, now: dateti
 
 
 def _needed(campaign: Campaign) -> list[str]:
-    """Return the variables without which a recipient gets no message; everybody has a phone."""
+    """Return the variables that a recipient needs to get a message; `phone` is not among them, everybody has one."""
     required = {
         name: None for _, template in content_rules.templates_of(campaign.content) for name in template.required
     }
@@ -150,7 +153,7 @@ def _needed(campaign: Campaign) -> list[str]:
 
 
 def _value(at: int, name: str) -> str:
-    """Return the SQL of a variable's value; null where there is none, or only blanks."""
+    """Return the SQL of a variable's value; null if there is none, or only blanks."""
     of_variables = f"p.variables ->> CAST(:variable_{at} AS text)" if name != "name" else "p.variables ->> 'name'"
     value = f"coalesce(p.name, {of_variables})" if name == "name" else of_variables
     return f"nullif(btrim({value}, E' \\t\\n\\r'), '')"

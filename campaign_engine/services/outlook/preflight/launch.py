@@ -28,8 +28,8 @@ from campaign_engine.services.outlook.preflight.senders import AccountBeforeLaun
 class Preflight:
     """How many get a campaign, who is left out, and when it would end.
 
-    `left_out` has people by reason, `missing_variables` people by the variable they lack. `fits` is None where nobody
-    asked. `no_end` says why no end can be told; `bound` what holds the campaign up for most of its time.
+    `left_out` has people by reason, `missing_variables` people by the variable they lack. `fits` is None if nobody
+    asked. `no_end` says why no end can be told; `bound` is what slows the campaign down for most of its time.
     """
 
     campaign_id: int
@@ -67,7 +67,7 @@ def check(
         campaign: a draft, or one that is scheduled.
         config: the defaults of limits and pacing.
         now: the present.
-        must_end_by: asks whether the last message leaves by then.
+        must_end_by: the time by which the last message should leave; `fits` says whether it does.
         waits: what the lanes of its accounts wait for, by account id.
         limiter_of: looks at what the limits of 24 hours have let through.
 

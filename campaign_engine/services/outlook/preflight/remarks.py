@@ -14,7 +14,7 @@ from campaign_engine.rules.waiting import clock
 from campaign_engine.services.outlook.preflight.audience import Counted
 
 PUNCTUAL = timedelta(minutes=1)
-"""A first message this soon after the start is no wait for the hours to open."""
+"""If the first message leaves this soon after the start, it does not wait for the hours to open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Remark:
 
 
 def of_audience(counted: Counted) -> Iterator[Remark]:
-    """Yield who would get no message for want of a variable, and that nobody would."""
+    """Yield how many people would get no message because they lack a variable, and whether nobody gets one."""
     if counted.recipients == 0:
         yield Remark("no_recipients", None, "Nobody would get it.")
     for name, missing in counted.missing.items():
@@ -64,7 +64,7 @@ def of_accounts(session: Session, accounts: Sequence[Account]) -> Iterator[Remar
 
 
 def _heard_of(session: Session, account_ids: Sequence[int]) -> set[int]:
-    """Return the accounts of whose campaigns some message was reported delivered."""
+    """Return the accounts with a campaign of which some message was reported delivered."""
     rows = session.scalars(
         text(
             "SELECT a.id FROM unnest(CAST(:ids AS bigint[])) AS a(id) WHERE EXISTS (SELECT 1 FROM campaign_accounts ca"

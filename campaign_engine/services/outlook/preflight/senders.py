@@ -1,4 +1,4 @@
-"""The accounts that would send a campaign: how fast each of them is, and what holds the campaign up most."""
+"""The accounts that would send a campaign: how fast each of them is, and what slows the campaign down most."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +18,7 @@ from campaign_engine.services.outlook.progress import AccountInProgress
 
 @dataclass(frozen=True, slots=True)
 class AccountBeforeLaunch(AccountInProgress):
-    """An account of the campaign, with what it could send for it alone: `limit` and `pace` are in words."""
+    """An account, with what it could send if it served this campaign alone: `limit` and `pace` are in words."""
 
     live: bool
     limit: str
@@ -27,7 +27,7 @@ class AccountBeforeLaunch(AccountInProgress):
 
 
 def before_launch(account: Account, pace: Pacing, company: Company, config: Config) -> AccountBeforeLaunch:
-    """Return what an account could send for a campaign of this pace alone."""
+    """Return what an account could send for a campaign of this pace if it served no other."""
     seconds, _ = period_s(pace, per_s=forecasts.per_s_of(account, company, config))
     return AccountBeforeLaunch(
         id=account.id,
@@ -55,7 +55,7 @@ def _pace_in_words(pace: Pacing) -> str | None:
 def bound_of(
     campaign: Campaign, end: End, outlook: Outlook, company: Company, config: Config, now: datetime
 ) -> Remark | None:
-    """Return what holds the campaign up for most of its time."""
+    """Return what slows the campaign down for most of its time."""
     if end.bound is None:
         return None
     reason, account_id = end.bound
