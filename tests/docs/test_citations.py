@@ -34,3 +34,11 @@ def test_every_heading_cited_of_the_wire_is_there() -> None:
 def test_no_heading_of_the_wire_stands_twice() -> None:
     text = (ROOT / WIRE).read_text(encoding="utf-8")
     assert len(re.findall(r"^#{2,} ", text, re.MULTILINE)) == len(headings())
+
+
+def test_every_file_that_tells_how_to_add_is_there() -> None:
+    text = (ROOT / "docs" / "how-to-add.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\w[\w/]*/(?:\w+\.(?:py|md|html))?)`", text))
+    assert len(named) > 15
+    roots = (ROOT, ROOT / "campaign_engine", ROOT / "campaign_engine" / "services")
+    assert [name for name in sorted(named) if not any((root / name).exists() for root in roots)] == []

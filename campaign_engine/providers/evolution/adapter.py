@@ -126,9 +126,9 @@ class Evolution:
     def list_contacts(self, sender: Sender) -> Sequence[KnownPerson]:
         """Return the people in the phone's address book and chats: `POST /chat/findContacts/{instance}`.
 
-        The body is an object `where`, which may be empty, says Evolution's documentation (docs/wire.md, Evolution
-        checks). The answer is known from the source of its channel service: `fetchContacts` returns a plain list of
-        rows with `remoteJid`, `pushName` and, in newer versions, `type`: `contact`, `group`, or `group_member`. The
+        Evolution's documentation says that the body is an object `where`, which may be empty
+        (docs/wire.md, Evolution checks). The answer is known from the source of its channel service: `fetchContacts`
+        returns a plain list of rows with `remoteJid`, `pushName` and, in newer versions, `type`: `contact`, `group`, or `group_member`. The
         last are people whom the phone only met in a group; they never gave it their number and are left out.
 
         Raises:
