@@ -1,6 +1,7 @@
 """Asking providers how accounts are: on its own queue, beside the sending. What fails here stops no campaign."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from campaign_engine.clock import utc_now
 from campaign_engine.errors import NotFound
@@ -17,9 +18,9 @@ def check_accounts(account_ids: Sequence[int]) -> None:
     """RQ job: ask the providers about a few accounts, all at the same time."""
     current = runtime()
     enqueueing.health_checks_began(current.redis, account_ids)
-    threads = current.threads(enqueueing.HEALTH_CHECKS_AT_ONCE)
-    for check in [threads.submit(_check, current, account_id) for account_id in account_ids]:
-        check.result()
+    with ThreadPoolExecutor(enqueueing.HEALTH_CHECKS_AT_ONCE, thread_name_prefix="health") as threads:
+        for check in [threads.submit(_check, current, account_id) for account_id in account_ids]:
+            check.result()
 
 
 def watch_accounts(current: Runtime) -> None:

@@ -6,10 +6,10 @@ Building it opens no connection. Jobs get it with `runtime()`.
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar, cast
 
 from flask import Flask
 from redis import Redis
@@ -22,8 +22,9 @@ from campaign_engine.providers import REGISTRY
 from campaign_engine.providers.base import Provider
 from campaign_engine.vault import Vault
 from jobs import enqueueing
-from jobs.lane.threads import CallThreads
 from ratelimit import Limiter
+
+Kept = TypeVar("Kept")
 
 
 @dataclass(slots=True)
@@ -43,24 +44,13 @@ class Runtime:
     journal_dir: Path
     host: str = field(default_factory=socket.gethostname)
     stopping: threading.Event = field(default_factory=threading.Event)
-    _threads: tuple[int, ThreadPoolExecutor] | None = None
-    _call_threads: CallThreads | None = None
+    _kept: dict[object, object] = field(default_factory=dict)
 
-    def threads(self, count: int) -> ThreadPoolExecutor:
-        """Return `count` threads for calls to providers; kept between turns that want as many."""
-        if self._threads is None or self._threads[0] != count:
-            if self._threads is not None:
-                self._threads[1].shutdown(wait=False)
-            self._threads = (count, ThreadPoolExecutor(max_workers=count, thread_name_prefix="provider"))
-        return self._threads[1]
-
-    def call_threads(self, count: int) -> CallThreads:
-        """Return `count` threads for the calls of a turn; kept between turns that want as many."""
-        if self._call_threads is None or self._call_threads.count != count:
-            if self._call_threads is not None:
-                self._call_threads.end()
-            self._call_threads = CallThreads(count)
-        return self._call_threads
+    def kept(self, make: "Callable[[Runtime], Kept]") -> Kept:
+        """Return what `make` makes of this runtime: made at the first call, and kept until the process ends."""
+        if make not in self._kept:
+            self._kept[make] = make(self)
+        return cast(Kept, self._kept[make])
 
 
 def transaction() -> AbstractContextManager[Session]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 from redis.exceptions import RedisError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
@@ -25,7 +25,8 @@ from campaign_engine.services.messages.planning import Line, Plan
 from campaign_engine.services.people import contacts, opt_outs
 from jobs.lane import waking
 from jobs.lane.calls import Sent
-from jobs.runtime import Runtime, transaction
+from jobs.lane.worker import LaneWorker
+from jobs.runtime import transaction
 from ratelimit import CapabilityMissing, LimiterUnavailable
 
 log = get_logger(__name__)
@@ -43,8 +44,9 @@ COMPLETION_S = 1.0
 class Settler:
     """Writes what became of a turn's rows. Used by the turn's own thread."""
 
-    def __init__(self, current: Runtime, *, account_id: int, token: uuid.UUID, line: Line) -> None:
-        self._current = current
+    def __init__(self, worker: LaneWorker, *, account_id: int, token: uuid.UUID, line: Line) -> None:
+        self._worker = worker
+        self._current = worker.current
         self._account_id = account_id
         self._token = token
         self._line = line
@@ -86,7 +88,26 @@ class Settler:
                 log.warning("lane.settle_waits", rows=len(sent))
                 time.sleep(pause_s)
                 pause_s = min(pause_s * 2, 2.0)
+        self._worker.journal.settled({each.row.message_id for each in sent})
         self._wake_second_line(sent)
+
+    def abandon(self, plan: Plan, known: Sequence[Sent]) -> None:
+        """Settle what a broken turn leaves behind: what was answered; of the rest, begun calls are unknown.
+
+        Claims whose calls had not begun wait again.
+
+        Side effects: ends the notes in the journal; or leaves them to the pool while PostgreSQL is away.
+        """
+        try:
+            if known:
+                self.settle(plan, known, at_end=False)
+            with transaction() as session:
+                settling.abandon(session, token=self._token, dispatched=self._worker.journal.dispatched())
+        except SQLAlchemyError as error:
+            log.warning("lane.abandon_waits", error=type(error).__name__)
+            self._worker.leave_journal()
+        else:
+            self._worker.journal.end()
 
     def _settle(self, plan: Plan, sent: Sequence[Sent], *, at_end: bool) -> None:
         now = utc_now()

@@ -53,7 +53,7 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Call:
+class RowCall:
     """The call for one row; says in `ended` what came of it, whatever that was."""
 
     row: Waiting
@@ -61,7 +61,7 @@ class _Call:
     leaving: Callable[[], None]
     provider: Provider
     sender: Sender
-    ended: "SimpleQueue[tuple[_Call, Outcome | Exception]]"
+    ended: "SimpleQueue[tuple[RowCall, Outcome | Exception]]"
 
     def __call__(self) -> None:
         message = Outgoing(to=self.row.phone, content=self.content, callback_data=str(self.row.message_id))
@@ -81,7 +81,7 @@ class Pipeline:
         provider: Provider,
         sender: Sender,
         journal: Journal,
-        threads: CallThreads,
+        threads: CallThreads[RowCall],
         max_in_flight: int,
         stopping: Event,
     ) -> None:
@@ -94,7 +94,7 @@ class Pipeline:
         self._threads = threads
         self._stopping = stopping
         self._call_count = 0
-        self._ended: SimpleQueue[tuple[_Call, Outcome | Exception]] = SimpleQueue()
+        self._ended: SimpleQueue[tuple[RowCall, Outcome | Exception]] = SimpleQueue()
         self._without_call: list[Sent] = []
         self.fault: Exception | None = None
         """What a call raised although no provider may raise: a bug. The turn ends once all that is known is settled."""
@@ -124,7 +124,7 @@ class Pipeline:
                 continue
             leaving = self._journal.reserve(row.message_id)
             self._call_count += 1
-            self._threads.make(_Call(row, content, leaving, self._provider, self._sender, self._ended))
+            self._threads.make(RowCall(row, content, leaving, self._provider, self._sender, self._ended))
 
     def take(self, *, within_s: float | None = None) -> list[Sent]:
         """Wait until something is known of a row, gather for a moment, and return all that is known; after `within_s`
@@ -166,7 +166,6 @@ class Pipeline:
         """Call back the rows whose calls have not begun; they are settled as if they had not been claimed."""
         recalled = []
         for call in self._threads.call_back():
-            assert isinstance(call, _Call)  # noqa: S101 - nobody else uses these threads during a turn
             settlement = Settlement(call.row.message_id, MessageStatus.PENDING, utc_now(), attempt_counts=False)
             recalled.append(Sent(call.row, settlement, None))
         self._call_count -= len(recalled)

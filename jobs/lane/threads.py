@@ -8,12 +8,13 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
+from typing import Generic, TypeVar
 
-Call = Callable[[], None]
+Call = TypeVar("Call", bound=Callable[[], None])
 """A call with all it needs; it raises nothing."""
 
 
-class CallThreads:
+class CallThreads(Generic[Call]):
     """`count` threads that make the calls handed to them, in order. Used by one thread."""
 
     def __init__(self, count: int) -> None:

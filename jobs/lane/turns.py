@@ -12,23 +12,21 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
 
+from redis import Redis
 from redis.exceptions import RedisError
 from rq import get_current_job
 from sqlalchemy.exc import SQLAlchemyError
 
 from campaign_engine.clock import utc_now
 from campaign_engine.logs import bound, get_logger
-from campaign_engine.services.accounts import accounts
-from campaign_engine.services.messages import settling
 from campaign_engine.services.messages.planning import Line, Plan
 from campaign_engine.services.messages.serving import Deferral, Serving
 from jobs.lane import confirming, waking
 from jobs.lane.answers import Settler, others_would_meet
-from jobs.lane.calls import Pipeline
-from jobs.lane.journal import Journal
 from jobs.lane.lease import Lease
 from jobs.lane.plans import PlanInHand
-from jobs.runtime import Runtime, runtime, transaction
+from jobs.lane.worker import LaneWorker, lane_worker
+from jobs.runtime import transaction
 from ratelimit import LimiterUnavailable
 
 log = get_logger(__name__)
@@ -56,8 +54,8 @@ def run_retry_turn(account_id: int) -> None:
 
 
 def _run(account_id: int, line: Line) -> None:
-    current = runtime()
-    job = get_current_job()
+    worker, job = lane_worker(), get_current_job()
+    current = worker.current
     with current.app.app_context(), bound(account_id=account_id, line=line):
         if job is not None:
             waking.turn_began(current.redis, account_id, job.id, line)
@@ -68,7 +66,8 @@ def _run(account_id: int, line: Line) -> None:
         with lease:
             try:
                 confirming.confirm_opt_outs(current, account_id)
-                turn = Turn.begin(current, account_id, token=token, lease=lease, line=line)
+                plans = PlanInHand.begin(account_id, config=current.config, line=line)
+                turn = Turn(worker, plans, token=token, lease=lease) if plans is not None else None
                 again = turn.run() if turn is not None else None
             except SQLAlchemyError:
                 # PostgreSQL went away or chose us to break a deadlock: not worth waiting for the verification.
@@ -78,16 +77,16 @@ def _run(account_id: int, line: Line) -> None:
         for turned_away in lease.turned_away:
             waking.arm(current.redis, account_id, at=utc_now(), line=turned_away)
         if turn is not None and again is not None:
-            _defer(current, account_id, line, again, sent=turn.sent)
+            _defer(current.redis, account_id, line, again, sent=turn.sent)
         elif turn is not None and turn.sent:
             log.info("lane.finished", sent=dict(turn.sent))
 
 
-def _defer(current: Runtime, account_id: int, line: Line, deferral: Deferral, *, sent: Mapping[int, int]) -> None:
+def _defer(connection: Redis, account_id: int, line: Line, deferral: Deferral, *, sent: Mapping[int, int]) -> None:
     """Schedule the next turn, and tell the log and whoever looks at the progress; `sent` is by campaign."""
     if line is Line.FIRST:
-        waking.note_wait(current.redis, account_id, reason=deferral.reason, until=deferral.until)
-    waking.arm(current.redis, account_id, at=deferral.until, line=line)
+        waking.note_wait(connection, account_id, reason=deferral.reason, until=deferral.until)
+    waking.arm(connection, account_id, at=deferral.until, line=line)
     log.info(
         "lane.deferred",
         reason=deferral.reason,
@@ -100,35 +99,19 @@ def _defer(current: Runtime, account_id: int, line: Line, deferral: Deferral, *,
 class Turn:
     """One turn. `run` returns when the lane wants to go on, or None when it has nothing left to do."""
 
-    def __init__(self, current: Runtime, plans: PlanInHand, *, token: uuid.UUID, lease: Lease) -> None:
-        account = plans.latest.account
+    def __init__(self, worker: LaneWorker, plans: PlanInHand, *, token: uuid.UUID, lease: Lease) -> None:
+        current, self._account_id, self._line = worker.current, plans.latest.account.id, plans.latest.line
         self._current = current
-        self._plans = plans
-        self._line = plans.latest.line
-        self._config = current.config
-        self._account_id = account.id
         self._token = token
         self._lease = lease
+        self._deadline = time.monotonic() + current.config.turn_budget_s
+        self._plans = plans
         self._serving = Serving(token=token, config=current.config, limiter_of=current.limiter)
-        self._deadline = time.monotonic() + self._config.turn_budget_s
-        self._journal = worker_journal(current)
-        self._pipeline = Pipeline(
-            provider=current.providers[account.provider],
-            sender=accounts.sender_of(account, vault=current.vault),
-            journal=self._journal,
-            threads=current.call_threads(account.max_in_flight),
-            max_in_flight=account.max_in_flight,
-            stopping=current.stopping,
-        )
-        self.sent: Counter[int] = Counter()  # claimed and handed to the calls, by campaign
-        self._settler = Settler(current, account_id=account.id, token=token, line=self._line)
+        self._journal = worker.journal
+        self._pipeline = worker.pipeline(plans.latest)
+        self._settler = Settler(worker, account_id=self._account_id, token=token, line=self._line)
         self._settler.planned(plans.latest)
-
-    @classmethod
-    def begin(cls, current: Runtime, account_id: int, *, token: uuid.UUID, lease: Lease, line: Line) -> "Turn | None":
-        """Read what can be sent and return the turn that sends it; None when there is nothing."""
-        plans = PlanInHand.begin(account_id, config=current.config, line=line)
-        return cls(current, plans, token=token, lease=lease) if plans is not None else None
+        self.sent: Counter[int] = Counter()  # claimed and handed to the calls, by campaign
 
     def run(self) -> Deferral | None:
         """Send until nothing can be sent now or the budget is spent."""
@@ -136,7 +119,7 @@ class Turn:
         try:
             again = self._send_while_possible()
         except BaseException:
-            self._abandon()
+            self._settler.abandon(self._plans.latest, self._pipeline.abort())
             raise
         self._journal.end()
         return again
@@ -211,24 +194,6 @@ class Turn:
         except RedisError:
             return True  # Answers in hand must not wait for a Redis that is away.
 
-    def _abandon(self) -> None:
-        """Settle what this turn leaves behind when it breaks: what was answered; of the rest, begun calls are unknown.
-
-        Claims whose calls had not begun wait again.
-        """
-        try:
-            if known := self._pipeline.abort():
-                self._settler.settle(self._plans.latest, known, at_end=False)
-                self._journal.settled({each.row.message_id for each in known})
-            with transaction() as session:
-                settling.abandon(session, token=self._token, dispatched=self._journal.dispatched())
-        except SQLAlchemyError as error:
-            # PostgreSQL is away. The notes must outlive this turn: the pool settles them when it is back.
-            log.warning("lane.abandon_waits", error=type(error).__name__)
-            leave_worker_journal()
-        else:
-            self._journal.end()
-
     def _settle(self, *, within_s: float | None = None) -> None:
         """Write what became of the rows that are answered by now, and do what it means for the account and its
         campaigns; wait for an answer, for `within_s` seconds at most.
@@ -241,7 +206,6 @@ class Turn:
             sent += self._pipeline.recall()
             self._plans.mark_stale()
         self._settler.settle(self._plans.latest, sent, at_end=not self._pipeline.in_hand)
-        self._journal.settled({each.row.message_id for each in sent})
         if self._pipeline.fault is not None:
             raise self._pipeline.fault
 
@@ -256,22 +220,3 @@ def _until_the_limit(stopped: Deferral | None) -> float | None:
     if stopped is None or not stopped.is_of_a_limit:
         return None
     return max(SHORTEST_WAIT_S, (stopped.until - utc_now()).total_seconds())
-
-
-_journal: Journal | None = None
-
-
-def leave_worker_journal() -> None:
-    """Leave the journal of this worker process to the pool; the next turn has a new one."""
-    global _journal
-    if _journal is not None:
-        _journal.leave()
-        _journal = None
-
-
-def worker_journal(current: Runtime) -> Journal:
-    """Return the journal of this worker process, made at its first turn."""
-    global _journal
-    if _journal is None:
-        _journal = Journal(current.journal_dir)
-    return _journal

@@ -11,6 +11,7 @@ from flask import Flask
 from campaign_engine.config import Config
 from campaign_engine.db import db
 from jobs import runtime
+from jobs.lane.worker import LaneWorker
 from jobs.runtime import Runtime
 from tests import factories, outgoing
 from tests.simulator.running import Simulator
@@ -39,6 +40,7 @@ def current(
     with built.app.app_context():
         yield built
         db.session.remove()
+    built.kept(LaneWorker).leave_journal()
 
 
 @pytest.fixture(scope="module")

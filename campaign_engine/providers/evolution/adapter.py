@@ -129,7 +129,8 @@ class Evolution:
         Evolution's documentation says that the body is an object `where`, which may be empty
         (docs/wire.md, Evolution checks). The answer is known from the source of its channel service: `fetchContacts`
         returns a plain list of rows with `remoteJid`, `pushName` and, in newer versions, `type`: `contact`, `group`, or
-        `group_member`. The last are people whom the phone only met in a group; they never gave it their number and are left out.
+        `group_member`. The last are people whom the phone only met in a group; they never gave it their
+        number and are left out.
 
         Raises:
             AddressBookFault: there is no answer.

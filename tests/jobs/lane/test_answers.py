@@ -122,7 +122,6 @@ def test_a_turn_keeps_what_it_knows_until_the_database_is_back(
 def test_what_a_broken_turn_cannot_write_is_settled_by_the_pool(
     current: Runtime, ledger: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turns.leave_worker_journal()  # the next one is in the folder of this test
     account_id, _ = lane(ledger, count=32, max_in_flight=16)
     ledger.behave(jitter_ms=300)
     broken = InternalError("cannot be written", None, Exception("cannot be written"))
