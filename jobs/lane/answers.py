@@ -44,24 +44,23 @@ COMPLETION_S = 1.0
 class Settler:
     """Writes what became of a turn's rows. Used by the turn's own thread."""
 
-    def __init__(self, worker: LaneWorker, *, account_id: int, token: uuid.UUID, line: Line) -> None:
+    def __init__(self, worker: LaneWorker, plan: Plan, *, token: uuid.UUID) -> None:
         self._worker = worker
         self._current = worker.current
-        self._account_id = account_id
+        self._account_id = plan.account.id
         self._token = token
-        self._line = line
+        self._line = plan.line
         self._paces: dict[int, Pacing] = {}  # of every campaign this turn has served, by its id
-        self._failures: int | None = None  # consecutive account-class failures
+        self._failures = plan.account.consecutive_failures  # of the account class
         self._complaint: Throttle | None = None  # what the provider's “too fast” in this turn has led to
         self._looked_for_ends_at = time.monotonic()
         self.provider_is_away = False
         """Whether the latest requests could not be handed to the provider at all."""
+        self.planned(plan)
 
     def planned(self, plan: Plan) -> None:
-        """Take note of a new plan: the paces of its campaigns, and at the first one the account's failures."""
+        """Take note of the paces of a new plan's campaigns."""
         self._paces.update({candidate.campaign_id: candidate.pacing for candidate in plan.candidates})
-        if self._failures is None:
-            self._failures = plan.account.consecutive_failures
 
     def settle(self, plan: Plan, sent: Sequence[Sent], *, at_end: bool) -> None:
         """Write what became of the rows; insist while PostgreSQL is away, for what we know is known to nobody else.
@@ -184,8 +183,7 @@ class Settler:
 
     def _count_failures(self, session: Session, plan: Plan, outcomes: Sequence[Outcome], now: datetime) -> int:
         """Write and return the consecutive account-class failures; one acceptance resets them."""
-        before = self._failures or 0
-        failures, reason, accepted = before, "", False
+        failures, reason, accepted = self._failures, "", False
         for outcome in outcomes:
             if isinstance(outcome, Accepted):
                 failures, accepted = 0, True
@@ -194,7 +192,7 @@ class Settler:
                 reason = f"{outcome.failure.code}: {outcome.failure.detail}"
         if accepted and plan.account.unacknowledged_since is None:
             activation.expect_acknowledgement(session, account_id=self._account_id, now=now)
-        if failures != before or (accepted and plan.account.on_probation):
+        if failures != self._failures or (accepted and plan.account.on_probation):
             activation.note_results(
                 session, account_id=self._account_id, consecutive_failures=failures, accepted=accepted
             )

@@ -100,22 +100,21 @@ class Turn:
     """One turn. `run` returns when the lane wants to go on, or None when it has nothing left to do."""
 
     def __init__(self, worker: LaneWorker, plans: PlanInHand, *, token: uuid.UUID, lease: Lease) -> None:
-        current, self._account_id, self._line = worker.current, plans.latest.account.id, plans.latest.line
+        current, plan = worker.current, plans.latest
         self._current = current
         self._token = token
         self._lease = lease
-        self._deadline = time.monotonic() + current.config.turn_budget_s
         self._plans = plans
         self._serving = Serving(token=token, config=current.config, limiter_of=current.limiter)
         self._journal = worker.journal
-        self._pipeline = worker.pipeline(plans.latest)
-        self._settler = Settler(worker, account_id=self._account_id, token=token, line=self._line)
-        self._settler.planned(plans.latest)
+        self._pipeline = worker.pipeline(plan)
+        self._settler = Settler(worker, plan, token=token)
+        self._deadline = time.monotonic() + current.config.turn_budget_s
         self.sent: Counter[int] = Counter()  # claimed and handed to the calls, by campaign
 
     def run(self) -> Deferral | None:
         """Send until nothing can be sent now or the budget is spent."""
-        self._journal.begin(self._token, self._account_id)
+        self._journal.begin(self._token, self._plans.latest.account.id)
         try:
             again = self._send_while_possible()
         except BaseException:
@@ -125,12 +124,13 @@ class Turn:
         return again
 
     def _send_while_possible(self) -> Deferral | None:
-        """Keep calls in flight while there is something to send; what stops us is decided anew after each answer, and
-        when a limit lets the next one through.
+        """Claim and hand over, settle what is answered, and look at the plan again, so that calls are always in flight.
+
+        What stops us is decided anew after each answer, and when a limit lets the next one through.
         """
         plan: Plan | None = self._plans.latest
         while True:
-            stopped = self._feed(plan) if plan is not None else None
+            stopped = self._hand_over(plan) if plan is not None else None
             if self._pipeline.in_hand:
                 if stopped is not None or not self._more_may_go(plan):
                     self._settle(within_s=_until_the_limit(stopped))
@@ -140,25 +140,8 @@ class Turn:
                 self._settle()
             plan = self._plan()
 
-    def _more_may_go(self, plan: Plan | None) -> bool:
-        """Whether to claim again before the first answer: where a limit decides, which says when."""
-        return plan is not None and self._serving.waits_for_a_limit(utc_now()) and not _one_by_one(plan)
-
-    def _has_room(self) -> bool:
-        """Whether another claim is worth its statements; where a limit decides, any is."""
-        if self._serving.waits_for_a_limit(utc_now()):
-            return self._pipeline.room > 0
-        return self._pipeline.has_room
-
-    def _plan(self) -> Plan | None:
-        """Return what can be sent, or None when there is nothing (more) or the lane is somebody else's."""
-        plan = self._plans.current() if not self._lease.lost else None
-        if plan is not None and not self._plans.is_reused:
-            self._settler.planned(plan)
-        return plan
-
-    def _feed(self, plan: Plan) -> Deferral | None:
-        """Claim and hand over what may go now, so that the calls never run dry; or say why nothing may go."""
+    def _hand_over(self, plan: Plan) -> Deferral | None:
+        """Choose who is served, claim their rows and hand them to the calls; or say why nothing may go."""
         now = utc_now()
         if self._plans.stop_what_closes(now):
             return None
@@ -168,8 +151,7 @@ class Turn:
         if self._is_over():
             return Deferral.turn_over(plan, now)
         try:
-            # Committed before the calls begin.
-            with transaction() as session:
+            with transaction() as session:  # It ends before the calls begin.
                 claim = self._serving.claim_next(session, plan, choice, now=now, room=self._pipeline.room)
         except LimiterUnavailable:
             return Deferral.limiter_away(now)  # Nothing was claimed either.
@@ -179,20 +161,6 @@ class Turn:
         self.sent.update(row.campaign_id for row in claim.rows)
         self._pipeline.feed(claim.rows, contents={candidate.campaign_id: candidate.content for candidate in choice})
         return None
-
-    def _is_over(self) -> bool:
-        """Say whether the turn should end though it could go on: others want its worker, or the process is to end."""
-        if self._current.stopping.is_set():
-            return True
-        now = time.monotonic()
-        if now < self._deadline:
-            return False
-        if now > self._deadline + LONGEST_TURN_S:
-            return True
-        try:
-            return waking.others_wait(self._current.brief_redis, self._account_id, self._line)
-        except RedisError:
-            return True  # Answers in hand must not wait for a Redis that is away.
 
     def _settle(self, *, within_s: float | None = None) -> None:
         """Write what became of the rows that are answered by now, and do what it means for the account and its
@@ -208,6 +176,38 @@ class Turn:
         self._settler.settle(self._plans.latest, sent, at_end=not self._pipeline.in_hand)
         if self._pipeline.fault is not None:
             raise self._pipeline.fault
+
+    def _plan(self) -> Plan | None:
+        """Return what can be sent, or None when there is nothing (more) or the lane is somebody else's."""
+        plan = self._plans.current() if not self._lease.lost else None
+        if plan is not None and not self._plans.is_reused:
+            self._settler.planned(plan)
+        return plan
+
+    def _more_may_go(self, plan: Plan | None) -> bool:
+        """Whether to claim again before the first answer: where a limit decides, which says when."""
+        return plan is not None and self._serving.waits_for_a_limit(utc_now()) and not _one_by_one(plan)
+
+    def _has_room(self) -> bool:
+        """Whether another claim is worth its statements; where a limit decides, any is."""
+        if self._serving.waits_for_a_limit(utc_now()):
+            return self._pipeline.room > 0
+        return self._pipeline.has_room
+
+    def _is_over(self) -> bool:
+        """Say whether the turn should end though it could go on: others want its worker, or the process is to end."""
+        if self._current.stopping.is_set():
+            return True
+        now = time.monotonic()
+        if now < self._deadline:
+            return False
+        if now > self._deadline + LONGEST_TURN_S:
+            return True
+        try:
+            plan = self._plans.latest
+            return waking.others_wait(self._current.brief_redis, plan.account.id, plan.line)
+        except RedisError:
+            return True  # Answers in hand must not wait for a Redis that is away.
 
 
 def _one_by_one(plan: Plan) -> bool:
