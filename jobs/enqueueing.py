@@ -15,7 +15,7 @@ from campaign_engine import following
 from campaign_engine.following import Following
 from campaign_engine.services.messages.planning import Line
 from jobs import queues, start_times
-from jobs.lane.waking import arm
+from jobs.waking import arm
 
 
 def give(connection: Redis, follows: Iterable[Following]) -> None:

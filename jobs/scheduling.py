@@ -12,8 +12,7 @@ from campaign_engine.services.messages import planning, resending, settling
 from campaign_engine.services.messages.planning import Line
 from campaign_engine.services.people import confirmations, imports
 from campaign_engine.services.webhooks import deliveries
-from jobs import enqueueing, health, start_times
-from jobs.lane import lease, waking
+from jobs import enqueueing, health, lease, start_times, waking
 from jobs.runtime import Runtime, runtime, transaction
 
 log = get_logger(__name__)

@@ -25,8 +25,8 @@ from campaign_engine.db import db
 from campaign_engine.logs import get_logger
 from campaign_engine.services.messages import settling
 from campaign_engine.services.messages.planning import Line
-from jobs import contact_sync, health, queues, receiving, scheduling
-from jobs.lane import journal, lease, turns, waking
+from jobs import contact_sync, health, lease, queues, receiving, scheduling, waking
+from jobs.lane import journal, turns
 from jobs.rq_extensions import Worker, die_with_parent
 from jobs.runtime import Runtime, build, transaction
 

@@ -11,7 +11,7 @@ from campaign_engine.models import Campaign
 from campaign_engine.services.campaigns import lifecycle
 from campaign_engine.services.outlook import progress
 from campaign_engine.services.outlook.preflight import launch
-from jobs.lane.waking import waits_of
+from jobs.waking import waits_of
 
 
 def read_progress(session: Session, selected: Sequence[Campaign]) -> list[progress.Progress]:

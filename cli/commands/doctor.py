@@ -18,8 +18,7 @@ from campaign_engine.services.messages import planning
 from campaign_engine.services.messages.planning import Line
 from campaign_engine.services.outlook import diagnosis, progress
 from cli.context import json_option, print_json, transaction, with_engine
-from jobs import start_times, status
-from jobs.lane import waking
+from jobs import start_times, status, waking
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from campaign_engine.services.company import limits
 from campaign_engine.services.messages import planning, resting, settling
 from campaign_engine.services.messages.planning import Line, Plan
 from campaign_engine.services.people import contacts, opt_outs
-from jobs.lane import waking
+from jobs import waking
 from jobs.lane.calls import Sent
 from jobs.lane.worker import LaneWorker
 from jobs.runtime import transaction

@@ -16,7 +16,7 @@ from campaign_engine.services.company import limits
 from campaign_engine.services.messages import planning, resting
 from campaign_engine.services.people import confirmations
 from campaign_engine.services.people.confirmations import Confirmation
-from jobs.lane import waking
+from jobs import waking
 from jobs.runtime import Runtime, transaction
 from ratelimit import LimiterUnavailable
 

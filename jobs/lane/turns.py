@@ -21,11 +21,12 @@ from campaign_engine.clock import utc_now
 from campaign_engine.logs import bound, get_logger
 from campaign_engine.services.messages.planning import Line, Plan
 from campaign_engine.services.messages.serving import Deferral, Serving
-from jobs.lane import confirming, waking
+from jobs import waking
+from jobs.lane import confirming
 from jobs.lane.answers import Settler, others_would_meet
-from jobs.lane.lease import Lease
 from jobs.lane.plans import PlanInHand
 from jobs.lane.worker import LaneWorker, lane_worker
+from jobs.lease import Lease
 from jobs.runtime import transaction
 from ratelimit import LimiterUnavailable
 

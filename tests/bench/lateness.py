@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from rq.exceptions import NoSuchJobError
 from rq.job import Job
 
-from jobs.lane import waking
+from jobs import waking
 from tests.bench.figures import Figure, Result
 from tests.bench.options import Options
 from tests.bench.works import SENDERS, UNOBSTRUCTED, WIDE, Opening, Works

@@ -10,7 +10,7 @@ import pytest
 from campaign_engine.models import Campaign, Company, User
 from campaign_engine.rules.waiting import WaitReason
 from campaign_engine.services.campaigns import lifecycle
-from jobs.lane import waking
+from jobs import waking
 from tests import factories
 from tests.browser.conftest import SIZES, Site, Window
 from tests.web import scenes

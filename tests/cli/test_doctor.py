@@ -9,7 +9,7 @@ import redis
 
 from campaign_engine.rules.hours.working_hours import WEEKDAYS
 from campaign_engine.services.messages.planning import Line
-from jobs.lane import waking
+from jobs import waking
 from tests.cli.terminal import NOWHERE, Terminal, rows
 
 

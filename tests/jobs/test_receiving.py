@@ -17,8 +17,7 @@ from campaign_engine.models import Account, OptOut, Reply, WebhookEvent
 from campaign_engine.providers.base import Inbound, Notice, StatusUpdate
 from campaign_engine.providers.cloud_api.adapter import CloudApi
 from campaign_engine.services.webhooks import deliveries
-from jobs import queues, receiving
-from jobs.lane import waking
+from jobs import queues, receiving, waking
 from jobs.runtime import Runtime
 from tests import factories
 from tests.campaign_engine import numbered

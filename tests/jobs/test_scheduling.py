@@ -24,8 +24,8 @@ from campaign_engine.services.campaigns import lifecycle, preparing
 from campaign_engine.services.messages import planning
 from campaign_engine.services.people import imports
 from campaign_engine.services.webhooks import deliveries
-from jobs import enqueueing, queues, scheduling, start_times
-from jobs.lane import lease, turns, waking
+from jobs import enqueueing, lease, queues, scheduling, start_times, waking
+from jobs.lane import turns
 from jobs.runtime import Runtime
 from jobs.scheduler import ExactScheduler
 from tests import factories

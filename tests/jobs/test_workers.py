@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from campaign_engine.services.messages.planning import Line
-from jobs import workers
-from jobs.lane import lease, waking
+from jobs import lease, waking, workers
 from jobs.runtime import Runtime
 
 

@@ -17,7 +17,7 @@ from campaign_engine.clock import utc_now
 from campaign_engine.models import Account, Role, User
 from campaign_engine.services.campaigns import lifecycle
 from campaign_engine.services.messages.planning import Line
-from jobs.lane import waking
+from jobs import waking
 from tests import factories
 from tests.web.conftest import Caller, Database, problem
 from tests.web.visitor import Visitor, flashes, move, person, running, signed_in

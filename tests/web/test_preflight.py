@@ -10,7 +10,7 @@ import redis
 from campaign_engine.clock import utc_now
 from campaign_engine.models import User
 from campaign_engine.services.campaigns import lifecycle
-from jobs.lane.waking import note_wait
+from jobs.waking import note_wait
 from tests import factories
 from tests.web.conftest import Caller, problem
 

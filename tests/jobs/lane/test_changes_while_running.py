@@ -17,7 +17,8 @@ from campaign_engine.services.accounts import accounts
 from campaign_engine.services.campaigns import drafts
 from campaign_engine.services.company import users
 from campaign_engine.services.people import opt_outs
-from jobs.lane import turns, waking
+from jobs import waking
+from jobs.lane import turns
 from jobs.runtime import Runtime
 from tests.campaign_engine import numbered
 from tests.jobs.lane.laying import lane, received, states

@@ -13,8 +13,8 @@ from campaign_engine.clock import utc_now
 from campaign_engine.db import db, transaction
 from campaign_engine.models import Account, Campaign, CampaignAccount, Company, User
 from campaign_engine.rules.waiting import WaitReason
-from jobs import queues
-from jobs.lane import lease, turns, waking
+from jobs import lease, queues, waking
+from jobs.lane import turns
 from jobs.rq_extensions import Promoter
 from jobs.runtime import Runtime
 from tests.campaign_engine import numbered

@@ -19,8 +19,8 @@ from campaign_engine.services.company import limits
 from campaign_engine.services.people import confirmations, opt_outs
 from campaign_engine.services.webhooks import replies
 from campaign_engine.services.webhooks.replies import Received
-from jobs import queues, scheduling
-from jobs.lane import lease, turns, waking
+from jobs import lease, queues, scheduling, waking
+from jobs.lane import turns
 from jobs.runtime import Runtime
 from ratelimit import Limit, Limiter
 from tests import factories

@@ -16,8 +16,8 @@ from campaign_engine.services.accounts import activation
 from campaign_engine.services.campaigns import drafts, lifecycle
 from campaign_engine.services.messages import planning
 from campaign_engine.services.messages.planning import Line
-from jobs import queues, scheduling
-from jobs.lane import lease, turns, waking
+from jobs import lease, queues, scheduling, waking
+from jobs.lane import turns
 from jobs.runtime import Runtime
 from tests.campaign_engine import numbered
 from tests.campaign_engine.providers.wire import Request, response, serving

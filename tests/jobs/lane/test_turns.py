@@ -28,8 +28,8 @@ from campaign_engine.services.campaigns import lifecycle
 from campaign_engine.services.company import limits
 from campaign_engine.services.messages import claiming
 from campaign_engine.services.outlook import progress
-from jobs import queues
-from jobs.lane import lease, turns, waking
+from jobs import lease, queues, waking
+from jobs.lane import turns
 from jobs.runtime import Runtime
 from ratelimit import Limiter, Rate
 from tests import factories

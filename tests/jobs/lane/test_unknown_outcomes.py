@@ -15,8 +15,8 @@ from campaign_engine.providers.base import Accepted
 from campaign_engine.services.campaigns import drafts, lifecycle, test_sends
 from campaign_engine.services.messages import resending, retrying, settling
 from campaign_engine.services.outlook import progress
-from jobs import enqueueing, scheduling
-from jobs.lane import turns, waking
+from jobs import enqueueing, scheduling, waking
+from jobs.lane import turns
 from jobs.runtime import Runtime
 from tests.campaign_engine import numbered
 from tests.jobs.lane.laying import lane, received, states

@@ -9,8 +9,7 @@ from rq import Queue
 from rq.job import Job, JobStatus
 
 from campaign_engine.services.messages.planning import Line
-from jobs import queues
-from jobs.lane import waking
+from jobs import queues, waking
 from jobs.rq_extensions import Promoter, Promotion
 from jobs.scheduler import SHORTEST_TICK_S, TICK_S, tick_after
 

@@ -6,7 +6,7 @@ import uuid
 import pytest
 import redis as redis_package
 
-from jobs.lane import lease, waking
+from jobs import lease, waking
 
 
 def test_one_turn_holds_a_lane_at_a_time(redis_client: redis_package.Redis) -> None:

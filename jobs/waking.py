@@ -16,8 +16,7 @@ from rq.job import JobStatus
 
 from campaign_engine.rules.waiting import Wait
 from campaign_engine.services.messages.planning import Line
-from jobs import queues
-from jobs.lane import lease
+from jobs import lease, queues
 from jobs.rq_extensions import script
 
 TURN = "jobs.lane.turns.run_turn"
