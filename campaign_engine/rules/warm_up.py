@@ -11,30 +11,25 @@ DEFAULT_LADDER: tuple[tuple[int, int], ...] = ((0, 20), (4, 50), (8, 100), (15, 
 """(from day, messages in any 24 hours), in the order of days."""
 
 
-def messages_per_day(
+def steps_of(
     ladder: Sequence[Sequence[int]], *, started_at: datetime, ends_on_day: int, now: datetime
-) -> int | None:
-    """Return how many messages the number may send in any 24 hours, or None when its warm-up is over.
+) -> list[tuple[datetime, int | None]]:
+    """Return from when on the number may send how many messages in any 24 hours, None being no limit.
 
     Args:
         ladder: (from day, messages) in the order of days, beginning with day 0.
-        started_at: when the warm-up began.
+        started_at: when the warm-up begins; the first step holds before it, too.
         ends_on_day: the day from which there is no limit any more.
-        now: the present.
+        now: the present; the first step is in force by then.
     """
-    day = (now - started_at).days
-    if day >= ends_on_day:
-        return None
-    return next((count for from_day, count in reversed(ladder) if from_day <= day), ladder[0][1])
-
-
-def steps_from(
-    ladder: Sequence[Sequence[int]], *, started_at: datetime, ends_on_day: int, now: datetime
-) -> list[tuple[datetime, int | None]]:
-    """Return from when on how many messages go in any 24 hours, the first step in force already; None is no limit."""
     steps: list[tuple[datetime, int | None]] = [
         (min(started_at, now) if from_day == 0 else started_at + timedelta(days=from_day), count)
         for from_day, count in ladder
         if from_day < ends_on_day
     ]
     return [*steps, (started_at + timedelta(days=ends_on_day), None)]
+
+
+def messages_per_day(steps: Sequence[tuple[datetime, int | None]], *, now: datetime) -> int | None:
+    """Return how many messages the step in force allows in any 24 hours, or None when the warm-up is over."""
+    return next((count for since, count in reversed(steps) if since <= now), None)

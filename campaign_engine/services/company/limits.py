@@ -15,7 +15,7 @@ from campaign_engine.json_types import Json
 from campaign_engine.models import Account, Company
 from campaign_engine.rules.cool_down import Throttle, slowed
 from campaign_engine.rules.waiting import WaitReason
-from campaign_engine.rules.warm_up import messages_per_day, steps_from
+from campaign_engine.rules.warm_up import messages_per_day, steps_of
 from campaign_engine.services.company.settings import CompanySettings
 from ratelimit import InvalidLimit, Limit, Limiter, Rate
 
@@ -150,13 +150,12 @@ def _by_strategy(name: str, key: str, rate: Rate, burst: int, config: Config) ->
 
 
 def _of_warm_up(account: Account, warm_up: Json, now: datetime) -> list[Binding]:
-    ladder, ends_on_day = warm_up["ladder"], warm_up["ends_on_day"]
     started_at = datetime.fromisoformat(warm_up["started_at"])
-    count = messages_per_day(ladder, started_at=started_at, ends_on_day=ends_on_day, now=now)
+    steps = steps_of(warm_up["ladder"], started_at=started_at, ends_on_day=warm_up["ends_on_day"], now=now)
+    count = messages_per_day(steps, now=now)
     if count is None:
         return []
     limit = _limit("warm-up of the number", f"warm-up:{account.id}", Rate(count, DAY_US), 1, "window", 0.0)
-    steps = steps_from(ladder, started_at=started_at, ends_on_day=ends_on_day, now=now)
     return [Binding(limit, WaitReason.WARM_UP, Binds.ACCOUNT, words="warm-up of the account {account}", steps=steps)]
 
 

@@ -4,9 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from campaign_engine.rules.warm_up import DEFAULT_LADDER, messages_per_day
+from campaign_engine.rules.warm_up import DEFAULT_LADDER, messages_per_day, steps_of
 
 BORN = datetime(2026, 11, 1, 9, 0, tzinfo=UTC)
+
+
+def _count_at(now: datetime) -> int | None:
+    return messages_per_day(steps_of(DEFAULT_LADDER, started_at=BORN, ends_on_day=30, now=now), now=now)
 
 
 @pytest.mark.parametrize(
@@ -25,10 +29,8 @@ BORN = datetime(2026, 11, 1, 9, 0, tzinfo=UTC)
     ],
 )
 def test_the_number_may_send_more_as_it_ages(day: float, expected: int | None) -> None:
-    now = BORN + timedelta(days=day)
-    assert messages_per_day(DEFAULT_LADDER, started_at=BORN, ends_on_day=30, now=now) == expected
+    assert _count_at(BORN + timedelta(days=day)) == expected
 
 
 def test_before_it_begins_the_first_step_holds() -> None:
-    now = BORN - timedelta(days=2)
-    assert messages_per_day(DEFAULT_LADDER, started_at=BORN, ends_on_day=30, now=now) == 20
+    assert _count_at(BORN - timedelta(days=2)) == 20
