@@ -26,14 +26,13 @@ LIMITER_PAUSE = timedelta(seconds=2)
 """How long a confirmation waits while the limiter's Redis is away."""
 
 
-def confirm_opt_outs(current: Runtime, account_id: int) -> None:
-    """Tell the people to whom an account owes it that their opt-outs were understood, for as long as a turn may take.
+def confirm_opt_outs(current: Runtime, account_id: int, *, deadline: float) -> None:
+    """Tell the people to whom an account owes it that their opt-outs were understood, until the turn's `deadline`.
 
     Call it while holding the lane, with nothing in flight.
 
     Side effects: a turn is armed for what could not be sent now, at the exact time when it can.
     """
-    deadline = time.monotonic() + current.config.turn_budget_s
     while True:
         with transaction() as session:
             confirmation = confirmations.next_owed(

@@ -65,10 +65,12 @@ def _run(account_id: int, line: Line) -> None:
         if lease is None:
             return  # Whoever holds the lane wakes us when it is free.
         with lease:
+            # One budget for both: many confirmations must not keep the worker for twice as long.
+            deadline = time.monotonic() + current.config.turn_budget_s
             try:
-                confirming.confirm_opt_outs(current, account_id)
+                confirming.confirm_opt_outs(current, account_id, deadline=deadline)
                 plans = PlanInHand.begin(account_id, config=current.config, line=line)
-                turn = Turn(worker, plans, token=token, lease=lease) if plans is not None else None
+                turn = Turn(worker, plans, token=token, lease=lease, deadline=deadline) if plans is not None else None
                 again = turn.run() if turn is not None else None
             except SQLAlchemyError:
                 # PostgreSQL went away or chose us to break a deadlock: not worth waiting for the verification.
@@ -100,7 +102,9 @@ def _defer(connection: Redis, account_id: int, line: Line, deferral: Deferral, *
 class Turn:
     """One turn. `run` returns when the lane wants to go on, or None when it has nothing left to do."""
 
-    def __init__(self, worker: LaneWorker, plans: PlanInHand, *, token: uuid.UUID, lease: Lease) -> None:
+    def __init__(
+        self, worker: LaneWorker, plans: PlanInHand, *, token: uuid.UUID, lease: Lease, deadline: float
+    ) -> None:
         current, plan = worker.current, plans.latest
         self._current = current
         self._token = token
@@ -110,7 +114,7 @@ class Turn:
         self._journal = worker.journal
         self._pipeline = worker.pipeline(plan)
         self._settler = Settler(worker, plan, token=token)
-        self._deadline = time.monotonic() + current.config.turn_budget_s
+        self._deadline = deadline  # on the monotonic clock
         self.sent: Counter[int] = Counter()  # claimed and handed to the calls, by campaign
 
     def run(self) -> Deferral | None:
