@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from flask import Flask, current_app
 from redis import Redis
 
-from campaign_engine import connections
+from campaign_engine import redis_clients
 from campaign_engine.config import Config, ConfigError
 from campaign_engine.db import database_url_for_sqlalchemy, db, ping_after_idling
 from campaign_engine.providers import REGISTRY
@@ -89,9 +89,9 @@ def create_core(config: Config, *, registry: Sequence[type[Provider]] = REGISTRY
         config=config,
         vault=Vault(config.encryption_key),
         providers=build_providers(config, registry),
-        redis=connections.for_requests(config),
-        patient_redis=connections.for_workers(config),
-        limiter_redis=connections.for_limits(config),
+        redis=redis_clients.for_requests(config),
+        patient_redis=redis_clients.for_workers(config),
+        limiter_redis=redis_clients.for_limits(config),
     )
     db.init_app(app)
     with app.app_context():

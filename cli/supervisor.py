@@ -27,7 +27,7 @@ from typing import Any, Protocol, Self
 
 import structlog
 
-from cli.embedded import processes
+from cli.embedded import children
 from cli.embedded.errors import EmbeddedError
 from cli.embedded.installation import Installation
 
@@ -308,9 +308,9 @@ class Supervisor:
     def _spawn(self, state: _ChildState) -> None:
         child = state.child
         log_path = self._installation.log_dir / f"{child.name}.log"
-        processes.rotate(log_path)
+        children.rotate(log_path)
         try:
-            state.process = processes.spawn(
+            state.process = children.spawn(
                 child.argv,
                 log_path=log_path,
                 death_signal=signal.SIGKILL,  # nothing gentler is sure to end it
@@ -330,7 +330,7 @@ class Supervisor:
         process = state.process
         if process is None:
             return None
-        processes.signal_group(process, signal.SIGKILL)
+        children.signal_group(process, signal.SIGKILL)
         self._kill_strays(_mark_of(state.child))
         state.process = None
         state.is_ready = False
@@ -375,11 +375,11 @@ class Supervisor:
     def _kill_strays(self, also: Mapping[str, str] | None = None) -> None:
         """Kill the processes with our marks, until a look finds none: one may fork while it is looked for."""
         for _ in range(10):
-            strays = processes.carrying({**self._marks(), **(also or {})})
-            strays = [pid for pid in strays if processes.is_running(pid)]
+            strays = children.carrying({**self._marks(), **(also or {})})
+            strays = [pid for pid in strays if children.is_running(pid)]
             if not strays:
                 return
-            processes.kill(strays)
+            children.kill(strays)
             time.sleep(0.01)
 
     def _marks(self) -> dict[str, str]:

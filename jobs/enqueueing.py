@@ -68,7 +68,7 @@ def enqueue_import(connection: Redis, import_id: int) -> None:
     queues.enqueue(
         connection,
         queues.CONTACT_SYNC,
-        "jobs.contact_sync.run_import",
+        "jobs.importing.run_import",
         import_id,
         description="import contacts",
     )
@@ -79,7 +79,7 @@ def enqueue_contact_sync(connection: Redis, account_id: int, list_id: int) -> No
     queues.enqueue(
         connection,
         queues.CONTACT_SYNC,
-        "jobs.contact_sync.sync_account",
+        "jobs.address_books.sync_account",
         account_id,
         list_id,
         description="sync contacts",
@@ -93,7 +93,7 @@ def enqueue_number_check(
     queues.enqueue(
         connection,
         queues.CONTACT_SYNC,
-        "jobs.contact_sync.check_numbers",
+        "jobs.address_books.check_numbers",
         account_id,
         list_id,
         absent_list_id,
@@ -123,7 +123,7 @@ def enqueue_health_checks(connection: Redis, account_ids: Sequence[int]) -> None
         queues.enqueue(
             connection,
             queues.CAMPAIGN_NOTIFICATIONS,
-            "jobs.health.check_accounts",
+            "jobs.health_checks.check_accounts",
             wanted[start : start + HEALTH_CHECKS_AT_ONCE],
             description="check accounts",
             retried=False,

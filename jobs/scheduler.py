@@ -12,7 +12,7 @@ import time
 
 from redis.exceptions import RedisError
 
-from campaign_engine import connections
+from campaign_engine import redis_clients
 from campaign_engine.config import Config
 from campaign_engine.logs import get_logger
 from jobs import queues, start_times
@@ -29,7 +29,7 @@ class ExactScheduler:
     """The loop of the scheduler process."""
 
     def __init__(self, config: Config) -> None:
-        self._connection = connections.for_requests(config)
+        self._connection = redis_clients.for_requests(config)
         self._verify_interval_s = config.verify_interval_s
         self._promoter = Promoter(self._connection, queues.NAMES)
         self._starter = start_times.Starter(self._connection)

@@ -12,7 +12,7 @@ from campaign_engine.services.messages import planning, resending, settling
 from campaign_engine.services.messages.planning import Line
 from campaign_engine.services.people import confirmations, imports
 from campaign_engine.services.webhooks import deliveries
-from jobs import enqueueing, health, lease, start_times, waking
+from jobs import enqueueing, health_checks, lease, start_times, waking
 from jobs.runtime import Runtime, runtime, transaction
 
 log = get_logger(__name__)
@@ -65,7 +65,7 @@ def verify_campaigns() -> None:
         with transaction() as session:
             lifecycle.complete_finished(session, None, now=utc_now())
             resending.notify_undecided(session, grace_s=current.config.unknown_grace_s, now=utc_now())
-        health.watch_accounts(current)
+        health_checks.watch_accounts(current)
 
 
 def _start_what_is_due(current: Runtime) -> None:

@@ -25,7 +25,7 @@ from campaign_engine.db import db
 from campaign_engine.logs import get_logger
 from campaign_engine.services.messages import settling
 from campaign_engine.services.messages.planning import Line
-from jobs import contact_sync, health, lease, queues, receiving, scheduling, waking
+from jobs import address_books, health_checks, importing, lease, queues, receiving, scheduling, waking
 from jobs.lane import journal, turns
 from jobs.rq_extensions import Worker, die_with_parent
 from jobs.runtime import Runtime, build, transaction
@@ -48,12 +48,12 @@ wasted.
 """
 
 
-WORK = (contact_sync, health, turns, receiving, scheduling)
+WORK = (address_books, health_checks, importing, turns, receiving, scheduling)
 """The modules of all jobs: imported before the fork, they take time and memory once and not in every worker."""
 
 
 @dataclass(slots=True)
-class Child:
+class WorkerProcess:
     """A worker process."""
 
     queue: str
@@ -70,7 +70,7 @@ class Pool:
         self._runtime = build(config)
         configure_mappers()  # as with the modules: not in each worker
         self._looked_at = 0.0
-        self._children: dict[int, Child] = {}
+        self._children: dict[int, WorkerProcess] = {}
         self._stopping = False
 
     def run(self) -> None:
@@ -115,7 +115,7 @@ class Pool:
                 traceback.print_exc()
             finally:
                 os._exit(status)
-        self._children[pid] = Child(queue=name, pid=pid, started_at=time.monotonic())
+        self._children[pid] = WorkerProcess(queue=name, pid=pid, started_at=time.monotonic())
 
     def _reap(self) -> None:
         while self._children:

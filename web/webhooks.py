@@ -17,7 +17,7 @@ from campaign_engine.models import Account
 from campaign_engine.providers.base import Provider
 from campaign_engine.providers.doors import Knock
 from campaign_engine.services.webhooks import deliveries
-from campaign_engine.services.webhooks.doors import KnownAccounts
+from campaign_engine.services.webhooks.known_accounts import AccountsBehindTheDoor
 from web.bodies import body_limit, whole_body
 from web.transactions import transaction
 
@@ -72,8 +72,8 @@ def _knock(body: bytes, key: str) -> Knock:
     return Knock(headers=headers, query=request.args.to_dict(), body=body, key=key)
 
 
-def _known_to(provider: Provider, session: Session) -> KnownAccounts:
-    return KnownAccounts(session, provider.traits, engine().vault)
+def _known_to(provider: Provider, session: Session) -> AccountsBehindTheDoor:
+    return AccountsBehindTheDoor(session, provider.traits, engine().vault)
 
 
 def address_for(account: Account) -> str:

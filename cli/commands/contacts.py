@@ -11,7 +11,7 @@ from campaign_engine.models import ContactImport, ImportStatus
 from campaign_engine.services.people import imports
 from cli.commands.accounts import chosen_company
 from cli.context import fail, json_option, print_json, transaction, with_engine
-from jobs import contact_sync
+from jobs import importing
 
 SHOWN_ERRORS = 20
 
@@ -47,7 +47,7 @@ def import_file(file: Path, list_name: str, mapping: tuple[str, ...], region: st
         )
         import_id = record.id
     began_at = time.monotonic()
-    contact_sync.write_all(import_id, told=None if as_json else _show_progress)
+    importing.write_all(import_id, told=None if as_json else _show_progress)
     with transaction() as session:
         done = session.get_one(ContactImport, import_id, populate_existing=True)
         errors = [

@@ -12,7 +12,7 @@ import requests
 from redis.exceptions import BusyLoadingError, RedisError
 
 from campaign_engine import config as configuration
-from campaign_engine import connections, logs, migrations
+from campaign_engine import logs, migrations, redis_clients
 from campaign_engine.config import Config
 from campaign_engine.core import create_core
 from campaign_engine.rules.states import CAMPAIGN_IS_OVER
@@ -104,7 +104,7 @@ def _redis_answers(config: Config, supervisor: Supervisor, *, patience_s: float 
 
     Ends with exit code 1 where it is away, or loads for longer than `patience_s`.
     """
-    connection = connections.for_requests(config)
+    connection = redis_clients.for_requests(config)
     give_up_at = time.monotonic() + patience_s
     told = False
     while not supervisor.stop_requested:

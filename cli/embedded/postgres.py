@@ -22,7 +22,15 @@ from types import MappingProxyType
 import psycopg
 from psycopg import sql
 
-from cli.embedded import processes
+from cli.embedded import children
+from cli.embedded.embedded_server import (
+    START_TIMEOUT_S,
+    EmbeddedServer,
+    TryAgain,
+    new_password,
+    server_environment,
+    version_of,
+)
 from cli.embedded.errors import (
     DataIncompatible,
     EmbeddedError,
@@ -32,14 +40,6 @@ from cli.embedded.errors import (
     StartFailed,
 )
 from cli.embedded.installation import Installation
-from cli.embedded.server import (
-    START_TIMEOUT_S,
-    EmbeddedServer,
-    TryAgain,
-    new_password,
-    server_environment,
-    version_of,
-)
 
 MAJOR_VERSION = "18"
 DATABASE = "campaign_engine"
@@ -89,7 +89,7 @@ class EmbeddedPostgres(EmbeddedServer):
         super().__init__(installation, port=port)
         self._settings = {**_SETTINGS, **(settings or {})}
         self._programs = Path()
-        self._account: processes.SystemUser | None = None
+        self._account: children.SystemUser | None = None
 
     @property
     def url(self) -> str:
@@ -121,13 +121,13 @@ class EmbeddedPostgres(EmbeddedServer):
         """End the server without a checkpoint; the next start replays its log. Returns within a second."""
         if self._process is None or not self.is_alive():
             return
-        below = processes.descendants(self._process.pid)
+        below = children.descendants(self._process.pid)
         self._process.send_signal(signal.SIGQUIT)  # "immediate shutdown": it ends its own children
         try:
             self._process.wait(0.5)
         except subprocess.TimeoutExpired:
             super().kill()
-            processes.kill(below)
+            children.kill(below)
 
     def _prepare(self) -> None:
         self._programs = _find_programs()
@@ -141,7 +141,7 @@ class EmbeddedPostgres(EmbeddedServer):
 
     def _launch(self, port: int) -> subprocess.Popen[bytes]:
         settings = [f"--{name}={value}" for name, value in self._settings.items()]
-        return processes.spawn(
+        return children.spawn(
             [str(self._programs / "postgres"), "-D", str(self.data_dir), f"--port={port}", *settings],
             log_path=self.log_path,
             death_signal=signal.SIGINT,
@@ -204,7 +204,7 @@ class EmbeddedPostgres(EmbeddedServer):
             pid_path.unlink(missing_ok=True)
             return
         with suppress(OSError):
-            if Path(f"/proc/{pid}/cwd").samefile(self.data_dir) and processes.is_running(pid):
+            if Path(f"/proc/{pid}/cwd").samefile(self.data_dir) and children.is_running(pid):
                 why = f"another PostgreSQL (pid {pid}) is running on {self.data_dir}"
                 raise StartFailed(self.name, why, self.log_path)
         if Path("/proc/self").exists():
@@ -248,7 +248,7 @@ class EmbeddedPostgres(EmbeddedServer):
         """Run one of the programs to its end; its output goes to the log when it fails."""
         program = Path(command[0])
         try:
-            done = processes.run(
+            done = children.run(
                 command,
                 env=server_environment(),
                 timeout_s=START_TIMEOUT_S,
@@ -268,16 +268,16 @@ class EmbeddedPostgres(EmbeddedServer):
             raise failure
         raise StartFailed(self.name, f"{program.name} ended with {done.returncode}", self.log_path)
 
-    def _choose_account(self) -> processes.SystemUser | None:
+    def _choose_account(self) -> children.SystemUser | None:
         if os.geteuid() != 0:
             return None
         if self.data_dir.exists() and (owner := self.data_dir.stat()).st_uid != 0:
-            return processes.SystemUser(f"user id {owner.st_uid}", owner.st_uid, owner.st_gid)
+            return children.SystemUser(f"user id {owner.st_uid}", owner.st_uid, owner.st_gid)
         try:
             entry = pwd.getpwnam(UNPRIVILEGED_ACCOUNT)
         except KeyError:
             raise RootNotPossible(f"there is no account {UNPRIVILEGED_ACCOUNT!r} to run it as") from None
-        return processes.SystemUser(entry.pw_name, entry.pw_uid, entry.pw_gid)
+        return children.SystemUser(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
     def _ensure_database(self) -> None:
         try:
@@ -303,7 +303,7 @@ def _find_programs() -> Path:
     )
 
 
-def _give(folder: Path, account: processes.SystemUser) -> None:
+def _give(folder: Path, account: children.SystemUser) -> None:
     """Give a folder and all in it to `account`; the folder itself last, as its owner says that it is done."""
     try:
         for parent, _, files in os.walk(folder, topdown=False):

@@ -19,9 +19,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from cli.embedded import processes
+from cli.embedded import children
+from cli.embedded.embedded_server import EmbeddedServer, TryAgain, server_environment, version_of
 from cli.embedded.errors import DataIncompatible, EmbeddedError, ServerCannotRun, ServerMissing, StartFailed
-from cli.embedded.server import EmbeddedServer, TryAgain, server_environment, version_of
 
 MINIMUM_VERSION = (6, 2)  # BLMOVE and LMOVE, which RQ needs to lose no job
 
@@ -48,7 +48,7 @@ class EmbeddedRedis(EmbeddedServer):
     def _launch(self, port: int) -> subprocess.Popen[bytes]:
         config_path = self._installation.var_dir / "redis.conf"
         self._write_config(config_path, port)
-        return processes.spawn(
+        return children.spawn(
             [str(self._program), str(config_path)],
             log_path=self.log_path,
             death_signal=signal.SIGTERM,

@@ -18,7 +18,7 @@ from campaign_engine.rules.failures import ErrorClass
 from campaign_engine.rules.states import MessageStatus
 from campaign_engine.rules.texts import content as content_rules
 from campaign_engine.rules.texts import rendering
-from campaign_engine.services.messages.claiming import Waiting
+from campaign_engine.services.messages.claiming import LockedRow
 from campaign_engine.services.messages.settling import Settlement, settlement_of
 from jobs.lane.journal import Journal
 from jobs.lane.threads import CallThreads
@@ -42,7 +42,7 @@ GATHER_S = 0.03
 class Sent:
     """What became of one row: its settlement, and the provider's answer where there was a call."""
 
-    row: Waiting
+    row: LockedRow
     settlement: Settlement
     outcome: Outcome | None
 
@@ -56,7 +56,7 @@ class Sent:
 class RowCall:
     """The call for one row; says in `ended` what came of it, whatever that was."""
 
-    row: Waiting
+    row: LockedRow
     content: Json
     leaving: Callable[[], None]
     provider: Provider
@@ -114,7 +114,7 @@ class Pipeline:
         """Whether a claim is worth its statements: a claim of a few rows costs as many as one of many."""
         return self.room >= max(1, (self._max_in_flight + self._ahead) // 3)
 
-    def feed(self, rows: Sequence[Waiting], *, contents: Mapping[int, Json]) -> None:
+    def feed(self, rows: Sequence[LockedRow], *, contents: Mapping[int, Json]) -> None:
         """Hand over claimed rows, in the order of sending; `contents` is what each campaign says, by campaign id."""
         for row in rows:
             try:
@@ -184,14 +184,14 @@ class Pipeline:
             known.append(self._fate_of(call.row, outcome))
         return known
 
-    def _fate_of(self, row: Waiting, outcome: Outcome | Exception) -> Sent:
+    def _fate_of(self, row: LockedRow, outcome: Outcome | Exception) -> Sent:
         if isinstance(outcome, Exception):
             self.fault = outcome
             outcome = Lost(f"internal error: {type(outcome).__name__}")
         return Sent(row, settlement_of(row, outcome, now=utc_now()), outcome)
 
 
-def _cannot_render(row: Waiting, detail: str) -> Settlement:
+def _cannot_render(row: LockedRow, detail: str) -> Settlement:
     return Settlement(
         row.message_id,
         MessageStatus.FAILED,

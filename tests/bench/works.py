@@ -16,7 +16,7 @@ import psutil
 import requests
 from sqlalchemy import text
 
-from campaign_engine import connections
+from campaign_engine import redis_clients
 from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.rules.hours.working_hours import WEEKDAYS
@@ -156,7 +156,7 @@ class Works(Plant):
     ) -> list[int]:
         """Make as many campaigns, all alike, and start them; return their ids."""
         company_id, user_id = owner
-        connection = connections.for_requests(self.config)
+        connection = redis_clients.for_requests(self.config)
         started: list[int] = []
         with self.inside(), transaction(give=partial(enqueueing.give, connection)) as session:
             for at in range(how_many):

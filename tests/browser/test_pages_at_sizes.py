@@ -19,7 +19,7 @@ from campaign_engine.services.company import notifications
 from campaign_engine.services.people import imports
 from campaign_engine.services.webhooks import replies
 from campaign_engine.services.webhooks.replies import Received
-from jobs import contact_sync, queues
+from jobs import importing, queues
 from tests import factories
 from tests.browser.conftest import DESKTOP, PHONE, Site, Window
 from tests.web.visitor import move, running
@@ -119,7 +119,7 @@ def pages(site: Site, admin: User) -> dict[str, str]:
         receive_replies(session, accounts[0], busy.id)
         busy_id, paused_id, missed_id, import_id = busy.id, paused.id, missed.id, record.id
     with site.app.app_context():
-        contact_sync.write_all(import_id)
+        importing.write_all(import_id)
     return {
         "campaigns": "/",
         "campaign": f"/campaigns/{busy_id}",
@@ -248,7 +248,7 @@ def test_a_file_is_sent_and_followed_until_it_is_read(
     window.until(lambda: window.path.startswith("/imports/"))
     assert window.text(".badge") == "Waiting"
     with site.app.app_context():
-        contact_sync.write_all(int(window.path.rpartition("/")[2]))
+        importing.write_all(int(window.path.rpartition("/")[2]))
     window.until_text(".badge", "Completed")
     assert window.text('[data-count="created"]') == "1"
     assert "none" in window.text("main table")

@@ -15,7 +15,7 @@ from campaign_engine.config import Config
 from campaign_engine.models import Account, Campaign, Company, ContactList, User
 from campaign_engine.services.campaigns import lifecycle, preparing
 from campaign_engine.services.messages import claiming, planning
-from campaign_engine.services.messages.claiming import Waiting
+from campaign_engine.services.messages.claiming import LockedRow
 from campaign_engine.services.messages.planning import Line
 from campaign_engine.services.people import contacts
 from campaign_engine.services.people.contacts import NewContact
@@ -95,7 +95,7 @@ def claim_next(
     sequence: Sequence[int],
     now: datetime,
     line: Line = Line.FIRST,
-) -> list[Waiting]:
+) -> list[LockedRow]:
     """Claim a row for each campaign id of `sequence`, without asking any limit; return the rows."""
     plan = planning.plan(session, account.id, config=Config(), line=line)
     assert plan is not None

@@ -14,7 +14,7 @@ from cli import demo
 from cli.commands import up as up_command
 from cli.embedded.installation import Installation
 from cli.supervisor import Supervisor
-from jobs import contact_sync
+from jobs import importing
 from tests import factories, outgoing
 from tests.campaign_engine import numbered
 from tests.cli.terminal import PASSWORD
@@ -76,7 +76,7 @@ def test_what_the_demonstration_does_is_in_the_audit_log_and_on_the_queues(
             owner = users.by_email(session, demo.EMAIL)
             assert owner is not None
             numbered.account(session, owner.company, name=demo.ACCOUNT)
-        contact_sync.write_all(demo.import_contacts())
+        importing.write_all(demo.import_contacts())
         campaign_id = demo.start_campaign()
         with transaction() as session:
             log = [(each.action, each.actor) for each in audit.of_company(session, owner.company_id)]

@@ -11,8 +11,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from cli.embedded import children, launcher
 from cli.embedded import installation as installation_module
-from cli.embedded import launcher, processes
+from cli.embedded.embedded_server import version_of
 from cli.embedded.errors import (
     DataIncompatible,
     DiskFull,
@@ -22,7 +23,6 @@ from cli.embedded.errors import (
 )
 from cli.embedded.installation import Installation
 from cli.embedded.postgres import UNSAFE_AND_FAST, EmbeddedPostgres
-from cli.embedded.server import version_of
 
 Eventually = Callable[..., None]
 
@@ -130,15 +130,15 @@ def test_a_second_start_keeps_the_port_and_the_data(installation: Installation) 
 
 def test_a_stop_ends_open_transactions_and_a_slow_stop_is_cut_short(server: EmbeddedPostgres) -> None:
     server.start()
-    pids = [server.pid or 0, *processes.descendants(server.pid or 0)]
+    pids = [server.pid or 0, *children.descendants(server.pid or 0)]
     with closing(psycopg.connect(server.url)) as connection:
         connection.execute("SELECT 1")
         server.stop(60)
     assert server.log_path.read_text().endswith("database system is shut down\n")
     server.start()
-    pids += [server.pid or 0, *processes.descendants(server.pid or 0)]
+    pids += [server.pid or 0, *children.descendants(server.pid or 0)]
     server.stop(0)
-    assert not [pid for pid in pids if processes.is_running(pid)]
+    assert not [pid for pid in pids if children.is_running(pid)]
 
 
 def test_what_was_committed_survives_a_kill_of_the_server(server: EmbeddedPostgres, eventually: Eventually) -> None:
@@ -181,7 +181,7 @@ def test_a_killed_parent_leaves_no_server_and_the_next_one_starts_at_once(
     for _ in range(2):
         with _start_in_other_process(var_dir) as parent:
             line = _first_line(parent)
-            pids = [int(line.split()[0]), *processes.descendants(int(line.split()[0]))]
+            pids = [int(line.split()[0]), *children.descendants(int(line.split()[0]))]
             assert len(pids) > 4
             parent.kill()
             parent.wait()
@@ -190,7 +190,7 @@ def test_a_killed_parent_leaves_no_server_and_the_next_one_starts_at_once(
             server.start()
             assert _fetch(server.url, "SELECT 1") == 1
             server.stop(60)
-    eventually(lambda: not [pid for pid in pids if processes.is_running(pid)])
+    eventually(lambda: not [pid for pid in pids if children.is_running(pid)])
 
 
 @needs_linux
@@ -290,11 +290,11 @@ def test_root_runs_it_as_nobody_in_a_folder_only_root_may_enter(server: Embedded
 @needs_root
 @needs_linux
 def test_no_capability_is_kept_where_none_is_needed_and_no_group_ever() -> None:
-    account = processes.SystemUser("nobody", 65534, 65534)
+    account = children.SystemUser("nobody", 65534, 65534)
     groups = os.getgroups()
     os.setgroups([*groups, 4])
     try:
-        done = processes.run(["/bin/cat", "/proc/self/status"], env={}, timeout_s=60, account=account)
+        done = children.run(["/bin/cat", "/proc/self/status"], env={}, timeout_s=60, account=account)
     finally:
         os.setgroups(groups)
     status = dict(line.split(":\t", 1) for line in done.stdout.splitlines())
@@ -307,8 +307,8 @@ def test_a_program_that_only_root_may_read_runs_too(tmp_path: Path) -> None:
     program = tmp_path / "cat"
     shutil.copy("/bin/cat", program)
     program.chmod(0o711)  # as pip leaves it under umask 077
-    account = processes.SystemUser("nobody", 65534, 65534)
-    done = processes.run([str(program), "/proc/self/status"], env={}, timeout_s=60, account=account, reach=[program])
+    account = children.SystemUser("nobody", 65534, 65534)
+    done = children.run([str(program), "/proc/self/status"], env={}, timeout_s=60, account=account, reach=[program])
     assert done.returncode == 0
     assert "Uid:\t65534" in done.stdout
 

@@ -12,9 +12,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from campaign_engine import connections
+from campaign_engine import redis_clients
 from cli.commands import up as up_command
-from cli.embedded import ports, processes
+from cli.embedded import children, ports
 from cli.embedded.errors import DataIncompatible, PortTaken, ServerMissing
 from cli.embedded.installation import Installation
 from cli.embedded.redis import EmbeddedRedis, find_program
@@ -148,7 +148,7 @@ def test_a_redis_of_ones_own_that_loads_its_data_is_waited_for_unless_a_stop_is_
 def test_a_worker_waits_for_a_redis_that_loads_its_data(tmp_path: Path) -> None:
     with _loading(tmp_path / "data", count=50_000) as url:
         config = factories.config(database_url="postgresql://", redis_url=url)
-        with connections.for_workers(config) as client, client.pipeline() as pipeline:
+        with redis_clients.for_workers(config) as client, client.pipeline() as pipeline:
             assert pipeline.get("kept").execute() == [b"7"]
 
 
@@ -207,13 +207,13 @@ def test_a_killed_parent_leaves_no_server(tmp_path: Path, eventually: Eventually
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
-        assert processes.is_running(pid)
+        assert children.is_running(pid)
         parent.send_signal(signal.SIGKILL)
         parent.wait()
     with Installation(tmp_path) as installation:
         server = EmbeddedRedis(installation)
         server.start()  # waits for the old one, which still has the file open
-        assert not processes.is_running(pid)
+        assert not children.is_running(pid)
         server.stop(60)
 
 
@@ -222,7 +222,7 @@ def test_a_server_that_does_not_stop_is_killed(server: EmbeddedRedis) -> None:
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
     server.stop(0.1)
-    assert not processes.is_running(pid)
+    assert not children.is_running(pid)
 
 
 def test_a_program_that_is_too_old_or_broken_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cli import supervisor as supervisor_module
-from cli.embedded import processes
+from cli.embedded import children
 from cli.embedded.errors import AlreadyRunning, StartFailed
 from cli.embedded.installation import Installation
 from cli.embedded.redis import EmbeddedRedis
@@ -106,7 +106,7 @@ def up(tmp_path: Path, var_dir: Path) -> Iterator[Callable[..., tuple[subprocess
             line = process.stdout.readline()
             assert line, "it ended before it was up"
             lines.append(line.strip())
-        pids = {*map(int, pids_path.read_text().split()), *processes.descendants(process.pid)}
+        pids = {*map(int, pids_path.read_text().split()), *children.descendants(process.pid)}
         assert {int(line) for line in lines if line.isdigit()} < pids
         assert len(pids) > 7
         return process, sorted(pids)
@@ -115,7 +115,7 @@ def up(tmp_path: Path, var_dir: Path) -> Iterator[Callable[..., tuple[subprocess
     for process in started:
         process.kill()
         process.communicate()
-    processes.kill(_strays(var_dir))
+    children.kill(_strays(var_dir))
 
 
 def _python(code: str) -> list[str]:
@@ -132,11 +132,11 @@ def _wait_for(supervisor: Supervisor, kind: type[Event], timeout_s: float = 60.0
 
 
 def _alive(pids: list[int]) -> list[int]:
-    return [pid for pid in pids if processes.is_running(pid)]
+    return [pid for pid in pids if children.is_running(pid)]
 
 
 def _strays(var_dir: Path) -> list[int]:
-    return processes.carrying({supervisor_module._OWNER_VARIABLE: str(var_dir)})
+    return children.carrying({supervisor_module._OWNER_VARIABLE: str(var_dir)})
 
 
 def _pid_of(supervisor: Supervisor, name: str) -> int:
@@ -160,10 +160,10 @@ def test_a_child_runs_in_its_own_group_with_its_output_in_a_log(
 def test_a_large_log_is_moved_aside_at_the_start(supervisor: Supervisor, installation: Installation) -> None:
     log_path = installation.log_dir / "quiet.log"
     with log_path.open("wb") as log:
-        log.truncate(processes.ROTATE_AT_BYTES + 1)
+        log.truncate(children.ROTATE_AT_BYTES + 1)
     supervisor.start(Child("quiet", ["sleep", "600"]))
     assert log_path.stat().st_size == 0
-    assert log_path.with_name("quiet.log.1").stat().st_size > processes.ROTATE_AT_BYTES
+    assert log_path.with_name("quiet.log.1").stat().st_size > children.ROTATE_AT_BYTES
 
 
 def test_a_child_that_died_is_started_again_with_a_growing_delay(supervisor: Supervisor) -> None:
@@ -248,7 +248,7 @@ def test_a_stop_signal_ends_the_wait_at_once(supervisor: Supervisor, number: sig
     assert supervisor.stop_requested
     assert supervisor.wait(600) == []
     supervisor.stop()
-    assert not processes.is_running(pid)
+    assert not children.is_running(pid)
     supervisor.stop()
 
 

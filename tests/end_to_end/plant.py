@@ -21,7 +21,7 @@ import requests
 from cryptography.fernet import Fernet
 from flask import Flask
 
-from campaign_engine import connections, providers
+from campaign_engine import providers, redis_clients
 from campaign_engine.clock import utc_now
 from campaign_engine.config import Config, load
 from campaign_engine.core import create_core, engine
@@ -279,7 +279,7 @@ class Plant:
 
     def start_campaigns(self, owner: tuple[int, int], *campaign_ids: int) -> None:
         """Start campaigns at the same moment."""
-        connection = connections.for_requests(self.config)
+        connection = redis_clients.for_requests(self.config)
         with self.inside(), transaction(give=partial(enqueueing.give, connection)) as session:
             for campaign_id in campaign_ids:
                 lifecycle.start(session, lifecycle.get(session, owner[0], campaign_id), now=utc_now())

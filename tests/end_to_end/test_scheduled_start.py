@@ -7,7 +7,7 @@ from functools import partial
 
 import redis as redis_package
 
-from campaign_engine import connections
+from campaign_engine import redis_clients
 from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.models import Campaign
@@ -32,7 +32,7 @@ def test_a_start_a_moment_ahead_comes_without_a_verification(
         return float(redis_client.zscore("rq:scheduler:scheduled_jobs", start_times.VERIFY_JOB_ID) or 0) - time.time()
 
     plant.until(lambda: next_verification_in_s() > 600, "the first verification is over")
-    connection = connections.for_requests(plant.config)
+    connection = redis_clients.for_requests(plant.config)
     with plant.inside(), transaction(give=partial(enqueueing.give, connection)) as session:
         campaign = session.get_one(Campaign, campaign_id)
         lifecycle.schedule(session, campaign, at=utc_now() + timedelta(seconds=AHEAD_S), now=utc_now())

@@ -168,7 +168,7 @@ def test_an_explanation_is_not_worth_an_error_when_redis_is_away() -> None:
 def test_every_job_of_ours_says_no_number_and_no_text(redis_client: redis_package.Redis, queue: Queue) -> None:
     waking.arm(redis_client, 7, at=T0)
     job = queues.enqueue(
-        redis_client, queues.CONTACT_SYNC, "jobs.contact_sync.run_import", 12, description="import contacts"
+        redis_client, queues.CONTACT_SYNC, "jobs.importing.run_import", 12, description="import contacts"
     )
     assert job.description == "import contacts"
     assert job.args == (12,)

@@ -18,6 +18,7 @@ from campaign_engine.providers import REGISTRY
 from campaign_engine.providers.cloud_api.door import signature_of
 from jobs import receiving, runtime, scheduling
 from jobs.lane import turns
+from jobs.lane.worker import LaneWorker
 from tests import factories
 from tests.campaign_engine.providers.wire import Request, Server, response, serving
 from tests.third_provider.pigeons import Pigeons
@@ -62,7 +63,7 @@ def work(config: Config) -> Iterator[Callable[..., None]]:
             job(*ids)
 
     yield run
-    turns.leave_worker_journal()
+    current.kept(LaneWorker).leave_journal()
     with current.app.app_context():
         db.engine.dispose()
 

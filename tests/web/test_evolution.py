@@ -131,9 +131,9 @@ def test_the_people_of_the_phone_are_asked_for_in_the_background(
     assert (checked.status_code, checked.json["list"]) == (202, "Not on WhatsApp")
     jobs = Queue("contact-sync", connection=redis_client).jobs
     assert [job.func_name for job in jobs] == [
-        "jobs.contact_sync.sync_account",
-        "jobs.contact_sync.sync_account",
-        "jobs.contact_sync.check_numbers",
+        "jobs.address_books.sync_account",
+        "jobs.address_books.sync_account",
+        "jobs.address_books.check_numbers",
     ]
     assert jobs[0].args == (int(account["id"]), int(answer.json["list_id"]))
 

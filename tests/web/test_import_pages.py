@@ -10,7 +10,7 @@ from flask import Flask
 from rq import Queue
 from sqlalchemy import text
 
-from jobs import contact_sync, queues
+from jobs import importing, queues
 from tests.web.conftest import Database, People
 from tests.web.visitor import Visitor
 from web.pages import imports as import_pages
@@ -31,7 +31,7 @@ def test_a_file_is_taken_and_followed_to_its_counts(people: People, redis_client
     assert 'src="/static/js/import.js"' in html
     assert 'data-state="pending"' in html
     with app.app_context():
-        contact_sync.write_all(int(answer.location.rpartition("/")[2]))
+        importing.write_all(int(answer.location.rpartition("/")[2]))
     html = people.viewer.see(answer.location)
     assert "import.js" not in html
     assert dict(re.findall(r'data-count="(\w+)">(\d+)<', html)) == {

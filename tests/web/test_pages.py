@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from campaign_engine.models import Account, AccountStatus, Company, User
 from campaign_engine.services.people import imports
-from jobs import contact_sync
+from jobs import importing
 from tests import factories
 from tests.web.conftest import Database, People
 from tests.web.visitor import Visitor, flashes, move, person, signed_in
@@ -190,7 +190,7 @@ def test_what_people_and_providers_wrote_is_never_markup(
         )
         import_id = record.id
     with people.admin.client.application.app_context():
-        contact_sync.write_all(import_id)
+        importing.write_all(import_id)
     seen = []
     for path in (
         "/",

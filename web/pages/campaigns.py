@@ -16,7 +16,7 @@ from web import auth
 from web.pages import campaign_actions, campaign_preflight, campaign_schedule, facts, ledger, words
 from web.pages.at_hand import zone
 from web.pages.blueprint import blueprint
-from web.pages.content import shown_content
+from web.pages.shown_content import shown_content
 from web.progress import read_progress
 from web.transactions import transaction
 

@@ -39,7 +39,7 @@ CLAIM_MARGIN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class CheckClaim:
     """The right to ask about an account; `claimed_at` tells it from every other claim of that account."""
 
     account_id: int
@@ -122,7 +122,7 @@ def attempt(
         return last(session, account_id)
 
 
-def claim(session: Session, account_id: int, *, vault: Vault, config: Config, now: datetime) -> Claim | None:
+def claim(session: Session, account_id: int, *, vault: Vault, config: Config, now: datetime) -> CheckClaim | None:
     """Take the right to ask about an account; None while its answer is fresh or somebody else is asking.
 
     Commit before asking. If a claim is older than the provider's slowest answer, its process is dead and the claim is
@@ -143,10 +143,10 @@ def claim(session: Session, account_id: int, *, vault: Vault, config: Config, no
     if account is None:
         return None
     sender = accounts.sender_of(account, vault=vault)
-    return Claim(account_id=account_id, provider=account.provider, claimed_at=now, sender=sender)
+    return CheckClaim(account_id=account_id, provider=account.provider, claimed_at=now, sender=sender)
 
 
-def keep(session: Session, mine: Claim, health: Health, *, now: datetime) -> bool:
+def keep(session: Session, mine: CheckClaim, health: Health, *, now: datetime) -> bool:
     """Write the answer and give up the claim; False when the claim was taken over, or the credentials have changed.
 
     Side effects: a notification for each warning that the last answer did not have.

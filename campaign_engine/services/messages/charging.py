@@ -12,7 +12,7 @@ from campaign_engine.rules.waiting import OF_A_LIMIT, WaitReason
 from campaign_engine.services.company import limits
 from campaign_engine.services.company.limits import Binding, Binds, LimiterOf
 from campaign_engine.services.messages import claiming
-from campaign_engine.services.messages.claiming import Waiting
+from campaign_engine.services.messages.claiming import LockedRow
 from campaign_engine.services.messages.planning import Plan
 from ratelimit import Decision
 
@@ -47,8 +47,8 @@ class Charger:
         return any(block.until > lately and block.reason in OF_A_LIMIT for block in blocks)
 
     def charge(
-        self, session: Session, plan: Plan, owner_id: int, rows: Sequence[Waiting], *, now: datetime
-    ) -> list[Waiting]:
+        self, session: Session, plan: Plan, owner_id: int, rows: Sequence[LockedRow], *, now: datetime
+    ) -> list[LockedRow]:
         """Charge the limits for the rows, in order; return those that may go.
 
         Rows with a limit of their own (a retry, a recipient met lately) are charged one by one, all others in one call.
@@ -59,8 +59,8 @@ class Charger:
             LimiterUnavailable: the limiter's Redis is away; nothing may go.
         """
         shared = limits.of_send(plan.account, owner_id, plan.company, self._config, now=now)
-        granted: list[Waiting] = []
-        plain: list[Waiting] = []
+        granted: list[LockedRow] = []
+        plain: list[LockedRow] = []
         for row in rows:
             own = self._of_row(plan, row)
             if not own:
@@ -83,7 +83,7 @@ class Charger:
         if self.account is None or until > self.account.until:
             self.account = Block(until, reason)
 
-    def _of_row(self, plan: Plan, row: Waiting) -> list[Binding]:
+    def _of_row(self, plan: Plan, row: LockedRow) -> list[Binding]:
         own = []
         if row.is_retry:
             own.append(limits.of_retry(row.message_id, self._config))
@@ -91,7 +91,7 @@ class Charger:
             own.append(limits.of_pair(plan.account, row.phone_key))
         return own
 
-    def _acquire(self, plan: Plan, owner_id: int, rows: Sequence[Waiting], bindings: Sequence[Binding]) -> Decision:
+    def _acquire(self, plan: Plan, owner_id: int, rows: Sequence[LockedRow], bindings: Sequence[Binding]) -> Decision:
         """Charge every limit for the rows, in one call; remember when each shared limit lets the next row through."""
         needs_members = any(binding.limit.kind == "distinct" for binding in bindings)
         decision = self._limiter_of(plan.company.id).acquire(

@@ -20,7 +20,7 @@ from campaign_engine.services.messages.planning import MINE, OF_LINE, Line, Plan
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class LockedRow:
     """A row that may be sent next: locked until the transaction ends, and claimed with `claim`.
 
     `attempts` counts the earlier attempts; a row that has had any is a retry.
@@ -96,7 +96,7 @@ def _next_of(line: Line) -> TextClause:
 _NEXT = {line: _next_of(line) for line in Line}
 
 
-def next_rows(session: Session, *, plan: Plan, counts: Mapping[int, int], now: datetime) -> dict[int, list[Waiting]]:
+def next_rows(session: Session, *, plan: Plan, counts: Mapping[int, int], now: datetime) -> dict[int, list[LockedRow]]:
     """Return the rows that are next, by campaign id: at most as many of each campaign as `counts` says.
 
     Side effects: locks the rows until the transaction ends. Claim those that are to be sent, and commit.
@@ -112,18 +112,18 @@ def next_rows(session: Session, *, plan: Plan, counts: Mapping[int, int], now: d
             "company_id": plan.company.id,
         },
     )
-    found: dict[int, list[Waiting]] = {}
+    found: dict[int, list[LockedRow]] = {}
     for row in rows:
         found.setdefault(row.campaign_id, []).append(_waiting(row))
     return found
 
 
-def _waiting(row: Row[Any]) -> Waiting:
+def _waiting(row: Row[Any]) -> LockedRow:
     variables = {**(row.contact_variables or {}), **(row.variables or {})}
     variables["phone"] = row.phone
     if row.contact_name and not (row.variables or {}).get("name"):
         variables["name"] = row.contact_name
-    return Waiting(
+    return LockedRow(
         message_id=row.id,
         campaign_id=row.campaign_id,
         contact_id=row.contact_id,
@@ -152,7 +152,7 @@ _CLAIM = text(
 )
 
 
-def claim(session: Session, *, account: Account, token: uuid.UUID, rows: Sequence[Waiting], now: datetime) -> None:
+def claim(session: Session, *, account: Account, token: uuid.UUID, rows: Sequence[LockedRow], now: datetime) -> None:
     """Claim locked rows for the turn `token`: they move from `pending` to `sending`, and an attempt is counted.
 
     Side effects: the campaigns of the rows count as served now, in the order of their last rows.
@@ -172,7 +172,7 @@ def claim(session: Session, *, account: Account, token: uuid.UUID, rows: Sequenc
         )
 
 
-def skip(session: Session, rows: Sequence[Waiting], *, reason: str) -> None:
+def skip(session: Session, rows: Sequence[LockedRow], *, reason: str) -> None:
     """Leave locked rows out for good, with the reason."""
     if rows:
         session.execute(
@@ -184,7 +184,7 @@ def skip(session: Session, rows: Sequence[Waiting], *, reason: str) -> None:
         )
 
 
-def postpone(session: Session, rows: Sequence[tuple[Waiting, datetime]]) -> None:
+def postpone(session: Session, rows: Sequence[tuple[LockedRow, datetime]]) -> None:
     """Let each locked row wait until its given time, while others go."""
     if rows:
         session.execute(

@@ -13,7 +13,7 @@ from campaign_engine.rules.hours.recipient_zone import zones_of
 from campaign_engine.rules.hours.working_hours import WorkingHours
 from campaign_engine.services.campaigns import lifecycle
 from campaign_engine.services.messages import claiming
-from campaign_engine.services.messages.claiming import Waiting
+from campaign_engine.services.messages.claiming import LockedRow
 from campaign_engine.services.messages.planning import Candidate
 from ratelimit import Rate
 
@@ -22,16 +22,16 @@ NEVER_OPEN = timedelta(days=1)
 
 
 def sendable(
-    session: Session, found: Mapping[int, Sequence[Waiting]], *, candidates: Mapping[int, Candidate], now: datetime
-) -> dict[int, list[Waiting]]:
+    session: Session, found: Mapping[int, Sequence[LockedRow]], *, candidates: Mapping[int, Candidate], now: datetime
+) -> dict[int, list[LockedRow]]:
     """Return the locked rows, by campaign id, whose person may be written to now.
 
     Side effects: people who may not be written to are left out with the reason; those whose hours are closed wait until
     they open. A campaign with nothing left after that is completed.
     """
-    barred: dict[str, list[Waiting]] = {}
-    closed: list[tuple[Waiting, datetime]] = []
-    left: dict[int, list[Waiting]] = {}
+    barred: dict[str, list[LockedRow]] = {}
+    closed: list[tuple[LockedRow, datetime]] = []
+    left: dict[int, list[LockedRow]] = {}
     for campaign_id, rows in found.items():
         hours = candidates[campaign_id].hours
         for row in rows:
@@ -48,8 +48,8 @@ def sendable(
 
 
 def below_cap(
-    session: Session, rows: Sequence[Waiting], *, candidates: Mapping[int, Candidate], now: datetime
-) -> list[Waiting]:
+    session: Session, rows: Sequence[LockedRow], *, candidates: Mapping[int, Candidate], now: datetime
+) -> list[LockedRow]:
     """Return the rows whose person has had less than the frequency cap allows; leave the others out.
 
     Of two rows for the same person only the first is returned; the second comes up again when the first counts.
@@ -74,7 +74,7 @@ def below_cap(
     return left
 
 
-def _opens_at(hours: WorkingHours | None, row: Waiting, now: datetime) -> datetime:
+def _opens_at(hours: WorkingHours | None, row: LockedRow, now: datetime) -> datetime:
     if hours is None or not hours.per_recipient:
         return now
     return hours.opens_in(zones_of(row.phone), now) or now + NEVER_OPEN
@@ -120,7 +120,7 @@ def _at_cap(session: Session, caps: Collection[tuple[int, Rate]], *, now: dateti
     return {wanted[place - 1] for place in places}
 
 
-def _leave_out(session: Session, rows: Sequence[Waiting], *, reason: str, now: datetime) -> None:
+def _leave_out(session: Session, rows: Sequence[LockedRow], *, reason: str, now: datetime) -> None:
     if rows:
         claiming.skip(session, rows, reason=reason)
         lifecycle.complete_finished(session, {row.campaign_id for row in rows}, now=now)

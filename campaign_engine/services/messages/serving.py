@@ -18,7 +18,7 @@ from campaign_engine.rules.waiting import OF_A_LIMIT, WaitReason
 from campaign_engine.services.company.limits import LimiterOf
 from campaign_engine.services.messages import claiming, resting, screening
 from campaign_engine.services.messages.charging import Charger
-from campaign_engine.services.messages.claiming import Waiting
+from campaign_engine.services.messages.claiming import LockedRow
 from campaign_engine.services.messages.planning import Candidate, Plan
 
 LOOK_AHEAD = 200
@@ -59,7 +59,7 @@ class Deferral:
 class Claim:
     """The rows that may be sent now, in order. Of the `wanted_count` rows looked for, `found_count` were there."""
 
-    rows: Sequence[Waiting]
+    rows: Sequence[LockedRow]
     found_count: int
     wanted_count: int
 

@@ -18,7 +18,7 @@ from campaign_engine.providers.base import Accepted, Lost, Outcome
 from campaign_engine.rules import retry
 from campaign_engine.rules.failures import ErrorClass, Fate
 from campaign_engine.rules.states import MessageStatus
-from campaign_engine.services.messages.claiming import Waiting
+from campaign_engine.services.messages.claiming import LockedRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Settlement:
     attempt_counts: bool = True
 
 
-def settlement_of(claimed: Waiting, outcome: Outcome, *, now: datetime) -> Settlement:
+def settlement_of(claimed: LockedRow, outcome: Outcome, *, now: datetime) -> Settlement:
     """Decide what a row becomes: a pure function of the outcome and the attempts made."""
     if isinstance(outcome, Accepted):
         return Settlement(claimed.message_id, MessageStatus.SENT, now, provider_message_id=outcome.provider_message_id)

@@ -22,7 +22,7 @@ LEFT_OUT = ("duplicate", *REASON_OF_BAR.values(), "excluded", "frequency_cap", "
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class AudienceCount:
     """An audience: how many it names, how many get a message, and why the others do not.
 
     `missing` says, for each variable that the text needs, how many of the remaining people lack it; a person may lack
@@ -85,7 +85,7 @@ _CAPPED = f"""SELECT m.contact_id FROM messages m
 _NOBODY = "SELECT CAST(NULL AS bigint) AS contact_id WHERE false"
 
 
-def count(session: Session, campaign: Campaign, *, cap: Rate | None, now: datetime) -> Counted:
+def count(session: Session, campaign: Campaign, *, cap: Rate | None, now: datetime) -> AudienceCount:
     """Count who would get a campaign after the preparation, the frequency cap and the rendering of the text.
 
     People at the cap now count as left out; in a campaign of many hours some may fall below it again.
@@ -131,7 +131,7 @@ def count(session: Session, campaign: Campaign, *, cap: Rate | None, now: dateti
         "duplicate": people["duplicate"] + repeated,
         "missing_variables": lacking,
     }
-    return Counted(
+    return AudienceCount(
         named=sum(people.values()) + repeated,
         recipients=recipients,
         left_out={reason: left_out.get(reason, 0) for reason in LEFT_OUT},

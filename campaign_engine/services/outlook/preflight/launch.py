@@ -19,7 +19,7 @@ from campaign_engine.services.company import limits
 from campaign_engine.services.company.limits import LimiterOf
 from campaign_engine.services.outlook import forecasts
 from campaign_engine.services.outlook.preflight import audience, remarks, senders
-from campaign_engine.services.outlook.preflight.audience import Counted
+from campaign_engine.services.outlook.preflight.audience import AudienceCount
 from campaign_engine.services.outlook.preflight.remarks import Remark
 from campaign_engine.services.outlook.preflight.senders import AccountBeforeLaunch
 
@@ -136,7 +136,7 @@ _NO_END = {
 }
 
 
-def _summary(counted: Counted, end: End, must_end_by: datetime | None, now: datetime, zone: ZoneInfo) -> str:
+def _summary(counted: AudienceCount, end: End, must_end_by: datetime | None, now: datetime, zone: ZoneInfo) -> str:
     """Return the gist: `ends Thu 26 Nov, 16:40; does not fit before Fri 20 Nov, 18:00`."""
     if counted.recipients == 0:
         return "nobody would get it"

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from campaign_engine.models import Account, AccountStatus, Campaign, Template
 from campaign_engine.providers import traits_of
 from campaign_engine.rules.waiting import clock
-from campaign_engine.services.outlook.preflight.audience import Counted
+from campaign_engine.services.outlook.preflight.audience import AudienceCount
 
 PUNCTUAL = timedelta(minutes=1)
 """If the first message leaves this soon after the start, it does not wait for the hours to open."""
@@ -26,7 +26,7 @@ class Remark:
     text: str
 
 
-def of_audience(counted: Counted) -> Iterator[Remark]:
+def of_audience(counted: AudienceCount) -> Iterator[Remark]:
     """Yield how many people would get no message because they lack a variable, and whether nobody gets one."""
     if counted.recipients == 0:
         yield Remark("no_recipients", None, "Nobody would get it.")

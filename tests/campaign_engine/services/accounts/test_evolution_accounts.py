@@ -12,7 +12,7 @@ from campaign_engine.db import transaction
 from campaign_engine.errors import AlreadyExists, InvalidInput
 from campaign_engine.models import Account, Company
 from campaign_engine.services.accounts import accounts
-from campaign_engine.services.webhooks.doors import KnownAccounts
+from campaign_engine.services.webhooks.known_accounts import AccountsBehindTheDoor
 from tests import factories
 from tests.campaign_engine import cloned
 from tests.simulator.running import APIKEY, INSTANCE, Simulator
@@ -113,8 +113,8 @@ def test_one_call_in_flight_stays_one(company: Company) -> None:
         assert session.get_one(Account, made.id, populate_existing=True).max_in_flight == 1
 
 
-def known(session: Session, provider: str = "evolution") -> KnownAccounts:
-    return KnownAccounts(session, PROVIDERS[provider].traits, factories.VAULT)
+def known(session: Session, provider: str = "evolution") -> AccountsBehindTheDoor:
+    return AccountsBehindTheDoor(session, PROVIDERS[provider].traits, factories.VAULT)
 
 
 def test_a_webhook_key_is_known_as_a_whole_and_only_while_its_account_is(company: Company) -> None:

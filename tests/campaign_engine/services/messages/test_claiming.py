@@ -20,7 +20,7 @@ from campaign_engine.rules.states import MessageStatus
 from campaign_engine.services.accounts import activation
 from campaign_engine.services.campaigns import lifecycle
 from campaign_engine.services.messages import claiming, planning, resting, settling
-from campaign_engine.services.messages.claiming import Waiting
+from campaign_engine.services.messages.claiming import LockedRow
 from campaign_engine.services.messages.planning import Line
 from campaign_engine.services.outlook import progress
 from tests import factories
@@ -56,7 +56,7 @@ def _claim(
     *,
     now: datetime = NOW,
     line: Line = Line.FIRST,
-) -> tuple[uuid.UUID, list[Waiting]]:
+) -> tuple[uuid.UUID, list[LockedRow]]:
     token = uuid.uuid4()
     sequence = [campaign.id] * count
     rows = numbered.claim_next(session, account=number, token=token, sequence=sequence, now=now, line=line)
@@ -64,7 +64,9 @@ def _claim(
     return token, rows
 
 
-def _settle(session: Session, token: uuid.UUID, rows: list[Waiting], outcome: object, *, now: datetime = LATER) -> int:
+def _settle(
+    session: Session, token: uuid.UUID, rows: list[LockedRow], outcome: object, *, now: datetime = LATER
+) -> int:
     settled = settling.settle(
         session,
         token=token,
@@ -86,7 +88,7 @@ def _refused(error_class: ErrorClass, **values: object) -> Refused:
 def test_two_turns_at_once_never_claim_the_same_row(
     session: Session, other_session: Callable[[], Session], number: Account, campaign: Campaign
 ) -> None:
-    claimed: list[list[Waiting]] = []
+    claimed: list[list[LockedRow]] = []
     barrier = threading.Barrier(2)
 
     def claim(own: Session) -> None:

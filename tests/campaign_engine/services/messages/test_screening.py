@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from campaign_engine.config import Config
 from campaign_engine.models import Account, Campaign, Company, User
 from campaign_engine.services.messages import claiming, planning, screening
-from campaign_engine.services.messages.claiming import Waiting
+from campaign_engine.services.messages.claiming import LockedRow
 from campaign_engine.services.messages.planning import Plan
 from tests.campaign_engine import numbered
 
@@ -32,7 +32,7 @@ def _plan(session: Session, number: Account) -> Plan:
     return plan
 
 
-def _sendable(session: Session, number: Account, made: Campaign, *, now: datetime = NOW) -> list[Waiting]:
+def _sendable(session: Session, number: Account, made: Campaign, *, now: datetime = NOW) -> list[LockedRow]:
     """Return the rows that pass the whole screen."""
     plan = _plan(session, number)
     candidates = {each.campaign_id: each for each in plan.candidates}
@@ -41,7 +41,7 @@ def _sendable(session: Session, number: Account, made: Campaign, *, now: datetim
     return screening.below_cap(session, left.get(made.id, []), candidates=candidates, now=now)
 
 
-def _send(session: Session, number: Account, rows: list[Waiting], *, now: datetime = NOW) -> None:
+def _send(session: Session, number: Account, rows: list[LockedRow], *, now: datetime = NOW) -> None:
     claiming.claim(session, account=number, token=uuid.uuid4(), rows=rows, now=now)
     session.execute(text("UPDATE messages SET status = 'sent', accepted_at = claimed_at WHERE status = 'sending'"))
 

@@ -190,7 +190,7 @@ def test_acceptances_make_the_rate_and_failures_do_not(
     settle(session, campaign, failed=1, unknown=1)
     assert read(session, campaign, now=now).rate_per_minute == 0.0
     settle(session, campaign, sent=3, delivered=1)
-    # Counted on PostgreSQL's clock: a minute may have ended in between, and some of its weight with it.
+    # AudienceCount on PostgreSQL's clock: a minute may have ended in between, and some of its weight with it.
     assert 3.5 <= read(session, campaign, now=utc_now()).rate_per_minute <= 4.0
     assert read(session, campaign, now=utc_now() + timedelta(minutes=3)).rate_per_minute == 0.0
 

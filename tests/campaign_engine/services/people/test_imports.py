@@ -21,7 +21,7 @@ from campaign_engine.rules.files.csv_records import MAX_FIELD_CHARS
 from campaign_engine.rules.phone import parse_phone
 from campaign_engine.services.people import contacts, imports, opt_outs
 from campaign_engine.services.people.imports import CHUNK_BYTES, Importer
-from jobs import contact_sync
+from jobs import importing
 from tests import factories
 from tests.campaign_engine import cloned
 
@@ -51,7 +51,7 @@ def store(of: Company, content: bytes | str, **values: Any) -> ContactImport:
 def whole(of: Company, content: bytes | str, **values: Any) -> ContactImport:
     """Store a file and do the whole work; return the import as it is then."""
     import_id = store(of, content, **values).id
-    contact_sync.write_all(import_id)
+    importing.write_all(import_id)
     return imports.get(db.session(), of.id, import_id)
 
 
@@ -152,7 +152,7 @@ def test_a_file_of_many_pieces_is_read_across_their_seams(session: Session, comp
     assert len(content.encode()) > 2 * CHUNK_BYTES
     stored = store(company, content)
     assert leftovers(session, stored.id)[0] == 3
-    contact_sync.write_all(stored.id)
+    importing.write_all(stored.id)
     record = imports.get(session, company.id, stored.id)
     assert counts(record) == (250, 250, 0, 0, 0)
     assert people(company)["+5511900000249"].variables == {"note": f"{filler}249"}
@@ -423,7 +423,7 @@ def test_what_is_not_finished_is_known_and_what_is_finished_is_not_done_again(
     done = in_steps(import_id, of=company, rows=5)
     assert import_id not in imports.unfinished(session)
     assert not importer.write_some(session, now=NOW)
-    contact_sync.write_all(import_id)
+    importing.write_all(import_id)
     assert counts(imports.get(session, company.id, import_id)) == counts(done) == (12, 8, 0, 2, 2)
 
 
@@ -458,11 +458,11 @@ def test_the_job_tells_how_far_it_is_stops_when_it_is_asked_to_and_goes_on_later
         with other_session() as own:  # sees what is committed, and no more
             told.append((rows, own.get_one(ContactImport, import_id).row_count))
 
-    contact_sync.write_all(import_id, stopping=lambda: True, told=tell)
+    importing.write_all(import_id, stopping=lambda: True, told=tell)
     record = imports.get(session, company.id, import_id)
     assert (record.status, told, record.row_count) == ("running", [(2000, 2000)], 2000)
     assert 0 < record.bytes_done <= record.size_bytes
-    contact_sync.write_all(import_id, told=tell)
+    importing.write_all(import_id, told=tell)
     record = imports.get(session, company.id, import_id)
     assert (record.status, told) == ("completed", [(2000, 2000), (4000, 4000)])
     assert counts(record) == (4100, 4100, 0, 0, 0)

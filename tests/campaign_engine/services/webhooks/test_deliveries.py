@@ -24,7 +24,7 @@ from campaign_engine.services.campaigns import lifecycle
 from campaign_engine.services.messages import settling
 from campaign_engine.services.outlook import progress
 from campaign_engine.services.webhooks import deliveries
-from campaign_engine.services.webhooks.doors import KnownAccounts
+from campaign_engine.services.webhooks.known_accounts import AccountsBehindTheDoor
 from tests import factories
 from tests.campaign_engine import numbered
 from tests.campaign_engine.numbered import NOW
@@ -386,7 +386,7 @@ def test_only_accounts_whose_secret_signed_a_body_are_spoken_for(session: Sessio
 
     def signed_by(secret: str, signed: bytes = body) -> Sequence[int]:
         signature = {"x-hub-signature-256": signature_of(secret, signed)}
-        known = KnownAccounts(session, PROVIDERS["cloud_api"].traits, VAULT)
+        known = AccountsBehindTheDoor(session, PROVIDERS["cloud_api"].traits, VAULT)
         try:
             return DOOR.senders(Knock(headers=signature, query={}, body=body, key=""), known)
         except NotAuthenticated:

@@ -16,7 +16,7 @@ from campaign_engine.models import Account, Campaign
 from campaign_engine.providers.base import Accepted, Failure, Lost, Outcome, Refused
 from campaign_engine.rules.failures import ErrorClass
 from campaign_engine.services.messages import resending, retrying, settling
-from campaign_engine.services.messages.claiming import Waiting
+from campaign_engine.services.messages.claiming import LockedRow
 from campaign_engine.services.outlook import progress
 from campaign_engine.services.people import opt_outs
 from campaign_engine.services.webhooks import deliveries
@@ -29,7 +29,7 @@ LATER = NOW + timedelta(minutes=10)
 OVERLOADED = Refused(Failure(ErrorClass.TEMPORARY, "131016", "overloaded"))
 NOT_ON_WHATSAPP = Refused(Failure(ErrorClass.RECIPIENT, "131026", "not on WhatsApp"))
 
-Claim = tuple[uuid.UUID, Waiting]
+Claim = tuple[uuid.UUID, LockedRow]
 
 
 @pytest.fixture

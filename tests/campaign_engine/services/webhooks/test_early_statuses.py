@@ -14,7 +14,7 @@ from campaign_engine.models import Account, Campaign, Company
 from campaign_engine.providers.base import Accepted, Lost, Outcome
 from campaign_engine.rules.failures import ErrorClass
 from campaign_engine.services.messages import retrying, settling
-from campaign_engine.services.messages.claiming import Waiting
+from campaign_engine.services.messages.claiming import LockedRow
 from campaign_engine.services.webhooks import deliveries
 from tests import factories
 from tests.campaign_engine import numbered
@@ -40,13 +40,13 @@ def campaign(session: Session, number: Account) -> Campaign:
     return numbered.running(session, owner, accounts=[number], count=3)
 
 
-def claim(session: Session, number: Account, campaign: Campaign, *, at: datetime = NOW) -> tuple[uuid.UUID, Waiting]:
+def claim(session: Session, number: Account, campaign: Campaign, *, at: datetime = NOW) -> tuple[uuid.UUID, LockedRow]:
     token = uuid.uuid4()
     (row,) = numbered.claim_next(session, account=number, token=token, sequence=[campaign.id], now=at)
     return token, row
 
 
-def settle(session: Session, claimed: tuple[uuid.UUID, Waiting], outcome: Outcome) -> None:
+def settle(session: Session, claimed: tuple[uuid.UUID, LockedRow], outcome: Outcome) -> None:
     token, row = claimed
     settling.settle(session, token=token, settlements=[settling.settlement_of(row, outcome, now=NOW)])
 
@@ -67,7 +67,7 @@ def apply(session: Session, *, at: datetime) -> int:
     return batches
 
 
-def state(session: Session, claimed: tuple[uuid.UUID, Waiting]) -> str:
+def state(session: Session, claimed: tuple[uuid.UUID, LockedRow]) -> str:
     found: str = session.execute(
         text("SELECT status FROM messages WHERE id = :id"), {"id": claimed[1].message_id}
     ).scalar_one()

@@ -16,7 +16,7 @@ _SELECTOR_CHARS = 8  # of a webhook key: enough to find it by, and of no use wit
 
 
 @dataclass(frozen=True, slots=True)
-class KnownAccounts:
+class AccountsBehindTheDoor:
     """The accounts of the provider with these traits."""
 
     session: Session

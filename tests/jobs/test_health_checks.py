@@ -17,8 +17,7 @@ from campaign_engine.clock import utc_now
 from campaign_engine.db import transaction
 from campaign_engine.models import Account
 from campaign_engine.services.accounts import health
-from jobs import enqueueing, queues, scheduling
-from jobs import health as jobs_health
+from jobs import enqueueing, health_checks, queues, scheduling
 from jobs.lane import turns
 from jobs.runtime import Runtime
 from tests import factories
@@ -46,7 +45,7 @@ def at_work(current: Runtime) -> Callable[..., int]:
 
 def checks(connection: redis_package.Redis) -> list[Job]:
     waiting = Queue(queues.CAMPAIGN_NOTIFICATIONS, connection=connection).jobs
-    return [job for job in waiting if job.func_name == "jobs.health.check_accounts"]
+    return [job for job in waiting if job.func_name == "jobs.health_checks.check_accounts"]
 
 
 def account(account_id: int) -> Account:
@@ -71,7 +70,7 @@ def test_the_verification_enqueues_a_check_once_and_again_when_it_is_due_again(
             scheduling.verify_campaigns()
         [job] = checks(current.redis)
         assert (job.args, job.description) == (([account_id],), "check accounts")
-        jobs_health.check_accounts(*job.args)
+        health_checks.check_accounts(*job.args)
         assert len(server.requests) == 1
     assert (account(account_id).health or {})["quality_rating"] == "YELLOW"
     job.delete()
@@ -103,7 +102,7 @@ def test_the_accounts_of_a_job_are_checked_at_the_same_time(current: Runtime, at
         return True
 
     with serving(behave) as server:
-        jobs_health.check_accounts([at_work(server.url, first=10 * each) for each in range(4)])
+        health_checks.check_accounts([at_work(server.url, first=10 * each) for each in range(4)])
 
 
 def test_what_is_gone_unreadable_or_asked_about_by_others_ends_quietly(
@@ -117,7 +116,7 @@ def test_what_is_gone_unreadable_or_asked_about_by_others_ends_quietly(
             )
             health.claim(session, asked, vault=current.vault, config=current.config, now=utc_now())
         with capture_logs() as logged:
-            jobs_health.check_accounts([2**40, unreadable, asked])
+            health_checks.check_accounts([2**40, unreadable, asked])
         assert server.requests == []
     [line] = [line for line in logged if line["event"] == "account.health_check_failed"]
     assert line["account_id"] == unreadable
@@ -149,7 +148,7 @@ def test_a_campaign_goes_on_while_the_health_check_fails_or_hangs(
     over = threading.Event()
     with serving(answering_sends_but_no_health(over if hangs else None)) as server:
         account_id = at_work(server.url, count=12)
-        checking = threading.Thread(target=jobs_health.check_accounts, args=([account_id],))
+        checking = threading.Thread(target=health_checks.check_accounts, args=([account_id],))
         checking.start()
         wait_for(lambda: any(request.line.startswith("GET") for request in server.requests))
         assert checking.is_alive() or not hangs

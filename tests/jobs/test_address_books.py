@@ -10,7 +10,7 @@ from campaign_engine.models import Account, Company, Contact, Notification
 from campaign_engine.providers.address_book import AddressBookFault
 from campaign_engine.services.people import contact_sync as service
 from campaign_engine.services.people import contacts
-from jobs import contact_sync, enqueueing, queues
+from jobs import address_books, enqueueing, queues
 from jobs.runtime import Runtime
 from tests import factories
 from tests.campaign_engine import conftest
@@ -51,8 +51,8 @@ def test_an_address_book_is_read_onto_a_list_and_the_company_is_told(
         contacts=[{"number": f"+55119876500{at:02d}", "name": f"Person {at}"} for at in range(5)]
     )
     people = list_of(account)
-    contact_sync.sync_account(account.id, people)
-    contact_sync.sync_account(account.id, people)
+    address_books.sync_account(account.id, people)
+    address_books.sync_account(account.id, people)
     with transaction() as session:
         found = contacts.of_company(session, account.company_id, list_id=people)
         assert [contact.name for contact in found] == [f"Person {at}" for at in range(5)]
@@ -64,7 +64,7 @@ def test_an_address_book_is_read_onto_a_list_and_the_company_is_told(
 def test_numbers_are_checked_in_pieces_that_make_room_for_others(
     account: Account, current: Runtime, redis_client: redis_package.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contact_sync, "NUMBERS_A_CALL", 2)
+    monkeypatch.setattr(address_books, "NUMBERS_A_CALL", 2)
     people, absent = list_of(account), list_of(account, service.NOT_ON_WHATSAPP)
     phones = ["+5531987654321", "+5511977131026", "+5511987650001", "+5511977131026"]
     with transaction() as session:
@@ -72,14 +72,14 @@ def test_numbers_are_checked_in_pieces_that_make_room_for_others(
         made = [factories.contact(session, company, phone=phone).id for phone in phones]
         contacts.add_to_list(session, contacts.get_list(session, company.id, people), made)
 
-    monkeypatch.setattr(contact_sync, "CHECK_BUDGET_S", 0.0)
-    contact_sync.check_numbers(account.id, people, absent)
+    monkeypatch.setattr(address_books, "CHECK_BUDGET_S", 0.0)
+    address_books.check_numbers(account.id, people, absent)
     (waiting,) = queues.queue(queues.CONTACT_SYNC, redis_client).jobs
     assert waiting.args == (account.id, people, absent, 0)
     assert told() == []
 
-    monkeypatch.setattr(contact_sync, "CHECK_BUDGET_S", 20.0)
-    contact_sync.check_numbers(*waiting.args)
+    monkeypatch.setattr(address_books, "CHECK_BUDGET_S", 20.0)
+    address_books.check_numbers(*waiting.args)
     with transaction() as session:
         missing = contacts.of_company(session, account.company_id, list_id=absent)
         assert [contact.phone for contact in missing] == ["+5511977131026"]
@@ -96,7 +96,7 @@ def test_a_closed_session_is_told_and_a_server_that_is_away_is_asked_again(
 ) -> None:
     people = list_of(account)
     simulator.register_instance(apikey="another")
-    contact_sync.sync_account(account.id, people)
+    address_books.sync_account(account.id, people)
     assert told() == ["contact_sync_failed"]
     simulator.register_instance()
 
@@ -104,11 +104,11 @@ def test_a_closed_session_is_told_and_a_server_that_is_away_is_asked_again(
         session.get_one(Account, account.id).base_url = "http://127.0.0.1:9"
     enqueueing.enqueue_contact_sync(redis_client, account.id, people)
     job: Job = queues.queue(queues.CONTACT_SYNC, redis_client).jobs[0]
-    monkeypatch.setattr(contact_sync, "get_current_job", lambda: job)
+    monkeypatch.setattr(address_books, "get_current_job", lambda: job)
     assert job.retries_left == 2
     with pytest.raises(AddressBookFault):
-        contact_sync.sync_account(*job.args)
+        address_books.sync_account(*job.args)
     assert told() == ["contact_sync_failed"]
     job.retries_left = 0
-    contact_sync.sync_account(*job.args)
+    address_books.sync_account(*job.args)
     assert told() == ["contact_sync_failed"] * 2

@@ -1,14 +1,11 @@
-"""Imports of contacts, and what the phone of an account knows of people, in the background."""
+"""What the phone of an account knows of people, asked in the background: its address book, and who is on WhatsApp."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rq import get_current_job
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from campaign_engine.clock import utc_now
-from campaign_engine.db import db
 from campaign_engine.errors import NotFound
 from campaign_engine.logs import bound, get_logger
 from campaign_engine.models import Account, ContactList
@@ -16,7 +13,7 @@ from campaign_engine.providers.address_book import AddressBook, AddressBookFault
 from campaign_engine.providers.base import Sender
 from campaign_engine.services.accounts import accounts
 from campaign_engine.services.company import notifications
-from campaign_engine.services.people import contact_sync, imports
+from campaign_engine.services.people import contact_sync
 from jobs import enqueueing
 from jobs.runtime import Runtime, runtime, transaction
 
@@ -25,47 +22,6 @@ log = get_logger(__name__)
 NUMBERS_A_CALL = 100
 CHECK_BUDGET_S = 20.0
 """How long a job checks numbers before it makes room for others and goes on at the end of the queue."""
-
-
-def run_import(import_id: int) -> None:
-    """RQ job: write the contacts of a stored file, a transaction at a time; goes on where a dead run stopped."""
-    current = runtime()
-    with current.app.app_context(), bound(import_id=import_id):
-        write_all(import_id, stopping=current.stopping.is_set)
-
-
-def write_all(
-    import_id: int,
-    *,
-    stopping: Callable[[], bool] = lambda: False,
-    told: Callable[[int], object] | None = None,
-) -> None:
-    """Write the whole import, in the current application context; `told` hears how many rows are done.
-
-    Side effects: commits after each chunk; an import whose rows the database refuses fails with the reason.
-
-    Raises:
-        OperationalError: PostgreSQL is away; call again later, it goes on where it stopped.
-    """
-    session = db.session()
-    try:
-        importer = imports.Importer(session, import_id)
-        while importer.write_some(session, now=utc_now()):
-            session.commit()
-            if told is not None:
-                told(importer.row_count)
-            if stopping():
-                return
-        session.commit()
-    except OperationalError:
-        session.rollback()
-        raise
-    except SQLAlchemyError as error:
-        session.rollback()
-        log.exception("import.failed")
-        with transaction() as failing:
-            reason = f"The database refused a row after line {importer.line_done} ({type(error).__name__})."
-            imports.fail(failing, import_id, reason=reason, now=utc_now())
 
 
 def sync_account(account_id: int, list_id: int) -> None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
-from cli.embedded import launcher, ports, processes
+from cli.embedded import children, launcher, ports
 from cli.embedded.errors import (
     DiskFull,
     EmbeddedError,
@@ -80,7 +80,7 @@ class EmbeddedServer(ABC):
         self._installation.require_free_space()
         try:
             self._await_predecessor()
-            processes.rotate(self.log_path)
+            children.rotate(self.log_path)
             self._prepare()
             self._start_on_some_port()
         except OSError as error:
@@ -94,7 +94,7 @@ class EmbeddedServer(ABC):
     def kill(self) -> None:
         """End the server and all it started at once, without good order; the next start repairs its data."""
         if self._process is not None:
-            processes.signal_group(self._process, signal.SIGKILL)
+            children.signal_group(self._process, signal.SIGKILL)
             self._process.wait()
 
     def stop(self, timeout_s: float) -> None:
@@ -148,7 +148,7 @@ class EmbeddedServer(ABC):
             log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
             self._process = self._launch(port)
             try:
-                self._save(pid=self._process.pid, identity=processes.identity(self._process.pid) or "")
+                self._save(pid=self._process.pid, identity=children.identity(self._process.pid) or "")
                 self._wait_until_ready(port, log_start)
             except TryAgain:
                 continue
@@ -217,9 +217,9 @@ class EmbeddedServer(ABC):
         if not isinstance(pid, int):
             return
         deadline = time.monotonic() + PREDECESSOR_TIMEOUT_S
-        while (identity := processes.identity(pid)) is not None and identity == state.get("identity"):
+        while (identity := children.identity(pid)) is not None and identity == state.get("identity"):
             if time.monotonic() > deadline:
-                processes.kill([pid, *processes.descendants(pid)])
+                children.kill([pid, *children.descendants(pid)])
                 deadline += PREDECESSOR_TIMEOUT_S
             time.sleep(_POLL_S)
 
