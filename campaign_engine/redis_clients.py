@@ -10,22 +10,22 @@ from redis.sentinel import Sentinel
 from campaign_engine.config import Config, ConfigError
 
 PATIENT_RETRIES = 120
-"""With pauses of up to a second: a worker sits out a Redis that is away for about two minutes."""
+"""The pauses grow to a second: a worker waits about two minutes for a Redis that is away."""
 
 
 def for_workers(config: Config) -> Redis:
-    """Return a connection that waits for Redis to come back: what queues and workers use."""
+    """Return a connection that waits for Redis to come back, for queues and workers."""
     retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), PATIENT_RETRIES)
     return _connect(config.redis_url, retry=retry, retry_on_error=[RedisConnectionError, RedisTimeoutError])
 
 
 def for_requests(config: Config) -> Redis:
-    """Return a connection that gives up soon: what answers a person, and what sends must not wait for."""
+    """Return a connection that gives up soon, for answers to people and for calls that sending must not wait for."""
     return _connect(config.redis_url, retry=_brief(), socket_timeout=2.0, socket_connect_timeout=2.0)
 
 
 def for_limits(config: Config) -> Redis:
-    """Return the limiter's connection; gives up soon, and whoever asked does not send."""
+    """Return the limiter's connection; it gives up soon, and then nothing is sent."""
     return _connect(config.limiter_redis_url, retry=_brief(), socket_timeout=2.0, socket_connect_timeout=2.0)
 
 

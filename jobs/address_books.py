@@ -21,7 +21,7 @@ log = get_logger(__name__)
 
 NUMBERS_A_CALL = 100
 CHECK_BUDGET_S = 20.0
-"""How long a job checks numbers before it makes room for others and goes on at the end of the queue."""
+"""How long a job checks numbers before it makes room for others and goes to the end of the queue."""
 
 
 def sync_account(account_id: int, list_id: int) -> None:
@@ -42,9 +42,9 @@ def sync_account(account_id: int, list_id: int) -> None:
 
 
 def check_numbers(account_id: int, list_id: int, absent_list_id: int, after_id: int = 0) -> None:
-    """RQ job: ask who of a list is on WhatsApp, and put the others on the list `absent_list_id`; may run twice.
+    """RQ job: ask who on a list is on WhatsApp, and put the others on the list `absent_list_id`; may run twice.
 
-    Side effects: goes on at the end of the queue when it has taken its time.
+    Side effects: when its time is used up, a new job at the end of the queue goes on.
     """
     current = runtime()
     with current.app.app_context(), bound(account_id=account_id), _told_of_faults(account_id):
@@ -77,7 +77,7 @@ def _asked(current: Runtime, account_id: int) -> tuple[AddressBook, Sender]:
 
 @contextmanager
 def _told_of_faults(account_id: int) -> Iterator[None]:
-    """Let a fault that may pass be tried again; tell the company of the others, and of the last attempt."""
+    """Let the job try again after a fault that may pass; tell the company of other faults, and of the last attempt."""
     try:
         yield
     except AddressBookFault as fault:

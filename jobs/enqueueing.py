@@ -89,7 +89,7 @@ def enqueue_contact_sync(connection: Redis, account_id: int, list_id: int) -> No
 def enqueue_number_check(
     connection: Redis, account_id: int, list_id: int, absent_list_id: int, after_id: int = 0
 ) -> None:
-    """Ask an account's phone who of a list is on WhatsApp, from after the contact `after_id`."""
+    """Ask an account's phone who on a list is on WhatsApp, from after the contact `after_id`."""
     queues.enqueue(
         connection,
         queues.CONTACT_SYNC,
@@ -113,7 +113,7 @@ _HEALTH_CHECK_ENQUEUED_S = 600
 
 
 def enqueue_health_checks(connection: Redis, account_ids: Sequence[int]) -> None:
-    """Ask the providers about accounts; one whose check waits in the queue already is left out."""
+    """Ask the providers about accounts, except those whose check already waits in the queue."""
     with connection.pipeline(transaction=False) as pipeline:
         for account_id in account_ids:
             pipeline.set(_health_check_enqueued(account_id), 1, nx=True, ex=_HEALTH_CHECK_ENQUEUED_S)

@@ -1,4 +1,4 @@
-"""Asking providers how accounts are: on its own queue, beside the sending. What fails here stops no campaign."""
+"""Asking providers how accounts are: on a queue of its own, beside the sending. A failure here stops no campaign."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +24,7 @@ def check_accounts(account_ids: Sequence[int]) -> None:
 
 
 def watch_accounts(current: Runtime) -> None:
-    """Warn of accounts that nothing acknowledges, and have those at work asked about that nobody asked about lately."""
+    """Warn of accounts that get no statuses, and enqueue checks of accounts at work that were not checked lately."""
     now = utc_now()
     with transaction() as session:
         silent = watching.warn_of_silence(session, patience_s=current.config.acknowledgement_s, now=now)
@@ -36,7 +36,7 @@ def watch_accounts(current: Runtime) -> None:
 
 
 def _check(current: Runtime, account_id: int) -> None:
-    """Ask about one account, in a thread; whoever else is asking about it just now is not waited for."""
+    """Ask about one account, in a thread; do not wait if somebody else is asking about it just now."""
     with current.app.app_context():
         try:
             health.attempt(

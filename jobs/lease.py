@@ -1,7 +1,7 @@
 """The lease: which turn holds a lane, and whom it turned away.
 
-Both lines of a lane share one lease, because the account is one. A turn that finds it taken leaves word, and whoever
-holds it wakes the line that was turned away. The lease lives in Redis and may be lost at any time.
+Both lines of a lane share one lease, because they share the account. A turn that finds it taken leaves word, and its
+holder wakes the line that was turned away. The lease lives in Redis and may be lost at any time.
 """
 
 import threading
@@ -19,11 +19,11 @@ LEASE_TTL_S = 15.0
 LEASE_RENEW_S = 4.0
 
 _HELD = "lanes:held"
-"""Every lane at work, by when its lease ends (milliseconds): one that is still here then was not given up."""
+"""Every lane at work, by when its lease ends (milliseconds). A lane still here after that time was not given up."""
 
 
 def key(account_id: int) -> str:
-    """Return the key that holds the token of the turn which holds the lane."""
+    """Return the key under which Redis has the token of the turn that holds the lane."""
     return f"lane:{account_id}:lease"
 
 
@@ -33,7 +33,7 @@ def turned_away_key(account_id: int) -> str:
 
 
 def holders(connection: Redis, account_ids: Iterable[int]) -> dict[int, str]:
-    """Return the token of the turn that holds each lane, for those that are held."""
+    """Return the token of the turn that holds each lane; lanes that nobody holds are absent."""
     wanted = list(account_ids)
     if not wanted:
         return {}
@@ -50,7 +50,7 @@ def release(connection: Redis, account_id: int, token: uuid.UUID) -> list[Line]:
 
 
 def take_abandoned(connection: Redis, *, now_ms: int = 0) -> list[int]:
-    """Return, once, the lanes whose lease has run out without being given up: whoever held them is dead.
+    """Return, once, the lanes whose lease ran out before it was given up: their holders are dead.
 
     `now_ms` is filled by tests only: 0 is the server's clock.
     """
@@ -60,7 +60,7 @@ def take_abandoned(connection: Redis, *, now_ms: int = 0) -> list[int]:
 class Lease:
     """Holding a lane: taken once, renewed by a thread until the turn ends.
 
-    `lost` says that somebody else has it by now; `turned_away`, once it has ended, which lines wanted it meanwhile.
+    `lost` says that another turn has taken it. `turned_away` names, after the end, the lines that wanted it meanwhile.
 
     Two turns at once would be harmless (claims and limits are atomic); the lease keeps them from wasting work.
     """
@@ -76,7 +76,7 @@ class Lease:
 
     @classmethod
     def take(cls, connection: Redis, account_id: int, token: uuid.UUID, line: Line = Line.FIRST) -> "Lease | None":
-        """Take the lane; or leave word for the turn that holds it, and return None."""
+        """Take the lane, or leave word for the turn that holds it and return None."""
         keys = [key(account_id), turned_away_key(account_id), _HELD]
         taken = script(connection, "take_lease")(
             keys=keys, args=[str(token), int(LEASE_TTL_S * 1000), str(line), account_id]

@@ -1,7 +1,7 @@
 """The queues by name, and how a job is put on one.
 
-A job carries ids only, has a constant description (the default would print its arguments into Redis, the log and the
-dashboard), and is named by its import path, so that whoever enqueues needs not import what does the work.
+A job carries ids only and has a constant description (the default would print its arguments into Redis, the log and the
+dashboard). It is named by its import path, so that the module that enqueues it need not import the one that does it.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ CONTACT_SYNC = "contact-sync"
 
 @dataclass(frozen=True, slots=True)
 class QueuePolicy:
-    """How the jobs of a queue are treated. Attempts are in all; the pauses between them are in seconds."""
+    """How the jobs of a queue are treated: the attempts in all, and the pauses between them in seconds."""
 
     attempts: int
     backoff_s: tuple[int, ...]

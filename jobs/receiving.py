@@ -57,7 +57,7 @@ def _apply_one_by_one(current: Runtime) -> None:
 
 
 def _come_back(current: Runtime) -> None:
-    """Look again when the webhooks that wait for the answer to a send are due."""
+    """Come back when the webhooks that wait for the answer to a send are due."""
     with transaction() as session:
         at = deliveries.next_held_back(session, now=utc_now())
     if at is not None:
@@ -65,7 +65,7 @@ def _come_back(current: Runtime) -> None:
 
 
 def _finish(current: Runtime, applied: Applied) -> None:
-    """Do what a batch leaves to be done after its commit."""
+    """Do what is left after the commit of a batch."""
     log.debug(
         "deliveries.applied",
         events=applied.event_count,

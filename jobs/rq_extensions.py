@@ -1,8 +1,8 @@
 """Every place where we reach past RQ's public calls, in one module, for one version.
 
 Each override says why RQ 3.0.0 still needs it (read in its source, November 2026). `tests/jobs/test_rq_extensions.py`
-holds each reason against RQ itself and fails when RQ no longer gives it. A worker runs its job in its own process: a
-turn of a lane keeps its connections to the provider alive, and what a crash loses is decided in PostgreSQL, not in a
+checks each reason against RQ itself and fails when RQ no longer gives it. A worker runs its job in its own process, so
+that a turn of a lane keeps its connections to the provider alive. What a crash loses is decided in PostgreSQL, not in a
 queue.
 """
 
@@ -27,7 +27,7 @@ if VERSION != SUPPORTED_RQ:
     raise ImportError(f"jobs.rq_extensions was written for rq {SUPPORTED_RQ}, found {VERSION}")
 
 WORKER_TTL_S = 35
-"""An idle worker asks for work again after this less 15 s; it bounds how long a dead one seems alive."""
+"""An idle worker asks for work again after this time less 15 s. It bounds how long a dead worker seems alive."""
 
 MAINTENANCE_INTERVAL_S = 60
 
@@ -89,8 +89,8 @@ class Worker(SimpleWorker):
         name: str | None = None,
         on_stop: Callable[[], None] | None = None,
     ) -> None:
-        # One queue: from a single one RQ takes jobs with BLMOVE, from several with BLPOP, and a worker that is killed
-        # between taking and starting has lost the job for good.
+        # One queue: RQ takes jobs from a single queue with BLMOVE, but from several with BLPOP, and then a worker that
+        # is killed between taking and starting loses the job for good.
         self._on_stop = on_stop
         super().__init__(
             [queue],
@@ -102,9 +102,9 @@ class Worker(SimpleWorker):
         )
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
-        """Give a sign of life; and say again who this is when Redis has forgotten it.
+        """Give a sign of life; register again when Redis has forgotten this worker.
 
-        RQ restores the hash of a worker that forks, during a job, but no worker's place among those of its queue.
+        RQ restores only the hash of a worker that forks, during a job, and never its place among its queue's workers.
         """
         if pipeline is None and not self.connection.hexists(self.key, "birth"):
             self.connection.delete(self.key)
@@ -126,7 +126,7 @@ class Worker(SimpleWorker):
 def die_with_parent(expected_parent: int) -> None:
     """Let the kernel end this process when its parent dies, however that dies (Linux; elsewhere nothing happens).
 
-    RQ's pool leaves its workers running when it is killed: beside those of the next one they would be too many.
+    When RQ's pool is killed its workers go on: with those of the next pool there would be too many.
     """
     try:
         pr_set_pdeathsig = 1

@@ -31,7 +31,7 @@ Kept = TypeVar("Kept")
 class Runtime:
     """What jobs work with; `limiter` returns the limiter of a company.
 
-    `stopping` is set when the process was asked to end: a long job ends at the next good place.
+    `stopping` is set when the process was asked to end: a long job then ends at the next good place.
     """
 
     config: Config

@@ -1,9 +1,9 @@
 """The scheduler process: exact promotion, and the passes of rq-scheduler. A second one is a hot standby.
 
-Each tick moves due turns to their queues in one Lua call, which also says when the next one is due: the tick after it
-is then, and in 50 ms at the latest, because something may be scheduled meanwhile. Each second rq-scheduler's own pass
-runs (starts of campaigns, the verification) and the verification is made sure of, so that a Redis that lost everything
-has it back a second later.
+Each tick moves due turns to their queues in one Lua call, which also says when the next turn is due. The next tick is
+at that time, but in 50 ms at the latest, because something may be scheduled meanwhile. Each second rq-scheduler's own
+pass runs (starts of campaigns, the verification). Then the verification is scheduled if it is missing, so that a Redis
+that lost everything has it back a second later.
 """
 
 import signal
@@ -22,7 +22,7 @@ log = get_logger(__name__)
 
 TICK_S = 0.05
 SHORTEST_TICK_S = 0.005
-"""However many turns are due one after the other, this is often enough."""
+"""The shortest time between two ticks: often enough, however many turns are due one after the other."""
 
 
 class ExactScheduler:

@@ -19,10 +19,10 @@ log = get_logger(__name__)
 
 LOOK_AHEAD = timedelta(hours=1)
 STALE_CLAIM = timedelta(seconds=lease.LEASE_TTL_S + 3)
-"""A claim this old whose turn holds no lease belongs to a dead worker: a living one renews every few seconds."""
+"""If a claim is this old and its turn holds no lease, its worker is dead: a living one renews every few seconds."""
 
 HANDOVER_S = 0.3
-"""In less time a turn gets from its queue to its lease, being in neither for a moment."""
+"""Between its queue and its lease a turn is for a moment in neither; it takes less time than this."""
 
 
 def start_campaign(campaign_id: int) -> None:
@@ -55,7 +55,7 @@ def verify_campaigns() -> None:
     """RQ job, every `VERIFY_INTERVAL_S`: find what was lost or missed and put it right. Idempotent."""
     current = runtime()
     with current.app.app_context():
-        # First what was lost, so that one campaign that cannot be prepared holds up nobody's recovery.
+        # Recovery comes first, so that a campaign that cannot be prepared holds up nobody's.
         _expire_stale_claims(current)
         _follow_accounts()
         _rearm_lanes(current)
@@ -105,7 +105,7 @@ def _follow_accounts() -> None:
 
 
 def _rearm_lanes(current: Runtime, *, pause: Callable[[float], object] = time.sleep) -> None:
-    """Give every lane that has something to send, and no turn anywhere, a turn."""
+    """Give a turn to every lane that has something to send and no turn anywhere."""
     for line in Line:
         missing = _idle_lanes(current, line)
         if missing:

@@ -1,9 +1,9 @@
 """The start of scheduled campaigns by rq-scheduler: no cron, one scheduled job per campaign.
 
 No other module knows rq-scheduler: its release 0.14.0 is the last (`docs/adr/0007-rq-3-and-rq-scheduler.md` has the way
-out). It cuts times to whole seconds, so the next whole second is asked for: a campaign starts up to a second after its
-time and never before it. Its jobs are written after the commit that schedules, and again within the hour by the
-periodic verification, which starts whatever is due should they be lost.
+out). It cuts times to whole seconds, so we ask for the next whole second: a campaign starts up to a second after its
+time and never before it. Its jobs are written after the commit that schedules a campaign, and again in the hour before
+the start by the periodic verification. If they are lost, the verification starts what is due.
 """
 
 import math
@@ -21,7 +21,7 @@ VERIFY_JOB_ID = "verify-campaigns"
 
 PASS_S = 1.0
 LOCK_S = 3
-"""rq-scheduler's own lock outlives a killed holder by its interval and ten seconds; ours by three in all."""
+"""rq-scheduler's own lock outlives a killed holder by its interval and ten seconds, ours by three seconds in all."""
 
 
 def _scheduler(connection: Redis) -> Scheduler:
@@ -39,7 +39,7 @@ def _job_id(campaign_id: int) -> str:
 
 
 def ensure(connection: Redis, starts: Iterable[tuple[int, datetime]]) -> None:
-    """Make sure that each campaign has its start job, at its time; one that was moved is moved."""
+    """Make sure that each campaign has its start job at its time; move the job if the time was moved."""
     rq_scheduler = _scheduler(connection)
     for campaign_id, at in starts:
         if connection.zscore(rq_scheduler.scheduled_jobs_key, _job_id(campaign_id)) == math.ceil(at.timestamp()):
@@ -58,8 +58,8 @@ def ensure(connection: Redis, starts: Iterable[tuple[int, datetime]]) -> None:
 def ensure_verification(connection: Redis, *, interval_s: int) -> None:
     """Make sure that the verification is scheduled, every `interval_s` seconds from now on.
 
-    A fixed id keeps it one job, whoever asks; `result_ttl=-1` keeps its hash, without which it would vanish after the
-    first run.
+    A fixed id keeps it one job, whoever asks. `result_ttl=-1` keeps its hash; otherwise it would vanish after the first
+    run.
     """
     rq_scheduler = _scheduler(connection)
     if connection.zscore(rq_scheduler.scheduled_jobs_key, VERIFY_JOB_ID) is not None and connection.exists(
@@ -78,14 +78,14 @@ def ensure_verification(connection: Redis, *, interval_s: int) -> None:
 
 
 class Starter:
-    """rq-scheduler's work in a scheduler process: a pass each `PASS_S`. Of several processes one makes it."""
+    """rq-scheduler's work in a scheduler process: a pass each `PASS_S`. Only one of several processes makes it."""
 
     def __init__(self, connection: Redis) -> None:
         self._scheduler = _scheduler(connection)
         self._lock = connection.lock(Scheduler.scheduler_lock_key, timeout=LOCK_S, blocking=False)
 
     def make_pass(self) -> None:
-        """Give a sign of life, and put what is due on the queue unless another process does so now."""
+        """Give a sign of life, and put what is due on the queue, unless another process is doing so."""
         if not self._scheduler.connection.exists(self._scheduler.key):
             self._scheduler.register_birth()  # The first time, and when Redis has forgotten us.
         self._scheduler.heartbeat()

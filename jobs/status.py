@@ -1,4 +1,4 @@
-"""What the queues look like, without changing anything: RQ's own counts would clean registries as they count."""
+"""How the queues stand, read without any change: RQ's own counts clean registries as they count."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

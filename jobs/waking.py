@@ -51,7 +51,7 @@ def arm(connection: Redis, account_id: int, *, at: datetime, line: Line = Line.F
         description=f"{_KIND_OF[line]} of account {account_id}",
     )
     with connection.pipeline() as pipeline:
-        # Not RQ's `enqueue_at`, which puts the job into the registry: whether it is needed is decided below.
+        # Not RQ's `enqueue_at`: that puts the job into the registry, but whether it is needed is decided below.
         pipeline.sadd(queue.redis_queues_keys, queue.key)
         job.save(pipeline=pipeline)
         pipeline.execute()
@@ -68,15 +68,15 @@ def arm(connection: Redis, account_id: int, *, at: datetime, line: Line = Line.F
 
 
 def turn_began(connection: Redis, account_id: int, job_id: str, line: Line = Line.FIRST) -> None:
-    """Note that the waiting turn is not waiting any more, so that the next one can be armed."""
+    """Note that the waiting turn has begun, so that the next one can be armed."""
     key = _turn_key(account_id, line)
-    # Not atomic, and need not be: were another turn armed in between, a second one would be armed later.
+    # This need not be atomic: if another turn is armed in between, a second one is armed later.
     if connection.get(key) == job_id.encode():
         connection.delete(key)
 
 
 def lanes_with_a_turn(connection: Redis, account_ids: Iterable[int], line: Line = Line.FIRST) -> set[int]:
-    """Return those lanes that are at work or have a turn waiting (see `lua/arm.lua` for what counts)."""
+    """Return the lanes that are at work or have a turn waiting (see `lua/arm.lua` for what counts)."""
     wanted = list(account_ids)
     if not wanted:
         return set()
@@ -96,14 +96,14 @@ def lanes_with_a_turn(connection: Redis, account_ids: Iterable[int], line: Line 
 
 
 def note_wait(connection: Redis, account_id: int, *, reason: str, until: datetime) -> None:
-    """Keep why a lane waits, for whoever looks at the progress."""
+    """Store why a lane waits, for the progress to show."""
     ttl_s = max(1, int((until - datetime.now(UTC)).total_seconds()) + 60)
     value = json.dumps({"reason": reason, "until": until.isoformat()})
     connection.set(_wait_key(account_id), value, ex=ttl_s)
 
 
 def waits_of(connection: Redis, account_ids: Iterable[int]) -> Mapping[int, Wait]:
-    """Return why lanes wait; empty when Redis does not answer, since it is only an explanation."""
+    """Return why lanes wait; empty if Redis does not answer, since this is only an explanation."""
     wanted = list(account_ids)
     if not wanted:
         return {}
@@ -120,9 +120,9 @@ def waits_of(connection: Redis, account_ids: Iterable[int]) -> Mapping[int, Wait
 
 
 def others_wait(connection: Redis, account_id: int, line: Line) -> bool:
-    """Say whether a turn of `line` should make room: another lane wants its worker, or somebody has been turned away.
+    """Say whether a turn of `line` should make room: another lane wants its worker, or a turn was turned away.
 
-    That is the other line, or a turn of its own that was armed for something new.
+    That may be a turn of the other line, or one of its own line that was armed for something new.
     """
     with connection.pipeline(transaction=False) as pipeline:
         pipeline.llen(queues.queue(QUEUE_OF[line], connection).key)

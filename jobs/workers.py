@@ -38,13 +38,13 @@ STOP_PATIENCE_S = 40.0
 RESPAWN_PAUSE_S = 0.5
 
 TAKEOVER_S = 1.0
-"""How often the pool looks for lanes that workers of other hosts have left behind: those hosts may be gone for good."""
+"""How often the pool looks for lanes left behind by workers of other hosts, which may be gone for good."""
 
 SWITCH_INTERVAL_S = 0.05
 
 GC_THRESHOLDS = (10_000, 20, 50)
-"""A turn makes some hundred objects a message and no circles: looking for circles as often as Python does on its own is
-wasted.
+"""A turn makes some hundred objects a message and no reference cycles, so Python's own rate of looking for them is
+wasted work.
 """
 
 
@@ -138,7 +138,7 @@ class Pool:
             time.sleep(0.5)
 
     def _take_over(self) -> None:
-        """Wake the lanes of dead workers that nobody else speaks for, in less time than the verification takes."""
+        """Wake the lanes of dead workers of lost hosts, sooner than the verification does."""
         if time.monotonic() < self._looked_at + TAKEOVER_S:
             return
         try:
@@ -148,7 +148,7 @@ class Pool:
         self._looked_at = time.monotonic()
 
     def _stop_all(self) -> None:
-        """Let calls in flight finish, bounded; then end what is left."""
+        """Let calls in flight finish within a bound; then end what is left."""
         for pid in self._children:
             os.kill(pid, signal.SIGTERM)
         give_up_at = time.monotonic() + STOP_PATIENCE_S
@@ -166,7 +166,7 @@ def settle_testaments(current: Runtime) -> int:
     """Settle the claims of this host's dead workers and wake their lanes; return how many rows were moved.
 
     Raises:
-        OperationalError, RedisError: a server is away; nothing is forgotten, call again.
+        OperationalError, RedisError: a server is away; nothing is lost, call again.
     """
     moved = 0
     for path, testament in journal.testaments(current.journal_dir):
@@ -191,10 +191,10 @@ def settle_testaments(current: Runtime) -> int:
 
 
 def wake_abandoned(current: Runtime) -> None:
-    """Give every lane whose lease ran out under a dead worker a turn; its claims are left to the verification.
+    """Give a turn to every lane whose lease ran out under a dead worker; the verification handles its claims.
 
     Raises:
-        RedisError: Redis is away; what was found and not woken is left to the verification.
+        RedisError: Redis is away; the verification wakes the lanes that were found and not woken.
     """
     for account_id in lease.take_abandoned(current.brief_redis):
         log.warning("lane.taken_over", account_id=account_id)

@@ -35,7 +35,7 @@ UNREACHABLE_PAUSE_S = 5.0
 """How long a lane rests after its provider could not be reached: nothing left, nothing is counted."""
 
 PATIENCE_S = 60.0
-"""How long a turn tries to write what it knows while PostgreSQL is away."""
+"""How long a turn tries to write its results while PostgreSQL is away."""
 
 COMPLETION_S = 1.0
 """How often a turn that goes on looks for campaigns it has finished."""
@@ -63,14 +63,14 @@ class Settler:
         self._paces.update({candidate.campaign_id: candidate.pacing for candidate in plan.candidates})
 
     def settle(self, plan: Plan, sent: Sequence[Sent], *, at_end: bool) -> None:
-        """Write what became of the rows; insist while PostgreSQL is away, for what we know is known to nobody else.
+        """Write what became of the rows; keep trying while PostgreSQL is away, because nobody else knows it.
 
         Args:
-            plan: the latest, by which they were sent.
+            plan: the latest plan, by which they were sent.
             sent: the rows with their answers.
-            at_end: nothing else is in hand, so that campaigns may have ended by this.
+            at_end: nothing else is in hand, so campaigns may have ended.
 
-        Side effects: all that follows from the answers; wakes the second line for what the first has given up on.
+        Side effects: everything that follows from the answers; wakes the second line for rows that the first gave up.
 
         Raises:
             OperationalError: PostgreSQL stayed away for too long.
@@ -130,7 +130,7 @@ class Settler:
             self.provider_is_away = all(isinstance(outcome, NotSent) for outcome in outcomes)
 
     def _wake_second_line(self, sent: Iterable[Sent]) -> None:
-        """Arm the other line's turn for what the first line has given up on."""
+        """Arm the second line's turn for the rows that the first line has given up."""
         given_up = [
             each.settlement.next_attempt_at
             for each in sent
@@ -141,7 +141,7 @@ class Settler:
                 waking.arm(self._current.redis, self._account_id, at=min(given_up), line=Line.SECOND)
 
     def _rest_after(self, session: Session, plan: Plan, sent: Iterable[Sent], now: datetime) -> Throttle | None:
-        """Let the account rest as the pace of what was sent and the provider's answers ask for, from `now` on."""
+        """Let the account rest from `now` on, as its pace and the provider's answers require."""
         called = [(each.row.campaign_id, each.outcome) for each in sent if each.outcome is not None]
         rest_s = max((self._paces[campaign_id].message_interval_s for campaign_id, _ in called), default=0.0)
         if any(isinstance(outcome, NotSent) for _, outcome in called):
@@ -162,7 +162,7 @@ class Settler:
     def _throttle(self, session: Session, plan: Plan, now: datetime) -> Throttle:
         """Halve the account's rate after a “too fast”, and return how often it is halved now.
 
-        However many of the calls in flight were refused, and however their answers arrive, it is one complaint a turn.
+        It is one complaint a turn, however many calls in flight were refused and whenever their answers arrive.
         """
         if self._complaint is not None:
             return self._complaint
@@ -203,7 +203,7 @@ class Settler:
 
 
 def others_would_meet(outcome: Outcome | None) -> bool:
-    """Whether the next messages, from the same account or of the same campaign, would meet the same."""
+    """Whether the next messages, from the same account or of the same campaign, would fail in the same way."""
     return isinstance(outcome, NotSent | Refused) and outcome.meaning.others_would_meet_it
 
 

@@ -1,6 +1,6 @@
 """The calls of a turn: as many at once as the account may have in flight, fed continuously.
 
-A turn hands over claimed rows and takes back what became of them, in whatever order the answers come; there is no
+A turn hands over claimed rows and takes back what became of them, in the order in which the answers come. There is no
 barrier, so one slow answer holds up nobody. Each request is marked in the journal as it leaves.
 """
 
@@ -24,18 +24,18 @@ from jobs.lane.journal import Journal
 from jobs.lane.threads import CallThreads
 
 AHEAD_S = 0.1
-"""For how long the rows in hand that no call has taken yet would last: long enough that no call waits for statements,
-short enough that a pause holds at once.
+"""A turn claims rows ahead of its calls, enough for this time: so long that no call waits for statements, so short that
+a pause holds at once.
 """
 
 MOST_AHEAD = 2
-"""The most of them, for each call in flight."""
+"""The most rows claimed ahead, for each call in flight."""
 
 STOP_LOOK_S = 0.2
-"""How often a turn that waits for answers looks whether its process is to end."""
+"""How often a turn that waits for answers checks whether its process must end."""
 
 GATHER_S = 0.03
-"""How long answers are gathered after the first one: many rows in one statement, and nobody waits for long."""
+"""How long answers are gathered after the first one, so that one statement writes many rows and nobody waits long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class RowCall:
         message = Outgoing(to=self.row.phone, content=self.content, callback_data=str(self.row.message_id))
         try:
             outcome: Outcome | Exception = self.provider.send(self.sender, message, leaving=self.leaving)
-        except Exception as error:  # noqa: BLE001 - a bug; the turn raises it once all that is known is settled
+        except Exception as error:  # noqa: BLE001 - a bug; the turn raises it once all results are settled
             outcome = error
         self.ended.put((self, outcome))
 
@@ -97,16 +97,16 @@ class Pipeline:
         self._ended: SimpleQueue[tuple[RowCall, Outcome | Exception]] = SimpleQueue()
         self._without_call: list[Sent] = []
         self.fault: Exception | None = None
-        """What a call raised although no provider may raise: a bug. The turn ends once all that is known is settled."""
+        """What a call raised although no provider may raise: a bug. The turn ends once all results are settled."""
 
     @property
     def in_hand(self) -> int:
-        """Rows handed over whose fate has not been taken back."""
+        """How many rows were handed over and not taken back yet."""
         return self._call_count + len(self._without_call)
 
     @property
     def room(self) -> int:
-        """How many more rows to hand over, so that every call in flight has its successor at hand."""
+        """How many more rows to hand over, so that after every call in flight the next row is ready."""
         return self._max_in_flight + self._ahead - self.in_hand
 
     @property
@@ -127,10 +127,10 @@ class Pipeline:
             self._threads.make(RowCall(row, content, leaving, self._provider, self._sender, self._ended))
 
     def take(self, *, within_s: float | None = None) -> list[Sent]:
-        """Wait until something is known of a row, gather for a moment, and return all that is known; after `within_s`
-        seconds what is known by then, which may be nothing.
+        """Wait for the fate of a row, gather more for a moment, and return them all. Wait `within_s` seconds at most;
+        the list may then be empty.
 
-        When the process is to end no further call begins: what waits is recalled.
+        When the process must end, no further call begins: rows that wait are recalled.
         """
         taken, self._without_call = self._without_call, []
         ends_at = math.inf if within_s is None else time.monotonic() + within_s
@@ -155,7 +155,7 @@ class Pipeline:
         return taken
 
     def _look_ahead(self, answered: int) -> None:
-        """Learn from what was answered since the last time how many rows to have ready."""
+        """Learn from the answers since the last time how many rows to have ready."""
         now = time.monotonic()
         wanted = answered / max(now - self._taken_at, 0.001) * AHEAD_S
         self._taken_at = now
@@ -174,7 +174,7 @@ class Pipeline:
     def abort(self) -> list[Sent]:
         """Let no further call begin, wait for those that have, and return what became of them.
 
-        Whatever comes after must not race with them, and what they were answered is known to nobody else.
+        Nobody else knows their answers, and what the caller does next must not race with them.
         """
         self._call_count -= len(self._threads.call_back())
         known, self._without_call = self._without_call, []

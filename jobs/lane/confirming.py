@@ -1,8 +1,8 @@
-"""Confirming opt-outs: one message each, under the limit and at the pace of the account that was written to.
+"""Confirming opt-outs: one message each, under the limit and at the pace of the account that the person wrote to.
 
-It is work of the account's lane, done by whichever turn holds it and before the campaigns' messages: so there is never
-a call more in flight than the account may have, what blocks the one blocks the others, and what is free goes to the
-confirmations first, however long a campaign is.
+It is work of the account's lane. The turn that holds the lane does it before the campaigns' messages. So the account
+never has more calls in flight than it may, the same limits hold for both, and confirmations come first, however long a
+campaign is.
 """
 
 import time
@@ -31,7 +31,7 @@ def confirm_opt_outs(current: Runtime, account_id: int, *, deadline: float) -> N
 
     Call it while holding the lane, with nothing in flight.
 
-    Side effects: a turn is armed for what could not be sent now, at the exact time when it can.
+    Side effects: if something cannot be sent now, arms a turn at the exact time when it can.
     """
     while True:
         with transaction() as session:
@@ -49,7 +49,7 @@ def confirm_opt_outs(current: Runtime, account_id: int, *, deadline: float) -> N
 
 
 def _take(current: Runtime, confirmation: Confirmation) -> datetime | None:
-    """Charge the account's limit, book its pace, claim and send; or return from when on that can be tried again."""
+    """Charge the account's limit, book its pace, claim and send; or return the time of the next try."""
     account, company, config, now = confirmation.account, confirmation.company, current.config, utc_now()
     if account.paced_until is not None and account.paced_until > now:
         return account.paced_until
@@ -57,7 +57,7 @@ def _take(current: Runtime, confirmation: Confirmation) -> datetime | None:
         charged = limits.of_call(account, company, config, now=now)
         decision = current.limiter(company.id).acquire([binding.limit for binding in charged])
     except LimiterUnavailable:
-        return now + LIMITER_PAUSE  # Fail closed, as every send.
+        return now + LIMITER_PAUSE  # Fail closed, like every send.
     if not decision.granted:
         return decision.retry_at or now + LIMITER_PAUSE
     pace = planning.pacing_of(account, company, {}, config)
@@ -71,7 +71,7 @@ def _take(current: Runtime, confirmation: Confirmation) -> datetime | None:
 
 
 def _send(current: Runtime, confirmation: Confirmation) -> None:
-    """Send it. What becomes of it is logged and changes nothing: it is not sent a second time."""
+    """Send it. The outcome is logged and changes nothing else: it is not sent a second time."""
     outcome = current.providers[confirmation.account.provider].send(
         accounts.sender_of(confirmation.account, vault=current.vault),
         Outgoing(

@@ -1,11 +1,11 @@
-"""Which calls a turn has begun: a few bytes in a file that outlive the process which wrote them.
+"""Which calls a turn has begun: a few bytes in a file that outlives its process.
 
 A worker claims rows, then sends them. When it is killed in between, the rows alone do not say which requests had left,
-and all of them would be `unknown`, also those that certainly never left. So each claimed message has a slot in a
+and all of them would be `unknown`, even those that certainly never left. So each claimed message has a slot in a
 memory-mapped file, and the slot is marked just before the request goes to the socket. The kernel keeps the page when
-the process dies; whoever finds the file without a living owner (the pool whose child died, or the next start on this
-host) releases the rows that were never marked. A host that dies takes its file along: then all claims of the turn are
-`unknown`, which is safe.
+the process dies. The pool whose child died, or the next start on this host, finds the file without a living owner and
+releases the rows that were never marked. When a host dies, its file is lost: then all claims of the turn are `unknown`,
+which is safe.
 
 Layout: 16 bytes claim token, 8 bytes account id, then the slots: 16 bytes message id and 1 byte mark. A mark is one
 byte, so a kill at any moment leaves it set or not set.
@@ -46,8 +46,8 @@ class Journal:
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._path = directory / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.journal"
-        # The lock is the sign of life: the kernel drops it with the process. It is taken before the file has the name
-        # by which the dead are looked for, or a pool that looks in between takes the file of a newborn away.
+        # The lock is the sign of life: the kernel drops it with the process. It is taken before the file gets the name
+        # by which dead workers are found: otherwise a pool that looks in between would take a new worker's file away.
         unborn = self._path.with_suffix(".new")
         self._file = os.open(unborn, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX)
@@ -64,9 +64,9 @@ class Journal:
         self._slots = {}
 
     def reserve(self, message_id: uuid.UUID) -> Callable[[], None]:
-        """Give a message its slot; return the function that marks it, to be called when its request leaves.
+        """Give a message its slot; return the function that marks it. Call that when the request leaves.
 
-        The mark is a single store, so that as little as possible lies between it and the first byte.
+        The mark is a single store, so that as little time as possible lies between it and the first byte.
 
         Raises:
             IndexError: more messages in hand than `CAPACITY`.
@@ -94,7 +94,7 @@ class Journal:
         self._map[: _HEADER.size] = _HEADER.pack(_NO_TOKEN, 0)
 
     def leave(self) -> None:
-        """Let go of the file with all its notes, for the pool to settle: as if this worker had died."""
+        """Leave the file with all its notes to the pool, which settles them as if this worker had died."""
         self._map.close()
         os.close(self._file)
 

@@ -1,4 +1,4 @@
-"""The plan in hand: what a turn goes by, read anew as soon as it may be out of date."""
+"""The plan in hand: a turn follows it, and reads it anew as soon as it may be out of date."""
 
 import time
 from dataclasses import replace
@@ -13,15 +13,15 @@ from campaign_engine.services.messages.serving import Claim
 from jobs.runtime import transaction
 
 PLAN_S = 0.1
-"""How long an unpaced turn goes by what it has read of the account and its campaigns: what a person changes takes
+"""How long an unpaced turn relies on what it has read about the account and its campaigns: a change by a person takes
 effect that much later at most.
 """
 
 
 class PlanInHand:
-    """What can be sent, as of a moment ago: made with its first plan, so `latest` is never missing.
+    """What could be sent a moment ago. It is made with a first plan, so `latest` is never missing.
 
-    `is_reused` says that `latest` was not read anew when it was last asked for.
+    `is_reused` says that the last call of `current` did not read `latest` anew.
     """
 
     def __init__(self, first: Plan, *, read_at: float, config: Config) -> None:
@@ -50,17 +50,17 @@ class PlanInHand:
         return plan
 
     def mark_stale(self) -> None:
-        """Have it read anew when it is next asked for."""
+        """Make the next call of `current` read it anew."""
         self._is_stale = True
 
     def served(self, claim: Claim) -> None:
-        """Take note of what was claimed: whose rows they are comes last now."""
+        """Take note of a claim: the campaigns of its rows come last now."""
         if claim.found_count < claim.wanted_count:
             self._is_stale = True  # Some campaign has less left than it seemed.
         self.latest = replace(self.latest, candidates=fairness.after_serving(self.latest.candidates, claim.rows))
 
     def stop_what_closes(self, now: datetime) -> bool:
-        """Pause the campaigns whose hours are over and that are not to go on by themselves; say whether any was."""
+        """Pause the campaigns that stop at closing time and whose hours are over; say whether there were any."""
         closing = [each.campaign_id for each in self.latest.candidates if each.stops_now(now)]
         for campaign_id in closing:
             with transaction() as session:
@@ -70,7 +70,7 @@ class PlanInHand:
 
 
 def _changes_with_each_message(plan: Plan) -> bool:
-    """Whether a pace or a delay is kept in rows that each message changes; so is a probation."""
+    """Whether each message changes the rows that the plan is read from, as a pace, a delay or a probation does."""
     return plan.account.on_probation or any(
         candidate.pacing.account_is_paced or candidate.pacing.one_at_a_time for candidate in plan.candidates
     )

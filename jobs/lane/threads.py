@@ -1,7 +1,7 @@
-"""Threads that make calls: kept between turns, fed through a queue of C, nothing between a call and its thread.
+"""Threads that make calls: kept between turns, fed through a queue written in C, with nothing else in between.
 
-A pool of the standard library makes a future with a lock and a condition for each call, which at a thousand messages a
-second costs a tenth of a worker.
+A pool of the standard library makes a future with a lock and a condition for each call. At a thousand messages a second
+that costs a tenth of a worker.
 """
 
 import threading
@@ -28,7 +28,7 @@ class CallThreads(Generic[Call]):
         self._waiting.put(call)
 
     def call_back(self) -> list[Call]:
-        """Return the calls that no thread has begun; none of them will be."""
+        """Take back the calls that no thread has begun, and return them."""
         found = []
         with suppress(Empty):
             while True:

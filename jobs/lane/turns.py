@@ -1,9 +1,9 @@
 """A lane is one WhatsApp account at work; its unit of work is a turn.
 
 A turn chooses whose message goes next, charges every limit in one call, claims that many rows, sends them and settles
-them, again and again until its time budget is spent or nothing can be sent now. Before all that it confirms opt-outs,
-where the account owes that to somebody. What is blocked is deferred to its exact time and the worker takes other work;
-nothing is booked ahead, so a pause, a changed rate or a new campaign takes effect at the next message.
+them, again and again until its time budget is spent or nothing can be sent now. Before all that it sends confirmations
+of opt-outs that the account owes. What is blocked is deferred to its exact time, and the worker takes other work.
+Nothing is booked ahead, so a pause, a changed rate or a new campaign takes effect at the next message.
 """
 
 import time
@@ -40,7 +40,7 @@ BROKEN_PAUSE_S = 2.0
 
 SHORTEST_WAIT_S = 0.03
 """How long a turn with calls in flight waits for a limit at least: at a high rate many rows then go in one statement.
-What is late by this, the limit's margin lets catch up.
+The limit's margin makes up for the lateness.
 """
 
 
@@ -50,7 +50,7 @@ def run_turn(account_id: int) -> None:
 
 
 def run_retry_turn(account_id: int) -> None:
-    """RQ job: one turn for the messages that the first line has given up on, from the account's other queue."""
+    """RQ job: one turn of the second line, for messages that the first line has given up."""
     _run(account_id, Line.SECOND)
 
 
@@ -63,7 +63,7 @@ def _run(account_id: int, line: Line) -> None:
         token = uuid.uuid4()
         lease = Lease.take(current.redis, account_id, token, line)
         if lease is None:
-            return  # Whoever holds the lane wakes us when it is free.
+            return  # The turn that holds the lane wakes us when it is free.
         with lease:
             # One budget for both: many confirmations must not keep the worker for twice as long.
             deadline = time.monotonic() + current.config.turn_budget_s
@@ -76,7 +76,7 @@ def _run(account_id: int, line: Line) -> None:
                 # PostgreSQL went away or chose us to break a deadlock: not worth waiting for the verification.
                 waking.arm(current.redis, account_id, at=utc_now() + timedelta(seconds=BROKEN_PAUSE_S), line=line)
                 raise
-        # The lease is free again: whoever takes the next turn finds the lane open.
+        # The lease is free again, so the next turn finds the lane open.
         for turned_away in lease.turned_away:
             waking.arm(current.redis, account_id, at=utc_now(), line=turned_away)
         if turn is not None and again is not None:
@@ -168,8 +168,8 @@ class Turn:
         return None
 
     def _settle(self, *, within_s: float | None = None) -> None:
-        """Write what became of the rows that are answered by now, and do what it means for the account and its
-        campaigns; wait for an answer, for `within_s` seconds at most.
+        """Wait for an answer, `within_s` seconds at most. Write what became of the rows answered by then, and do what
+        that means for the account and its campaigns.
         """
         sent = self._pipeline.take(within_s=within_s)
         if not sent:
@@ -216,12 +216,12 @@ class Turn:
 
 
 def _one_by_one(plan: Plan) -> bool:
-    """Whether the answer to each message is waited for before the next one is claimed."""
+    """Whether each message must be answered before the next one is claimed."""
     return plan.account.on_probation or any(candidate.pacing.account_is_paced for candidate in plan.candidates)
 
 
 def _until_the_limit(stopped: Deferral | None) -> float | None:
-    """Return for how many seconds answers may be waited for; None: as long as it takes."""
+    """Return how many seconds to wait for answers at most; None: as long as it takes."""
     if stopped is None or not stopped.is_of_a_limit:
         return None
     return max(SHORTEST_WAIT_S, (stopped.until - utc_now()).total_seconds())
