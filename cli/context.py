@@ -1,4 +1,4 @@
-"""What commands have in common: the application around them, their output, and how a failure is said.
+"""What commands have in common: the application around them, their output, and how they report a failure.
 
 Exit codes: 0 done, 1 refused or failed with one clear line, 2 usage (click's own).
 """
@@ -29,17 +29,17 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 ID = click.IntRange(min=1, max=2**63 - 1)
-"""What an id can be: PostgreSQL keeps 63 bits."""
+"""The range of an id: PostgreSQL keeps 63 bits."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
 def load_config() -> Config:
-    """Read the configuration and send the logs of this process, and its errors, where they belong."""
+    """Read the configuration, and send the logs and errors of this process where they belong."""
     config = configuration.load()
     logs.configure(log_format=config.log_format, level=config.log_level)
     if config.sentry_dsn is not None:
-        from campaign_engine import error_reports  # costs a fifth of a second that most installations need not pay
+        from campaign_engine import error_reports  # takes a fifth of a second, which most installations can save
 
         error_reports.configure(config.sentry_dsn)
     return config
@@ -76,7 +76,7 @@ def _give(follows: Follows) -> None:
 
 
 def say_failures(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn what can go wrong into one clear line on standard error and exit code 1."""
+    """Turn every failure into one clear line on standard error and exit code 1."""
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -95,7 +95,7 @@ def say_failures(command: Callable[P, R]) -> Callable[P, R]:
         except RedisError as error:
             fail(f"Redis does not answer ({type(error).__name__}). Is `campaign-engine up` running?")
         except BrokenPipeError:
-            sys.exit(1)  # Whoever read our output has gone.
+            sys.exit(1)  # The reader of our output has gone.
 
     return wrapped
 
@@ -132,7 +132,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
 
 def print_fields(fields: Mapping[str, object]) -> None:
-    """Print names and values, a line each; empty ones are left out."""
+    """Print names and values, a line each, without the empty ones."""
     shown = {name: value for name, value in fields.items() if value not in (None, "", [])}
     width = max((len(name) for name in shown), default=0)
     for name, value in shown.items():

@@ -1,6 +1,6 @@
 """The demonstration of a first run: a company whose number is the simulator's, a list, and a campaign.
 
-Everything goes the way a user's own campaign goes; only the number is not real.
+Everything works as in a user's own campaign; only the number is not real.
 """
 
 import secrets
@@ -40,7 +40,7 @@ CONTACTS_FILE = Path(__file__).parents[1] / "examples" / "contacts.csv"
 
 
 def exists() -> bool:
-    """Say whether this installation has anything in it: then there is nothing to demonstrate."""
+    """Say whether this installation holds anything: then nothing is demonstrated."""
     with transaction() as session:
         return users.first_company(session) is not None
 
@@ -54,9 +54,9 @@ def create_people(password: str) -> None:
 
 
 def register_number(*, simulator_url: str, webhook_url: str) -> None:
-    """Tell the simulator about the demo account's number, made when there is none.
+    """Tell the simulator about the number of the demo account; make the account when there is none.
 
-    The simulator's and the web's addresses may differ from the last run's; both sides learn the present ones.
+    The addresses of the simulator and the web may differ from the last run's: both sides learn the present ones.
 
     Raises:
         requests.RequestException: the simulator does not answer.
@@ -106,7 +106,7 @@ def register_number(*, simulator_url: str, webhook_url: str) -> None:
 
 
 def import_contacts() -> int:
-    """Put the sample file on its way; return the import's id."""
+    """Start the import of the sample file; return its id."""
     config = engine().config
     with transaction() as session, CONTACTS_FILE.open("rb") as stream:
         company, user = _people(session)
@@ -172,9 +172,9 @@ def start_campaign() -> int:
 
 
 def goes_on(campaign_id: int) -> bool:
-    """Say whether the demo campaign of this id is under way: an interrupted first run goes on.
+    """Say whether the demo campaign of this id is under way: then an interrupted first run goes on.
 
-    The id is remembered outside the database, which may be another one now: another company's is none.
+    The id is kept outside the database, which may be another one by now: a campaign of another company does not count.
     """
     with transaction() as session:
         company = _demo_company(session)

@@ -57,7 +57,7 @@ def _eta(progress: Progress, zone: ZoneInfo) -> str:
 
 
 def _why_not_now(progress: Progress) -> str:
-    """Return what it waits for, in words; the wait between two messages is no news while the end is known."""
+    """Return what it waits for, in words. While the end is known, a wait between two messages is not worth telling."""
     known = progress.eta is not None
     texts = [wait.text for wait in progress.waiting if not (known and wait.reason in _ORDINARY)]
     return texts[0] if texts else ""
@@ -73,7 +73,7 @@ def _duration(seconds: float) -> str:
 
 
 class View:
-    """Draws lines on a terminal over each other; elsewhere prints a line when it differs and a second has passed."""
+    """Draws lines over each other on a terminal; elsewhere prints a line if it differs and a second has passed."""
 
     def __init__(self, stream: TextIO | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream or sys.stdout

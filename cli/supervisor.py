@@ -7,9 +7,9 @@
             for event in supervisor.wait(timeout_s=1):
                 ...
 
-Everything happens in the calling thread, which must be the main thread: it gets the signals, and with it the
-children die. Nothing is polled but the readiness of a child that has just started; the rest waits on a socket
-that the interpreter writes to when a signal arrives, SIGCHLD among them.
+Everything happens in the calling thread. It must be the main thread: that one gets the signals, and the children die
+with it. Only the readiness of a child that has just started is polled. The rest waits on a socket, to which the
+interpreter writes when a signal arrives, SIGCHLD among them.
 """
 
 import os
@@ -37,7 +37,7 @@ FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 10.0
 STABLE_AFTER_S = 30.0
 
-# One Ctrl-C may arrive twice: from the terminal, and passed on by the program that started this one.
+# One Ctrl-C may arrive twice: from the terminal, and from the program that started this one.
 SECOND_SIGNAL_AFTER_S = 0.5
 
 _CHILDREN_SHARE = 0.5  # of the time to stop; what is left is for the servers they use
@@ -70,13 +70,24 @@ class Service(Protocol):
     """A server that children use: started before them, stopped after them. EmbeddedServer is one."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What events call it."""
+
     @property
-    def pid(self) -> int | None: ...
-    def is_alive(self) -> bool: ...
-    def start(self) -> None: ...
-    def request_stop(self) -> None: ...
-    def kill(self) -> None: ...
+    def pid(self) -> int | None:
+        """Its process id, None when it does not run."""
+
+    def is_alive(self) -> bool:
+        """Tell whether its process exists."""
+
+    def start(self) -> None:
+        """Start it and return when it accepts connections."""
+
+    def request_stop(self) -> None:
+        """Ask it to end in good order; returns at once."""
+
+    def kill(self) -> None:
+        """End it at once."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +107,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Died:
-    """A process ended by itself. `exit_code` is minus the signal that ended it, None when it is not known."""
+    """A process ended by itself. If a signal ended it, `exit_code` is minus its number; None: not known."""
 
     name: str
     exit_code: int | None
@@ -115,7 +126,7 @@ Event = Started | Ready | Died | StopRequested
 
 @dataclass
 class _Restarts:
-    """When a process that died is due again: after 0.5 s, then twice as long each time, up to 10 s."""
+    """When a dead process is started again: after 0.5 s, then twice as long each time, up to 10 s."""
 
     started_at: float = 0.0
     due_at: float | None = None
@@ -185,7 +196,7 @@ class Supervisor:
     def __enter__(self) -> Self:
         self._installation.require_open()
         self._take_signals()
-        self._kill_strays()  # of an `up` that was killed together with what it had started
+        self._kill_strays()  # left over when an `up` was killed
         return self
 
     def __exit__(
@@ -204,7 +215,7 @@ class Supervisor:
     def start(self, child: Child) -> None:
         """Start a child and keep it running. Its output goes to `<var>/log/<name>.log`.
 
-        Returns at once; a child that cannot be executed is one that dies and is started again.
+        Returns at once. A child that cannot be executed counts as one that died, and is started again.
         """
         if child.name in self._children:
             raise ValueError(f"there is a child {child.name!r} already")
@@ -223,9 +234,9 @@ class Supervisor:
         self._services.append(state)
 
     def wait(self, timeout_s: float) -> list[Event]:
-        """Return what has happened as soon as something has, [] after `timeout_s` without anything.
+        """Wait until something happens and return the events; return [] after `timeout_s` without any.
 
-        Restarts happen in here. It returns at once, with [], when a stop was requested and reported before.
+        Restarts happen in here. It returns [] at once when a stop was requested and reported before.
         """
         deadline = time.monotonic() + timeout_s
         with self._in_control():
@@ -238,7 +249,7 @@ class Supervisor:
     def wait_until_ready(self, timeout_s: float) -> set[str]:
         """Wait until every child with a readiness check has passed it, a stop is requested, or time is up.
 
-        Returns the names of those that are not ready. What happens meanwhile is in the log only.
+        Returns the names of the children that are not ready. Events meanwhile go only into the log.
         """
         deadline = time.monotonic() + timeout_s
         while waiting := {name for name, state in self._children.items() if not state.is_ready}:
@@ -373,7 +384,7 @@ class Supervisor:
         return len(self._signals) > 1
 
     def _kill_strays(self, also: Mapping[str, str] | None = None) -> None:
-        """Kill the processes with our marks, until a look finds none: one may fork while it is looked for."""
+        """Kill the processes with our marks until a search finds none: one may fork during the search."""
         for _ in range(10):
             strays = children.carrying({**self._marks(), **(also or {})})
             strays = [pid for pid in strays if children.is_running(pid)]
@@ -401,7 +412,7 @@ class Supervisor:
 
     @contextmanager
     def _in_control(self) -> Iterator[None]:
-        """Keep a second stop signal from raising: it is seen in here."""
+        """Keep a second stop signal from raising: the code inside notices it."""
         before, self._is_in_control = self._is_in_control, True
         try:
             yield

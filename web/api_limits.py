@@ -93,7 +93,7 @@ def seconds_until(moment: datetime, *, now: datetime) -> int:
 
 
 def _seconds_until_one_more(limit: Limit, decision: Decision) -> int:
-    """Return the `t` of the header: seconds after which at least one more call is free than is now."""
+    """Return the `t` of the header: the seconds until one more call is free than now."""
     if decision.next_at is not None:
         return seconds_until(decision.next_at, now=decision.now)
     return max(1, math.ceil(limit.rate.period_us / limit.rate.count / 1e6))

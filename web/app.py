@@ -15,7 +15,7 @@ from web import api, api_limits, bodies, dashboard, docs, errors, operations, pa
 
 SESSION_LIFETIME = timedelta(hours=12)
 
-# `data:` for the small pictures inside style sheets. Whoever needs more (the dashboard) sets a header of its own.
+# `data:` is for the small pictures inside style sheets. The dashboard needs more and sets a header of its own.
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self';"
     " frame-ancestors 'none'"
@@ -45,7 +45,7 @@ def create_app(config: Config, *, registry: Sequence[type[Provider]] = REGISTRY)
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=(config.public_url or "").startswith("https://"),
         PERMANENT_SESSION_LIFETIME=SESSION_LIFETIME,
-        # A poll that is answered after a sign-out must not sign the person in again.
+        # The answer to a poll, if it comes after a sign-out, must not sign the person in again.
         SESSION_REFRESH_EACH_REQUEST=False,
         WTF_CSRF_TIME_LIMIT=None,  # as long as the session
     )
@@ -74,7 +74,7 @@ def _begin_log_context() -> None:
 
 
 def _end_log_context(error: BaseException | None) -> None:  # noqa: ARG001 - Flask's signature
-    # Threads are kept between requests, and with them what a request bound.
+    # Threads are kept between requests, and so is everything that a request bound.
     structlog.contextvars.clear_contextvars()
 
 

@@ -1,7 +1,7 @@
 """Who is asking, and what that person may do.
 
-Programs show a bearer token, people a session. The session holds the user's id and a mark of the password that was in
-force at the time, so that a new password ends every session that began with the old one.
+Programs show a bearer token, people a session. The session holds the user's id and a mark of the password at that time,
+so that a new password ends every session that began with the old one.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ def current_user() -> User:
 
 
 def user_or_none() -> User | None:
-    """Return who is asking, or None: the bearer of the token (API), or whose session it is (pages)."""
+    """Return who is asking, or None: the bearer of the token (API), or the owner of the session (pages)."""
     if "user" not in g:
         g.user = _user_of_session()
     user: User | None = g.user
@@ -55,13 +55,13 @@ def user_or_none() -> User | None:
 
 
 def may(role: Role) -> bool:
-    """Say whether the present user has `role` or more; for pages that hide what would be refused."""
+    """Say whether the present user has `role` or more; pages hide what would be refused."""
     user = user_or_none()
     return user is not None and _RANK[Role(user.role)] >= _RANK[role]
 
 
 def require_role(role: Role) -> None:
-    """Refuse whoever has less than `role`.
+    """Refuse a user who has less than `role`.
 
     Raises:
         NotAuthenticated: nobody is signed in.
@@ -106,10 +106,10 @@ def sign_in(session: Session, *, email: str, password: str) -> User:
 
     Raises:
         TooManyRequests: too many attempts from this address or for this e-mail address.
-        NotAuthenticated: address or password is wrong; which of them is not said.
+        NotAuthenticated: address or password is wrong; the error does not say which.
     """
     api_limits.charge_login(address=request.remote_addr or "unknown", email=email)
-    # PostgreSQL takes no NUL characters, so nobody's address has one.
+    # PostgreSQL takes no NUL characters, so no stored address has one.
     user = users.authenticate(session, email=email.replace("\0", "\ufffd"), password=password)
     browser.clear()
     browser.permanent = True
@@ -183,7 +183,7 @@ def _user_of_session() -> User | None:
 
 
 def _password_mark(user: User) -> str:
-    # Of the salted hash, so that the cookie, which its owner can read, says nothing about the password.
+    # A mark of the salted hash: the owner can read the cookie, so it must say nothing about the password.
     return hashlib.sha256(user.password_hash.encode()).hexdigest()[:32]
 
 

@@ -1,7 +1,7 @@
 """How large a request's body may be: little by default, more where a view says so.
 
-The limit is set before anything reads the body, CSRF protection included, so it belongs to the view function and
-not into the view.
+The limit is set before anything reads the body, CSRF protection included. So it is an attribute of the view function
+and is not set inside the view.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ _MARK = "_body_limit"
 
 
 def body_limit(bytes_of: Callable[[Config], int]) -> Callable[[View], View]:
-    """Let the decorated view take bodies of as many bytes as `bytes_of` says; goes under the route's decorator."""
+    """Let the decorated view take bodies of as many bytes as `bytes_of` says; write it below the route's decorator."""
 
     def mark(view: View) -> View:
         setattr(view, _MARK, bytes_of)

@@ -1,6 +1,6 @@
 """rq-dashboard at `/rq`, for administrators, with the guards it does not have itself.
 
-What version 0.9.0 lacks, and where it is made good:
+What version 0.9.0 lacks, and where we mend it:
 
 - it asks nobody who he is                         `_guard`: others get 404, as if it were not there
 - its POSTs carry no token                         `_guard`: their Origin (or Referer) must be ours
@@ -53,7 +53,7 @@ def register(app: Flask) -> None:
     """Serve the dashboard in `app`, guarded.
 
     Raises:
-        RuntimeError: another version is installed than the one the guards were made for, or its own templates would
+        RuntimeError: the installed version is not the one that the guards were made for, or its own templates would
             be used.
     """
     if VERSION != GUARDED_VERSION:
@@ -78,7 +78,7 @@ def register(app: Flask) -> None:
 
 def _guard() -> WerkzeugResponse | None:
     """Let an administrator through, and only with what the dashboard can answer."""
-    # By its path and not by its blueprint: a redirect from one of its addresses to another has none.
+    # By its path, not by its blueprint: redirects between its addresses have no blueprint.
     if request.path != URL_PREFIX and not request.path.startswith(f"{URL_PREFIX}/"):
         return None
     if not _is_for_present_user():
@@ -106,7 +106,7 @@ def _is_for_present_user() -> bool:
 
 
 def _require_own_origin() -> None:
-    """Refuse what another site's page sent: a browser names the origin of every POST."""
+    """Refuse a POST from another site's page: a browser names the origin of every POST."""
     given = request.headers.get("Origin") or request.headers.get("Referer")
     if given is None or urlsplit(given).netloc != request.host:
         abort(HTTPStatus.FORBIDDEN)
@@ -125,7 +125,7 @@ def _can_be_answered(arguments: dict[str, object]) -> bool:
     name = arguments.get("queue_name")
     if name is None or name in queues.NAMES:
         return True
-    # A script of the dashboard has the queue's name in it as it is.
+    # A script of the dashboard contains the queue's name unescaped.
     return _PLAIN_NAME.fullmatch(str(name)) is not None and name in {
         queue.name for queue in Queue.all(connection=connection)
     }

@@ -1,4 +1,4 @@
-"""CSV files that are written while they are read, so that a large one needs neither memory nor patience."""
+"""CSV files that are written while the client reads them, so that a large one needs neither memory nor patience."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ from web.transactions import transaction
 
 ROWS_A_PIECE = 500
 
-# What a spreadsheet would run when it opens the file; plain numbers, telephone numbers among them, are harmless.
+# Cells that a spreadsheet would run as it opens the file; plain numbers, even telephone numbers, are harmless.
 _FORMULA = re.compile(r"[=+\-@\t\r\n]")
 _PLAIN_NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?")
 

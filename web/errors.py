@@ -65,7 +65,7 @@ CODE_OF: Mapping[int, str] = {
 }
 
 RETRY_AFTER_S = 5
-"""What a client is told to wait while PostgreSQL or Redis is away."""
+"""How long a client is told to wait while PostgreSQL or Redis is away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def _of_engine_error(error: EngineError) -> Problem:
 
 
 def _of_integrity_error(error: IntegrityError) -> Problem:
-    """Two requests at once, both checked, one was faster: what the check would have said a moment later."""
+    """Of two requests at once that were both checked, one was faster: answer what the check would say now."""
     if isinstance(error.orig, postgres.UniqueViolation):
         return Problem(HTTPStatus.CONFLICT, AlreadyExists.code, "Somebody else has just made one of that name.")
     if isinstance(error.orig, postgres.ForeignKeyViolation):
@@ -159,7 +159,7 @@ def _of_integrity_error(error: IntegrityError) -> Problem:
 
 
 def _of_data_error(error: DataError) -> Problem:
-    """A value that PostgreSQL cannot store and that no field refused by name: the net under the checks."""
+    """PostgreSQL cannot store a value that no field refused by name: this is the net below the checks."""
     log.warning("request.value_refused_by_database", reason=type(error.orig).__name__)
     return Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,

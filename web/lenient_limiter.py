@@ -1,4 +1,4 @@
-"""A limiter whose silence means yes: for limits that protect the service from haste, not a promise to a provider."""
+"""A limiter whose silence means yes: its limits protect the service from haste, and no promise to a provider."""
 
 import time
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from ratelimit import Decision, Limit, Limiter, LimiterUnavailable
 log = get_logger(__name__)
 
 REST_S = 2.0
-"""How long Redis is left alone after it gave no answer, so that its absence does not slow every request down."""
+"""How long Redis is not asked after it gave no answer, so that its absence does not slow every request down."""
 
 
 class LenientLimiter:
@@ -20,7 +20,7 @@ class LenientLimiter:
         self._resting_until = 0.0  # monotonic
 
     def acquire(self, wanted: Sequence[Limit]) -> Decision | None:
-        """Return the decision about one unit of all of `wanted`, or None when there is none to be had.
+        """Return the decision about one unit of all of `wanted`, or None if the limiter cannot decide.
 
         Side effects: one log line for each failed attempt.
         """

@@ -26,7 +26,7 @@ def healthz() -> Response:
 
 @blueprint.get("/readyz")
 def readyz() -> tuple[Response, int]:
-    """Say which of the parts that requests need do answer."""
+    """Say which of the parts that requests need answer."""
     parts = {"postgres": _state(_ask_postgres), "redis": _state(_ask_redis), "limits": _state(_ask_limits)}
     ready = all(state == "ok" for state in parts.values())
     return jsonify(status="ok" if ready else "unavailable", parts=parts), 200 if ready else 503

@@ -17,8 +17,8 @@ from jobs.waking import waits_of
 def read_progress(session: Session, selected: Sequence[Campaign]) -> list[progress.Progress]:
     """Return the progress of campaigns.
 
-    Side effects: one call to Redis, for why accounts wait, and a few for each account with a limit of 24 hours. Without
-    it the explanation is missing, and the ETA knows less.
+    Side effects: one call to Redis, for why accounts wait, and a few for each account with a limit of 24 hours. If
+    Redis is away, the explanation is missing and the ETA knows less.
     """
     here = engine()
     used = lifecycle.account_ids_of(session, [campaign.id for campaign in selected])
@@ -34,9 +34,9 @@ def read_progress(session: Session, selected: Sequence[Campaign]) -> list[progre
 
 
 def read_preflight(session: Session, campaign: Campaign, *, must_end_by: datetime | None = None) -> launch.Preflight:
-    """Return what would become of a campaign that has not started; otherwise as `launch.check`.
+    """Return what would become of a campaign that has not started, as `launch.check` does.
 
-    Side effects: calls to Redis, as for the progress.
+    Side effects: calls to Redis, like the progress.
     """
     here = engine()
     account_ids = lifecycle.account_ids_of(session, [campaign.id])[campaign.id]

@@ -1,7 +1,7 @@
 """The web process: gunicorn with threads, the application built once before the fork.
 
-Two processes: threads share an interpreter, and one slow answer (an export, a provider that is asked about an account)
-must leave room for the others. Workers look every second whether their parent lives, and end when it does not.
+There are two processes, because threads share an interpreter, and one slow answer (an export, a question to a provider)
+must leave room for the others. Workers check every second that their parent lives, and end when it does not.
 """
 
 import errno
@@ -33,7 +33,7 @@ def run(config: Config) -> None:
 
     Raises:
         ConfigError: an address or a secret is missing.
-        SystemExit: with 1, after one line on standard error, when the address cannot be had.
+        SystemExit: with 1, after one line on standard error, when it cannot listen on the address.
     """
     app = create_app(config)
     listener = _listen(config.web_host, config.web_port)
@@ -51,7 +51,7 @@ class _Logger(GunicornLogger):  # type: ignore[misc]
     """Leaves gunicorn's lines to the handlers of the process."""
 
     def setup(self, cfg: Any) -> None:  # noqa: ARG002
-        """Keep the handlers as they are; what gunicorn says of its own life is of no use to an operator."""
+        """Keep the handlers as they are; gunicorn's lines about its own life are of no use to an operator."""
         self.error_log.propagate = True
         self.error_log.setLevel("WARNING")
         self.access_log.propagate = False
@@ -77,7 +77,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "preload_app": True,
             "keepalive": KEEPALIVE_S,
             "graceful_timeout": GRACE_S,
-            "timeout": 60,  # without a sign of life from a worker's main thread
+            "timeout": 60,  # seconds without a sign of life from a worker's main thread
             "backlog": BACKLOG,
             "control_socket_disable": True,
             "logger_class": _Logger,
@@ -92,7 +92,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket: gunicorn itself would try a taken port for five seconds and say so in eleven lines."""
+    """Return a listening socket: gunicorn would try a taken port for five seconds and report it in eleven lines."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

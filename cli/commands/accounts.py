@@ -21,7 +21,7 @@ PROVIDERS = [kind.traits.name for kind in REGISTRY]
 
 
 def chosen_company(session: Session) -> Company:
-    """Return the company that this command works for: the one named with --company, or the only one there is."""
+    """Return the company that this command works for: the one named with --company, or the only one."""
     name = click.get_current_context().find_root().params.get("company")
     found = session.scalars(select(Company).order_by(Company.id)).all()
     if not found:

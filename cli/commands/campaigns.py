@@ -192,12 +192,12 @@ def read_progress(campaign_id: int) -> tuple[progress.Progress, ZoneInfo]:
 
 
 def _number(given: str) -> int | None:
-    """Return an id that was written as one; None for a name."""
+    """Return the id if a number was written; None for a name."""
     return int(given) if given.isascii() and given.isdecimal() and len(given) <= 18 else None
 
 
 def _campaign(session: Session, campaign_id: int) -> Campaign:
-    """Return a campaign of any company: who is at the terminal operates the installation."""
+    """Return a campaign of any company: the person at the terminal operates the installation."""
     found = session.get(Campaign, campaign_id, populate_existing=True)
     if found is None:
         raise NotFound("campaign", campaign_id)

@@ -23,7 +23,7 @@ from jobs import start_times, status, waking
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at; `remedy` says what to do when it is not well."""
+    """One thing that was checked; `remedy` says what to do when it is not well."""
 
     name: str
     ok: bool
@@ -62,7 +62,7 @@ def doctor(as_json: bool) -> None:
 
 
 def _masked(url: str | None) -> str:
-    """Return an address without its password: what doctor prints is pasted into tickets."""
+    """Return an address without its password: people paste doctor's output into tickets."""
     return re.sub(r"(://[^:@/]*:)[^@/]*@", r"\1***@", url or "")
 
 

@@ -31,7 +31,7 @@ READY_TIMEOUT_S = 60.0
 LOADING_TIMEOUT_S = 60.0
 SHOWN_REFUSED = 12
 PATIENCE_S = 60.0
-"""A campaign in which nothing moves for as long is not watched any more."""
+"""If nothing moves in a campaign for this long, it is not watched any more."""
 
 
 @click.command()
@@ -84,7 +84,7 @@ def _say(sentence: str) -> None:
 
 
 def _start_servers(config: Config, installation: Installation, supervisor: Supervisor) -> Config:
-    """Start the servers that have no address, and return the configuration with all addresses and keys in it."""
+    """Start the servers without an address, and return the configuration with all addresses and keys."""
     given = configuration.load_given()
     if given.database_url is None:
         _say("Starting PostgreSQL")
@@ -100,9 +100,9 @@ def _start_servers(config: Config, installation: Installation, supervisor: Super
 
 
 def _redis_answers(config: Config, supervisor: Supervisor, *, patience_s: float = LOADING_TIMEOUT_S) -> bool:
-    """Return whether Redis answers: False when a stop was requested while it loaded its data, which is waited for.
+    """Wait while Redis loads its data; return whether it answers, False when a stop was requested meanwhile.
 
-    Ends with exit code 1 where it is away, or loads for longer than `patience_s`.
+    Ends with exit code 1 if it is away, or loads for longer than `patience_s`.
     """
     connection = redis_clients.for_requests(config)
     give_up_at = time.monotonic() + patience_s
@@ -198,7 +198,7 @@ def _demonstrate(
 
 
 def _go_on(installation: Installation, supervisor: Supervisor, *, patience_s: float = PATIENCE_S) -> None:
-    """Watch the demonstration on, once, when the first run was interrupted; any other campaign is on its page."""
+    """Go on watching the demonstration, once, if the first run was interrupted; other campaigns are on their pages."""
     campaign_id = installation.read_local().get("demo_campaign")
     if not isinstance(campaign_id, int) or supervisor.stop_requested:
         return
@@ -210,7 +210,7 @@ def _go_on(installation: Installation, supervisor: Supervisor, *, patience_s: fl
 
 
 def _watch(campaign_id: int, supervisor: Supervisor, *, patience_s: float = PATIENCE_S) -> None:
-    """Show a campaign's progress until it is complete and its last statuses are in, or nothing moves for a while."""
+    """Show a campaign's progress until it is complete with its last statuses, or nothing moves for a while."""
     view = View()
     settle_until = 0.0
     moved_at, counts = time.monotonic(), None

@@ -37,8 +37,8 @@ def spawn(
     """Start `program` in a session of its own, its output appended to `log_path`; on Linux it gets
     `death_signal` when this process ends, however it ends.
 
-    `account` (root only) is who it runs as; `reach` are paths that account must be able to enter, if need be
-    with a capability. The log is opened here, so the account needs no right to it.
+    It runs as `account` (root only); `reach` are paths that this account must be able to enter, if need be with a
+    capability. The log is opened here, so the account needs no right to it.
 
     Raises RuntimeError outside the main thread: the kernel ties the death signal to the thread that forks.
     """
@@ -131,7 +131,7 @@ def kill(pids: Sequence[int]) -> None:
 
 
 def identity(pid: int) -> str | None:
-    """Return what tells this process from a later one with the same id, None when it is gone or a zombie."""
+    """Return a mark that a later process with the same id would not have; None when it is gone or a zombie."""
     state = _stat_fields(_PROC / str(pid))
     if state is None or state[0] in "ZX":
         return None
@@ -174,7 +174,7 @@ def _parents() -> Iterator[tuple[int, int]]:
 
 
 def _stat_fields(folder: Path) -> list[str] | None:
-    """Return the fields of proc(5) `stat` from the third (state) on; the name before may hold anything."""
+    """Return the fields of proc(5) `stat` from the third (state) on; the name before them may hold anything."""
     try:
         return (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:

@@ -30,22 +30,22 @@ _POLL_S = 0.01
 
 
 class TryAgain(Exception):
-    """A start failed for a passing reason that has been dealt with."""
+    """A start failed for a passing reason, which has been dealt with."""
 
 
 class EmbeddedServer(ABC):
     """A server that runs as a child of this process, keeps its data under VAR_DIR, and dies with us.
 
     It listens on 127.0.0.1 only. Its port and its random password are kept in `<var>/<name>.json` (mode
-    0600); when the port of last time is taken, another one is chosen. Once `start` has returned, a later
-    `start` of the same object uses the same port, so that `url` stays true for those who were given it.
+    0600); if the last port is taken, another one is chosen. Once `start` has returned, a later `start` of the same
+    object uses the same port, so that `url` stays true.
     """
 
     name: ClassVar[str]
     _stop_signal: ClassVar[signal.Signals]
 
     def __init__(self, installation: Installation, *, port: int | None = None) -> None:
-        """`port` asks for one port and no other; `installation` must be open before `start`."""
+        """Take `port` and no other, if one is given; `installation` must be open before `start`."""
         self._installation = installation
         self._port = port
         self._process: subprocess.Popen[bytes] | None = None
@@ -68,7 +68,7 @@ class EmbeddedServer(ABC):
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start the server and return when it accepts connections; nothing happens when it already does.
+        """Start the server and return when it accepts connections; do nothing if it already does.
 
         Blocks up to 120 s (recovery after a crash). On any failure no process is left.
 
@@ -257,7 +257,7 @@ def version_of(program: Path) -> str:
 
 
 def server_environment() -> dict[str, str]:
-    """Return the whole environment of a server: nothing it need not know, English messages, UTC."""
+    """Return the whole environment of a server: only what it must know, English messages, UTC."""
     environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/", "LC_ALL": "C", "TZ": "UTC"}
     with suppress(KeyError):
         environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]

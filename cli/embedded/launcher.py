@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-# What the parent tells a failed launch apart by; servers themselves use small numbers.
+# By these codes the parent recognises a failed launch; servers themselves use small numbers.
 EXIT_CANNOT_EXECUTE = 121
 EXIT_CANNOT_CHANGE_USER = 122
 EXIT_CANNOT_REACH = 123
@@ -69,8 +69,8 @@ def _become(uid: int, gid: int, *, reach: Sequence[Path]) -> None:
         os.setgroups([])
         os.setresgid(gid, gid, gid)
         capability = None if _can_reach_as(uid, reach) else _available_capability()
-        # Without the fix-up the permitted set survives setresuid, and access(2), which PostgreSQL uses on its
-        # own program, judges by the effective capabilities instead of by the real user id alone.
+        # Without the fix-up the permitted set survives setresuid. And access(2), which PostgreSQL calls on its own
+        # program, then judges by the effective capabilities and not by the real user id alone.
         keeps = capability is not None and _prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP)
         os.setresuid(uid, uid, uid)
     except OSError as error:
@@ -94,7 +94,7 @@ def _can_reach_as(uid: int, paths: Sequence[Path]) -> bool:
 def _can_use(path: Path) -> bool:
     """Tell whether a folder can be entered and listed, a program read and executed.
 
-    Asked one by one: the weaker capability grants reading, and not reading and executing in one question.
+    The two are asked one by one, because the weaker capability grants only reading, not both in one question.
     """
     return all(os.access(path, mode, effective_ids=True) for mode in (os.R_OK, os.X_OK))
 

@@ -220,7 +220,7 @@ class EmbeddedPostgres(EmbeddedServer):
             _give(staging, self._account)
         command = [str(self._programs / "initdb"), "-D", str(staging / "data"), "--username=postgres"]
         command += [f"--pwfile={staging / 'superuser'}", "--auth=scram-sha-256", "--no-instructions"]
-        # The builtin provider sorts alike on every machine, whatever its C library does.
+        # The builtin provider sorts in the same way on every machine, whatever its C library.
         command += ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin"]
         command += ["--builtin-locale=C.UTF-8"]
         if self._settings.get("fsync") == "off":

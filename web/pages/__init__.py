@@ -20,6 +20,6 @@ SECTIONS = (signing_in, campaigns, campaign_actions, campaign_schedule, imports,
 
 
 def register(app: Flask) -> None:
-    """Serve the pages in `app`, and give every template, the error page's too, what the frame needs."""
+    """Serve the pages in `app`, and give every template, even the error page's, what the frame needs."""
     at_hand.register(app)
     app.register_blueprint(blueprint)

@@ -1,4 +1,4 @@
-"""The accounts, to look at: how they are, how fast they may send."""
+"""The page of the accounts: how they are, and how fast they may send."""
 
 from datetime import datetime
 from http import HTTPStatus
@@ -86,7 +86,7 @@ def limit_in_words(rate: Rate, *, burst: int) -> str:
 
 
 def slowness_in_words(rate: Rate, step: int) -> str | None:
-    """Return `Slowed to a quarter, one every 12 s, ...` of an account with this limit; None when it is not slowed."""
+    """Return `Slowed to a quarter, one every 12 s, ...` for an account with this limit; None when it is not slowed."""
     if not step:
         return None
     often = _seconds(slowed(rate, step).period_us / 1e6 / rate.count)
@@ -106,7 +106,7 @@ def pace_in_words(pacing: Pacing) -> str:
 
 
 def recipients_in_words(account: Account) -> str | None:
-    """Return how many different people the account may write to in 24 hours, and what the provider says of it."""
+    """Return how many different people the account may write to in 24 hours, and what the provider says about that."""
     own, theirs = account.daily_recipient_limit, account.provider_recipient_limit
     if own is None:
         return None

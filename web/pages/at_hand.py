@@ -44,13 +44,13 @@ def register(app: Flask) -> None:
 
 
 def zone() -> ZoneInfo:
-    """Return the time zone of the company that looks; UTC when nobody is signed in."""
+    """Return the time zone of the user's company; UTC when nobody is signed in."""
     user = _known_user()
     return ZoneInfo(user.company.timezone) if user is not None else ZoneInfo("UTC")
 
 
 def _known_user() -> User | None:
-    """Return who has been recognised in this request already; an error page must not ask the database."""
+    """Return the user if this request has recognised one: an error page must not ask the database."""
     user: User | None = g.get("user")
     return user
 
@@ -67,7 +67,7 @@ def _frame() -> dict[str, object]:
         "zone_words": facts.zone_name(zone(), utc_now()),
         "words": words,
         "segments": facts.segments,
-        # Called by the frame of pages alone: an error page asks nobody.
+        # Only the frame of pages calls these: an error page asks nobody.
         "unread_notifications": unread_count,
         "undecided_replies": undecided_count,
     }

@@ -27,7 +27,7 @@ UNDECIDED_SHOWN = 25
 FAILURE_GROUPS = 20
 TESTS_SHOWN = 5
 VARIABLE = "variable:"
-"""What the names of the form's fields for variables begin with."""
+"""How the names of the form's fields for variables begin."""
 
 
 def shown(session: Session, campaign: Campaign) -> dict[str, object]:
@@ -131,7 +131,7 @@ def _decision() -> dict[str, Any]:
 
 
 def _do(campaign_id: int, action: Callable[[Session, Campaign], str]) -> Response:
-    """Do what a button says; what was done, or the refusal, is a sentence on the page."""
+    """Do what a button says; a sentence on the page tells what was done, or why not."""
     try:
         with transaction() as session:
             campaign = service.get(session, auth.current_user().company_id, campaign_id)

@@ -15,7 +15,7 @@ from web.pages.at_hand import zone
 from web.progress import read_preflight
 
 COUNTED_AT_ONCE = 20_000
-"""An audience of about this size is counted whenever the page is opened, a bigger one when somebody asks."""
+"""An audience up to about this size is counted whenever the page is opened, a bigger one when somebody asks."""
 
 
 def shown(session: Session, campaign: Campaign) -> dict[str, object]:
@@ -37,7 +37,7 @@ def shown(session: Session, campaign: Campaign) -> dict[str, object]:
 
 
 def _instant(given: str, by: ZoneInfo) -> datetime | None:
-    """Return the moment of a local time as a form gives it; None when it is none."""
+    """Return the moment of a local time as a form gives it; None if it is no time."""
     try:
         return first_instant(datetime.fromisoformat(given).replace(tzinfo=None), by)
     except (ValueError, OverflowError):

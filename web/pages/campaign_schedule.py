@@ -57,7 +57,7 @@ def schedule(campaign_id: int) -> Response:
 
 
 def _rhythm(campaign: Campaign) -> str | None:
-    """Return the recurrence in words, with its zone where that is not the one of the page."""
+    """Return the recurrence in words, with its zone unless that is the page's."""
     if campaign.recurrence is None:
         return None
     elsewhere = f" ({campaign.timezone})" if campaign.timezone != zone().key else ""

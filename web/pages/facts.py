@@ -16,7 +16,7 @@ from web.pages import words
 
 NONE = "–"
 SEGMENTS = ("read", "delivered", "sent", "failed", "unknown", "skipped", "sending")
-"""The coloured part of a bar, left to right; what is pending is its empty rest."""
+"""The coloured part of a bar, left to right; pending messages are its empty rest."""
 BAR_WIDTH = 1000.0
 
 
@@ -64,7 +64,7 @@ def duration(seconds: float) -> str:
 
 
 def clock(at: datetime, zone: ZoneInfo, *, now: datetime, precise: bool = False) -> str:
-    """Return a moment by the wall clock of `zone`: the time if it is today's, with the date otherwise."""
+    """Return a moment by the wall clock of `zone`: the time if it is today, with the date otherwise."""
     local, today = at.astimezone(zone), now.astimezone(zone)
     time = local.strftime("%H:%M:%S" if precise else "%H:%M")
     if local.date() == today.date():
@@ -81,7 +81,7 @@ def zone_name(zone: ZoneInfo, now: datetime) -> str:
 
 
 def segments(counts: Mapping[str, int], total: int) -> list[Segment]:
-    """Return the pieces of a bar; a state that has any message is wide enough to be seen."""
+    """Return the pieces of a bar; each state with messages is wide enough to be seen."""
     if total <= 0:
         return [Segment(state, 0.0, 0.0) for state in SEGMENTS]
     least = 4.0
@@ -141,7 +141,7 @@ def eta(progress: Progress, *, zone: ZoneInfo, now: datetime) -> str:
 
 
 def end(progress: Progress, *, zone: ZoneInfo, now: datetime) -> str:
-    """Return when it was over, or when its last message will leave."""
+    """Return when the campaign was over, or when its last message will leave."""
     finished_at = progress.finished_at
     return clock(finished_at, zone, now=now) if finished_at is not None else eta(progress, zone=zone, now=now)
 
@@ -210,7 +210,7 @@ def bar_label(counts: Mapping[str, int], total: int) -> str:
 
 
 def _wait_of(account: AccountInProgress | None, progress: Progress, now: datetime) -> Waiting | None:
-    """Return what this account waits for; without an account, what the campaign itself does."""
+    """Return what this account waits for, or without an account what the campaign itself waits for."""
     account_id = account.id if account is not None else None
     mine = [wait for wait in progress.waiting if wait.account_id == account_id]
     return next((wait for wait in mine if wait.until is None or wait.until > now), None)

@@ -38,8 +38,8 @@ class ShownMessage:
     reason: str
 
 
-# One walk along ix_messages_listing for each state, each ended after a page's worth: as quick in a campaign of a
-# million as in one of ten. Messages leave in the order of their positions, so the last positions are the latest.
+# One walk along ix_messages_listing for each state, each as long as a page: as quick in a campaign of a million as in
+# one of ten. Messages leave in the order of their positions, so the last positions are the latest.
 _MESSAGES = """
     SELECT m.*, a.name AS account_name, coalesce(m.variables ->> 'name', c.name) AS contact_name
     FROM unnest(CAST(:statuses AS text[])) AS wanted(status) CROSS JOIN LATERAL (
@@ -65,9 +65,9 @@ def cursor(given: str | None) -> int | None:
 def messages(
     session: Session, campaign_id: int, *, status: str | None, start: int | None, limit: int
 ) -> list[ShownMessage]:
-    """Return messages of a campaign in a state, or with None all that were tried, latest first.
+    """Return messages of a campaign in a state, or for None all that were tried, latest first.
 
-    Those that are pending or were skipped come in the order in which they (would) leave.
+    Pending and skipped messages come in the order in which they (would) leave.
     """
     in_order = status in (MessageStatus.PENDING, MessageStatus.SKIPPED)
     first = -1 if in_order else MAX_ID

@@ -55,7 +55,7 @@ def read_notification(notification_id: int) -> Response:
 @blueprint.post("/notifications/read-all")
 @auth.role_required(Role.OPERATOR)
 def read_all_notifications() -> Response:
-    """Mark all as read up to the newest that was on the page: what came since is still to be seen."""
+    """Mark all as read up to the newest on the page: later ones have not been seen yet."""
     up_to = ledger.cursor(request.form.get("up_to"))
     with transaction() as session:
         marked = service.mark_all_read(session, auth.current_user().company_id, up_to_id=up_to, now=utc_now())
@@ -78,7 +78,7 @@ def _back() -> Response:
 
 
 def _about(notification: Notification) -> str | None:
-    """Return the address of what a notification is about, where a page has it."""
+    """Return the address of the page that a notification is about; None if there is none."""
     match notification.subject_kind:
         case "campaign":
             return url_for("pages.campaign", campaign_id=int(notification.subject_id or 0))

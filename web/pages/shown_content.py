@@ -11,14 +11,14 @@ _PLACEHOLDER = re.compile(r"(\{\{(?!\{).*?\}\})", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stretch of a text: ordinary, or a variable with what is put in its place."""
+    """A piece of a text: ordinary, or a variable with the words that replace it."""
 
     text: str
     explanation: str | None = None
 
     @property
     def is_variable(self) -> bool:
-        """Whether something is put in its place for each recipient."""
+        """Whether it is replaced for each recipient."""
         return self.explanation is not None
 
 

@@ -13,7 +13,7 @@ from web.transactions import transaction
 
 @blueprint.get("/login")
 def login() -> str | Response:
-    """Ask for address and password; whoever is signed in already goes on."""
+    """Ask for address and password; a person already signed in goes on."""
     target = auth.local_target(request.args.get("next"))
     if auth.user_or_none() is not None:
         return redirect(target)

@@ -1,4 +1,4 @@
-"""What states are called on a page, and what they mean, in one sentence each."""
+"""The labels of states on a page, and their meaning in one sentence each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -108,5 +108,5 @@ def verbs_of(status: str) -> list[str]:
 
 
 def reason(code: str | None) -> str:
-    """Return a reason code in words; one that is not known, readable all the same."""
+    """Return a reason code in words; an unknown one is made readable."""
     return MESSAGE_REASON.get(code, code.replace("_", " ")) if code else ""

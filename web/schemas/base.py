@@ -19,7 +19,7 @@ class Schema(ma.Schema):
 
 
 def loaded(schema: ma.Schema, body: Mapping[str, object]) -> Any:
-    """Return a body as a view would get it, for who calls without HTTP.
+    """Return a body as a view would get it, for callers without HTTP.
 
     Raises:
         InvalidInput: names every field that cannot be used.
@@ -35,7 +35,7 @@ def flattened(messages: Any, prefix: str = "") -> dict[str, list[str]]:
     if isinstance(messages, Mapping):
         found: dict[str, list[str]] = {}
         for name, inner in messages.items():
-            # What concerns an object as a whole belongs to the object's own name.
+            # A message about an object as a whole goes under the object's own name.
             path = prefix if name == "_schema" else f"{prefix}.{name}" if prefix else str(name)
             for field_name, sentences in flattened(inner, path).items():
                 found.setdefault(field_name, []).extend(sentences)

@@ -84,7 +84,7 @@ class Number(fields.Float):
 
 
 def pace(name: str) -> fields.Field[Any]:
-    """Return the field of a part of a pace; null falls back to what stands behind it."""
+    """Return the field for a part of a pace; null falls back to the next layer."""
     least, most = ACCEPTED[name]
     if name.endswith("_s"):
         return seconds(least, most)
@@ -93,7 +93,7 @@ def pace(name: str) -> fields.Field[Any]:
 
 
 def seconds(least: int, most: int, **kwargs: Any) -> Number:
-    """Return the field of a number of seconds; null falls back to what stands behind it."""
+    """Return the field for a number of seconds; null falls back to the next layer."""
     error = f"Accepted is a number of seconds from {least} to {most}."
     return Number(allow_none=True, validate=validate.Range(min=least, max=most, error=error), **kwargs)
 
