@@ -77,7 +77,7 @@ def _known_to(provider: Provider, session: Session) -> AccountsBehindTheDoor:
 
 
 def address_for(account: Account) -> str:
-    """Return where the provider of an account is to post its webhooks; a secret where the address has a key."""
+    """Return where the provider of an account should post its webhooks; with a key in it, the address is a secret."""
     public = engine().config.public_url or request.host_url.rstrip("/")
     tail = f"/{account.webhook_key}" if account.webhook_key else ""
     return f"{public}/webhooks/{engine().providers[account.provider].door.path}{tail}"

@@ -16,7 +16,7 @@
 -- Healed, because they would never heal by themselves: an AT ahead of the clock (the clock stepped back; the debt is
 -- kept and falls from now on), and a value that is no state at all (taken as the greatest debt).
 
--- The debt of a state that this limit cannot have written just so, and whether to write it down.
+-- The debt of a state that this limit cannot have written itself, and whether to write it down.
 local function convert(value, p, interval, capacity)
   local tat, old, at, hold = string.match(value, '^(%d+) (%d+) (%d+)(.*)$')
   if not tat or tonumber(old) == 0 or (hold ~= '' and hold ~= ' hold') then

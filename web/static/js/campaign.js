@@ -8,7 +8,7 @@ const announcer = document.getElementById("announcer");
 const MOVING = ["preparing", "running"];
 const LIVE_MS = 1000;
 const QUIET_MS = 5000;
-// Why an account waits is not part of the version, so that every few answers all is asked for.
+// Why an account waits is not part of the version, so every few answers the page asks for everything.
 const FULL_EVERY = 5;
 const LISTS_EVERY_MS = 6000;
 

@@ -1,4 +1,4 @@
-// The list of campaigns: every row live, in one question.
+// The list of campaigns: every row live, by one request.
 
 import { poll } from "./polling.js";
 import { show } from "./showing.js";
@@ -8,7 +8,7 @@ const rows = new Map([...list.querySelectorAll("[data-campaign]")].map((row) => 
 const latest = new Map();
 const url = `${list.dataset.progressUrl}?ids=${[...rows.keys()].join(",")}`;
 const MOVING = ["preparing", "running"];
-// Where nothing moves, a scheduled or paused campaign may begin to; and deliveries still come in.
+// Even if nothing moves, a scheduled or paused campaign may begin to, and deliveries still come in.
 const QUIET_MS = 15000;
 const LIVE_MS = 2000;
 

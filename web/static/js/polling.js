@@ -5,7 +5,7 @@ const TIMEOUT_MS = 10000;
 
 let clockOffsetMs = 0;
 
-// The server's clock, as far as this page knows it: what "in 3 min" is counted from.
+// The server's clock, as far as this page knows it: "in 3 min" is counted from it.
 export function serverNow() {
   return Date.now() + clockOffsetMs;
 }
