@@ -27,9 +27,9 @@ class Engine:
 
     Attributes:
         config: the configuration of the process.
-        vault: the keys that secrets in the database are encrypted with.
+        vault: the keys by which secrets in the database are encrypted.
         providers: by the name that accounts use.
-        redis: gives up soon: for what answers a person, and what sends must not wait for.
+        redis: gives up soon: for answers to people, and for calls that sending must not wait for.
         patient_redis: waits for a Redis that is away: for queues and workers.
         limiter_redis: where the limits live; gives up soon.
     """

@@ -1,7 +1,7 @@
 """The database session and its one way of committing.
 
 Services take a session and never commit. The adapter (a view, a job, a command) opens exactly one `transaction()`
-around a use case and says who acts. The service writes that into the audit log, and notes in `following` what must
+around a use case and says who acts. The service writes that into the audit log. It notes in `following` what must
 happen only when the rows are really there (a job on a queue, above all).
 """
 
@@ -45,7 +45,7 @@ def transaction(*, actor: Actor | None = None, give: Callable[[Follows], object]
 
     Args:
         actor: in whose name the services act; None: the engine itself.
-        give: called after a successful commit with what follows, if anything does; None: whoever opens it sees to it.
+        give: called after a successful commit with what follows, if anything does; None: the caller sees to it.
 
     Side effects: an error of `give` does not undo the commit. It is raised, and the periodic verification repairs what
     is missing.
@@ -67,7 +67,7 @@ def transaction(*, actor: Actor | None = None, give: Callable[[Follows], object]
 
 
 def actor_of(session: Session) -> Actor | None:
-    """Return in whose name the present transaction acts; None: the engine itself."""
+    """Return the actor of the present transaction; None: the engine itself."""
     found: Actor | None = session.info.get(_ACTOR)
     return found
 

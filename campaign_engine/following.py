@@ -1,7 +1,7 @@
 """What follows the commit of a use case: noted by the services, put on the queues by `jobs.enqueueing.give` alone.
 
-The notes stay with the transaction that they were made in: `campaign_engine.db.transaction` hands them on after its
-commit, and a rollback drops them. Whatever is noted twice follows once.
+The notes belong to their transaction: `campaign_engine.db.transaction` hands them on after its commit, and a rollback
+drops them. If something is noted twice, it follows once.
 """
 
 from collections.abc import Iterable
@@ -52,7 +52,7 @@ class SyncContacts:
 
 @dataclass(frozen=True, slots=True)
 class CheckNumbers:
-    """The phone of an account is asked who of a list is on WhatsApp; the others are put on the other list."""
+    """The phone of an account is asked who on a list is on WhatsApp; the others are put on the other list."""
 
     account_id: int
     list_id: int

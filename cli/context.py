@@ -64,9 +64,9 @@ def transaction() -> AbstractContextManager[Session]:
 
 
 def _give(follows: Follows) -> None:
-    """Put on the queues what follows; a Redis that is away is said and fails nothing.
+    """Put on the queues what follows; if Redis is away, say so and go on.
 
-    What was asked for is committed: a failure would invite to ask again, and the periodic verification does the rest.
+    The deed is committed, and the periodic verification does the rest. A failure would invite the person to repeat it.
     """
     try:
         enqueueing.give(engine().redis, follows)

@@ -1,8 +1,8 @@
-"""What is put on the queues. All of it is a hint: the periodic verification would do the same a little later, so losing
-any of these loses nothing.
+"""What is put on the queues. All of it is a hint: the periodic verification would do the same a little later, so if any
+of it is lost nothing is lost.
 
 What follows a use case comes here by `give`, after the commit: a job for a row that does not exist yet is a bug. The
-functions below it are for jobs, which see for themselves what is to be done.
+functions below it are for jobs, which decide for themselves what to do.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""What a worker process has at hand: the parts of the core, and what only workers need. Built once, before the fork.
+"""What a worker process has at hand: the parts of the core, and parts that only workers need. Built before the fork.
 
 Building it opens no connection. Jobs get it with `runtime()`.
 """

@@ -1,8 +1,8 @@
 """The transaction of a use case that a request asks for.
 
-It acts in the name of who asks. What follows it goes to the queues after the commit, as a hint: PostgreSQL is the
-truth, and the periodic verification does what a lost hint would have done. So a Redis that is away fails no request
-whose rows are written: it is logged, and the answer stands.
+It acts in the name of the user who asks. What follows it goes to the queues after the commit, as a hint: PostgreSQL is
+the truth, and the periodic verification does what a lost hint would have done. So if Redis is away, a request whose
+rows are written does not fail: the absence is logged, and the answer stands.
 """
 
 from contextlib import AbstractContextManager
@@ -21,7 +21,7 @@ log = get_logger(__name__)
 
 
 def transaction() -> AbstractContextManager[Session]:
-    """Open a transaction in the name of whom `web.auth` has recognised in this request, if anybody."""
+    """Open a transaction in the name of the user that `web.auth` has recognised in this request, if any."""
     user = g.get("user")
     return db.transaction(actor=Actor(user.email, user.id) if user is not None else None, give=_give)
 

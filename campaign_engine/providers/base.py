@@ -168,7 +168,7 @@ class NoticeKind(StrEnum):
     TEMPLATE_CHANGED = "template_changed"  # its quality, category or components
     ACCOUNT_STOPPED = "account_stopped"  # banned, restricted, deleted: sending fails from now on
     ACCOUNT_RESTORED = "account_restored"
-    ACCOUNT_ALERT = "account_alert"  # to be known, nothing to be done by the engine
+    ACCOUNT_ALERT = "account_alert"  # people should know it; the engine does nothing
     LIMIT_CHANGED = "limit_changed"  # the portfolio's recipients a day, or the throughput
     MARKETING_STOPPED = "marketing_stopped"  # a person switched our marketing off (or on again) in WhatsApp
     MARKETING_RESUMED = "marketing_resumed"

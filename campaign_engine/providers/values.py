@@ -9,7 +9,7 @@ LONGEST_TEXT = 500  # characters; longer than any provider's id, shorter than an
 
 
 def object_in(body: bytes) -> Mapping[str, Any] | None:
-    """Return the JSON object that a body is, or None where it is none."""
+    """Return a body as a JSON object, or None if it is no object."""
     try:
         payload = json.loads(body)
     except (ValueError, RecursionError):

@@ -102,8 +102,8 @@ def reactivate(session: Session, account: Account, *, now: datetime) -> list[int
     The others follow when that message was accepted. If it is refused because of the account, the account is
     deactivated again at once.
 
-    Side effects: an entry in the audit log; resumes the campaigns that paused for want of an account; the account's
-    lane is woken after the commit.
+    Side effects: an entry in the audit log; resumes the campaigns that paused because no account was active; the
+    account's lane is woken after the commit.
     """
     following.wake(session, [account.id])
     changed = session.execute(

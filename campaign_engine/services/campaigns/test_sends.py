@@ -58,8 +58,8 @@ def send(
 ) -> TestSend:
     """Send a campaign's message to one number, from the account given or the first active one of the campaign.
 
-    Variables that are not given come from the contact with this number, if there is one. `owner_id` is on whose limit
-    it counts.
+    Variables that are not given come from the contact with this number, if there is one. The test counts on the limit
+    of the user `owner_id`.
 
     Side effects: a campaign of the kind `test` that runs; an entry in the audit log; the lane of its account is woken
     after the commit.

@@ -190,9 +190,8 @@ def settle_undecided(
 ) -> None:
     """Decide the undecided replies of people whose meaning has become clear.
 
-    Whoever acts in this transaction has made it clear; where nobody acts, the person did.
-
-    The replies of a person who is still held stay undecided.
+    The actor of this transaction has made it clear; if it has none, the person did. The replies of a person who is
+    still held stay undecided.
 
     Args:
         session: the transaction of what made it clear.
