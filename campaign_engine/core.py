@@ -14,7 +14,7 @@ from campaign_engine.config import Config, ConfigError
 from campaign_engine.db import database_url_for_sqlalchemy, db, ping_after_idling
 from campaign_engine.providers import REGISTRY
 from campaign_engine.providers import build as build_providers
-from campaign_engine.providers.base import Provider
+from campaign_engine.providers.base import Provider, Traits
 from campaign_engine.vault import Vault
 from ratelimit import Limiter
 
@@ -103,3 +103,8 @@ def engine() -> Engine:
     """Return the engine of the current application context."""
     found: Engine = current_app.extensions[_KEY]
     return found
+
+
+def traits_of(provider: str) -> Traits:
+    """Return what the provider of this name says of itself, of those that the current application was given."""
+    return engine().providers[provider].traits

@@ -6,30 +6,14 @@ Another one is a folder, a line in `REGISTRY` and, where its accounts have field
 from collections.abc import Mapping, Sequence
 
 from campaign_engine.config import Config
-from campaign_engine.providers.base import Provider, Traits
+from campaign_engine.providers.base import Provider
 from campaign_engine.providers.cloud_api.adapter import CloudApi
 from campaign_engine.providers.evolution.adapter import Evolution
 
 REGISTRY: Sequence[type[Provider]] = (CloudApi, Evolution)
 """Every provider there is; the first is meant where somebody names none."""
 
-_KINDS = {kind.traits.name: kind for kind in REGISTRY}
-
 
 def build(config: Config, registry: Sequence[type[Provider]] = REGISTRY) -> Mapping[str, Provider]:
-    """Return every provider by the name that accounts use; opens no connection.
-
-    Side effects: `kind_of` knows those of another registry as well, in the whole process.
-    """
-    _KINDS.update({kind.traits.name: kind for kind in registry})
+    """Return every provider by the name that accounts use; opens no connection."""
     return {kind.traits.name: kind.of(config) for kind in registry}
-
-
-def kind_of(provider: str) -> type[Provider]:
-    """Return the provider of this name, for what it declares."""
-    return _KINDS[provider]
-
-
-def traits_of(provider: str) -> Traits:
-    """Return what the provider of this name says of itself."""
-    return kind_of(provider).traits

@@ -8,10 +8,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
-from campaign_engine.core import engine
+from campaign_engine.core import engine, traits_of
 from campaign_engine.errors import InvalidInput
 from campaign_engine.models import Account, Company
-from campaign_engine.providers import REGISTRY, traits_of
+from campaign_engine.providers import REGISTRY
 from campaign_engine.services.accounts import accounts, activation
 from cli.context import ID, json_option, print_json, print_table, transaction, with_engine
 from web.schemas.accounts import AccountSchema

@@ -8,9 +8,8 @@ from werkzeug.wrappers import Response
 
 from campaign_engine.clock import utc_now
 from campaign_engine.config import Config
-from campaign_engine.core import engine
+from campaign_engine.core import engine, traits_of
 from campaign_engine.models import Account, AccountStatus, Company, Role
-from campaign_engine.providers import traits_of
 from campaign_engine.rules.cool_down import Throttle, slowed
 from campaign_engine.rules.pacing import Pacing
 from campaign_engine.services.accounts import accounts as service

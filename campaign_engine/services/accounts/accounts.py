@@ -11,10 +11,10 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from campaign_engine import following
 from campaign_engine.clock import require_aware
+from campaign_engine.core import engine, traits_of
 from campaign_engine.errors import AlreadyExists, InvalidInput, NotFound
 from campaign_engine.json_types import Json
 from campaign_engine.models import Account, AccountStatus
-from campaign_engine.providers import kind_of, traits_of
 from campaign_engine.providers.base import Health, Provider, Sender, Traits
 from campaign_engine.rules import warm_up
 from campaign_engine.services.accounts.account_values import AccountValues, WarmUpValues
@@ -92,9 +92,9 @@ def create(session: Session, proposal: Proposal, *, company_id: int, vault: Vaul
         InvalidInput: the warm-up cannot be used.
         AlreadyExists: the company has an account of that name, or of that number.
     """
-    kind = kind_of(proposal.values["provider"])
-    account = Account(company_id=company_id, provider=kind.traits.name, max_in_flight=_usual_in_flight(kind.traits))
-    if kind.door.is_keyed:
+    name = proposal.values["provider"]
+    account = Account(company_id=company_id, provider=name, max_in_flight=_usual_in_flight(traits_of(name)))
+    if engine().providers[name].door.is_keyed:
         account.webhook_key = secrets.token_urlsafe(24)
     _write(session, account, proposal, vault=vault, now=now)
     if proposal.health is not None:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from campaign_engine import following
 from campaign_engine.clock import require_aware
+from campaign_engine.core import traits_of
 from campaign_engine.db import affected
 from campaign_engine.errors import InvalidInput, NotFound, OutsideHours, TransitionNotAllowed
 from campaign_engine.json_types import Json
@@ -26,7 +27,6 @@ from campaign_engine.models import (
     Template,
 )
 from campaign_engine.models.template import UNSENDABLE
-from campaign_engine.providers import traits_of
 from campaign_engine.rules.hours import working_hours
 from campaign_engine.rules.states import CAMPAIGN_MAY_SEND_AGAIN, CAMPAIGN_TRANSITIONS, CampaignStatus
 from campaign_engine.services.campaigns import series

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from campaign_engine.config import Config
-from campaign_engine.providers import traits_of
+from campaign_engine.core import traits_of
 from campaign_engine.rules.waiting import OF_A_LIMIT, WaitReason
 from campaign_engine.services.company import limits
 from campaign_engine.services.company.limits import Binding, Binds, LimiterOf

@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from campaign_engine.core import traits_of
 from campaign_engine.models import Account, AccountStatus, Campaign, Template
-from campaign_engine.providers import traits_of
 from campaign_engine.rules.waiting import clock
 from campaign_engine.services.outlook.preflight.audience import AudienceCount
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -46,7 +47,7 @@ def test_two_starts_at_once_start_once(session: Session, other_session: Callable
             own.rollback()
             results.append(error.code)
 
-    threads = [threading.Thread(target=start, args=(other_session(),)) for _ in range(2)]
+    threads = [threading.Thread(target=copy_context().run, args=(start, other_session())) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -268,7 +269,7 @@ def test_two_starts_at_once_write_one_next_occurrence(
         except TransitionNotAllowed:
             own.rollback()
 
-    threads = [threading.Thread(target=start, args=(other_session(),)) for _ in range(2)]
+    threads = [threading.Thread(target=copy_context().run, args=(start, other_session())) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
