@@ -217,6 +217,8 @@ class Traits:
         carries_our_id: its statuses say which message of ours they speak of; else only its own ids tell.
         has_pair_limit: it refuses a second message to the same person within seconds.
         unsuited: returns in a sentence why its accounts cannot send a content; None when they can.
+        codes_of_refusal: failures by which a person has switched our marketing off.
+        codes_of_shielding: failures by which WhatsApp shields a person from marketing, for a day.
         notice: a sentence to show wherever its accounts are shown.
     """
 
@@ -230,6 +232,8 @@ class Traits:
     carries_our_id: bool
     has_pair_limit: bool
     unsuited: Callable[[Mapping[str, Any]], str | None] = sends_everything
+    codes_of_refusal: frozenset[str] = frozenset()
+    codes_of_shielding: frozenset[str] = frozenset()
     notice: str | None = None
 
     @property

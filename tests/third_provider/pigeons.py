@@ -62,6 +62,8 @@ class Pigeons:
         carries_our_id=False,
         has_pair_limit=False,
         unsuited=_unsuited,
+        codes_of_refusal=frozenset({"has_a_cat"}),
+        codes_of_shielding=frozenset({"feeds_today"}),
         notice="Pigeons rest at night.",
     )
     door: ClassVar[Door] = Door(path="pigeons", most_bytes=1000, known_by="app_secret", senders=_senders)
@@ -83,9 +85,15 @@ class Pigeons:
         )
         if not isinstance(answer, Answer):
             return answer
-        bird = text_of(json_object_of(answer).get("bird"))
+        said = json_object_of(answer)
+        bird = text_of(said.get("bird"))
         if bird is None:
-            return Refused(Failure(ErrorClass.RECIPIENT, "no_bird", "No pigeon knows the way."))
+            code = text_of(said.get("no")) or "no_bird"
+            return Refused(
+                Failure(
+                    ErrorClass.RECIPIENT, code, "No pigeon came back.", person_refuses_marketing=code == "has_a_cat"
+                )
+            )
         return Accepted(provider_message_id=bird, wa_id=None)
 
     def check_health(self, sender: Sender) -> Health:

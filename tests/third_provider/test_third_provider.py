@@ -171,6 +171,33 @@ def test_what_it_declares_is_asked_of_its_accounts_and_campaigns(call: Caller, l
     assert problem(unsuited, 422)["errors"]["content"] == ["A pigeon carries a text and nothing else."]
 
 
+def test_whom_its_codes_protect_is_not_written_to_again(call: Caller, work: Callable[..., None]) -> None:
+    codes = {"+5511987654300": "has_a_cat", "+5511987654301": "feeds_today", "+5511987654302": "lost"}
+
+    def behave(connection: socket.socket, request: Request) -> bool:
+        said = {"no": codes[request.json["to"]]} if request.line.startswith("POST") else {"food": "none"}
+        connection.sendall(response(200, said))
+        return True
+
+    with serving(behave) as loft:
+        account = new_account(call, loft)
+        campaign = new_campaign(call, account).json
+        call("POST", f"/campaigns/{campaign['id']}/start")
+        work(scheduling.prepare_campaign, int(campaign["id"]))
+        work(turns.run_turn, int(account["id"]))
+    assert states(call, campaign) == {"failed": 3}
+    (refusing,) = call("GET", "/opt-outs").json["items"]
+    assert refusing["source"] == "provider"
+    assert call("DELETE", f"/opt-outs/{refusing['phone']}").status_code == 204
+    retried = call("POST", f"/campaigns/{campaign['id']}/retry", json={"classes": ["recipient"], "dry_run": True}).json
+    assert {each["code"]: each["retried"] for each in retried["groups"]} == {
+        "has_a_cat": 0,
+        "feeds_today": 0,
+        "lost": 1,
+    }
+    assert sorted(each["reason"] for each in retried["excluded"]) == ["marketing_switched_off", "shielded"]
+
+
 def test_the_page_of_accounts_shows_its_title_and_its_notice(app: Flask, call: Caller, loft: Server) -> None:
     new_account(call, loft)
     new_account(call, loft, name="South", instance="south")

@@ -40,6 +40,9 @@ MAY_HAVE_LEFT = frozenset({1, 2, 131000, 131016, 133004})
 MARKETING_REFUSED = 131050
 """The person switched this business's marketing off in WhatsApp; nobody else can switch it on again."""
 
+SHIELDED = 131049
+"""WhatsApp kept a marketing message back from this person; another try within a day makes it worse."""
+
 
 def classify(code: int, *, is_transient: bool = False) -> ErrorClass:
     """Return the class of a code; a code nobody has listed is temporary if Meta says so, else final."""

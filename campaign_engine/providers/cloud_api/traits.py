@@ -1,6 +1,7 @@
 """What the Cloud API says of itself."""
 
 from campaign_engine.providers.base import Traits
+from campaign_engine.providers.cloud_api.errors import MARKETING_REFUSED, SHIELDED
 
 TRAITS = Traits(
     name="cloud_api",
@@ -12,4 +13,6 @@ TRAITS = Traits(
     most_in_flight=256,
     carries_our_id=True,
     has_pair_limit=True,
+    codes_of_refusal=frozenset({str(MARKETING_REFUSED)}),
+    codes_of_shielding=frozenset({str(SHIELDED)}),
 )

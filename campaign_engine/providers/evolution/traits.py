@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from campaign_engine.providers.base import Traits
+from campaign_engine.providers.cloud_api.errors import MARKETING_REFUSED, SHIELDED
 
 NO_TEMPLATES = "Evolution API sends no templates: write a text instead."
 NO_UPLOADS = "Evolution API knows no uploaded files: give the file's address."
@@ -29,5 +30,7 @@ TRAITS = Traits(
     carries_our_id=False,
     has_pair_limit=False,
     unsuited=unsuited,
+    codes_of_refusal=frozenset({str(MARKETING_REFUSED)}),  # of the business channel, which hands Meta's codes on
+    codes_of_shielding=frozenset({str(SHIELDED)}),
     notice="This system uses Evolution API.",
 )

@@ -1,8 +1,8 @@
 """Failed messages sent again because a person asks for it, by class and code of their failure.
 
-Three kinds of people are not written to again: those who asked for no more, who switched this business's marketing off
-(131050), or whom WhatsApp shielded from marketing less than a day ago (131049). Their messages stay as they are and are
-counted with the reason.
+Three kinds of people are not written to again: those who asked for no more, who switched this business's marketing off,
+or whom WhatsApp shielded from marketing less than a day ago. Their messages stay as they are and are counted with the
+reason. By which codes a failure says so is the providers' affair.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
+from campaign_engine.core import engine
 from campaign_engine.errors import InvalidInput, TransitionNotAllowed
 from campaign_engine.logs import get_logger
 from campaign_engine.models import Campaign
@@ -25,7 +26,7 @@ from campaign_engine.services.company import audit
 log = get_logger(__name__)
 
 SHIELDED_FOR = timedelta(hours=24)
-"""Another try within a day of 131049 can bar a person for one more day (docs/wire.md, Rules of sending)."""
+"""Another try within a day can bar a person for one more day (docs/wire.md, Rules of sending)."""
 
 
 NO_CODE = "none"
@@ -47,8 +48,8 @@ class Exclusion(StrEnum):
 
 _SENTENCES: Mapping[Exclusion, str] = {
     Exclusion.OPTED_OUT: "They may not be written to: opted out, blocked or held for a decision.",
-    Exclusion.MARKETING_SWITCHED_OFF: "They switched marketing of this business off in WhatsApp (131050).",
-    Exclusion.SHIELDED: "WhatsApp kept these back less than 24 hours ago (131049); try again tomorrow.",
+    Exclusion.MARKETING_SWITCHED_OFF: "They switched marketing of this business off in WhatsApp.",
+    Exclusion.SHIELDED: "WhatsApp kept these back less than 24 hours ago; try again tomorrow.",
 }
 
 
@@ -72,8 +73,9 @@ _FAILED = f"""
     SELECT m.id, coalesce(m.error_class, 'unknown') AS error_class, m.error_code, m.error_detail,
       CASE
         WHEN o.phone_key IS NOT NULL THEN '{Exclusion.OPTED_OUT}'
-        WHEN m.error_code = '131050' THEN '{Exclusion.MARKETING_SWITCHED_OFF}'
-        WHEN m.error_code = '131049' AND m.failed_at > CAST(:shielded_since AS timestamptz) THEN '{Exclusion.SHIELDED}'
+        WHEN m.error_code = ANY(CAST(:refusing AS text[])) THEN '{Exclusion.MARKETING_SWITCHED_OFF}'
+        WHEN m.error_code = ANY(CAST(:shielding AS text[])) AND m.failed_at > CAST(:shielded_since AS timestamptz)
+          THEN '{Exclusion.SHIELDED}'
       END AS exclusion
     FROM messages m LEFT JOIN opt_outs o ON o.company_id = :company_id AND o.phone_key = m.phone_key
     WHERE m.campaign_id = :campaign_id AND m.status = 'failed'
@@ -181,11 +183,14 @@ def excluded_in(groups: Sequence[FailureGroup]) -> dict[Exclusion, int]:
 def _values(
     campaign: Campaign, *, classes: Collection[str] | None, codes: Collection[str] | None, now: datetime
 ) -> dict[str, object]:
+    traits = [each.traits for each in engine().providers.values()]
     return {
         "campaign_id": campaign.id,
         "company_id": campaign.company_id,
         "classes": list(classes) if classes is not None else None,
         "codes": list(codes) if codes is not None else None,
+        "refusing": [code for each in traits for code in each.codes_of_refusal],
+        "shielding": [code for each in traits for code in each.codes_of_shielding],
         "shielded_since": now - SHIELDED_FOR,
     }
 
