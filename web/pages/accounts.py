@@ -120,7 +120,7 @@ def _row(account: Account, company: Company, config: Config, now: datetime) -> d
     return {
         "account": account,
         "provider": traits_of(account.provider),
-        "number": account.phone_number_id or account.instance or "no number",
+        "number": service.number_of(account) or "no number",
         "limit": limit_in_words(rate, burst=account.burst),
         "slowness": slowness_in_words(rate, throttle.step_at(now)),
         "recovers_at": throttle.recovers_at(now),

@@ -39,9 +39,6 @@ PLAIN_FIELDS = (
 MAX_IN_FLIGHT = 16
 """Calls at once of an account that names no other count, where its provider takes as many."""
 
-CREDENTIALS = frozenset({"access_token", "phone_number_id", "base_url", "instance"})
-"""What a provider is asked about when it is new."""
-
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
@@ -71,11 +68,12 @@ def propose(
     provider = account.provider if account is not None else values.get("provider", "")
     if provider not in providers:
         raise InvalidInput.field("provider", f"Accepted are {' and '.join(providers)}.")
-    faults = _faults(values, providers[provider].traits, account)
+    traits = providers[provider].traits
+    faults = _faults(values, traits, account)
     if faults:
         raise InvalidInput(faults)
-    sender = sender_of(_with_credentials(account, values, vault), vault=vault)
-    if account is not None and CREDENTIALS.isdisjoint(values):
+    sender = sender_of(_with_credentials(account, values, traits, vault), vault=vault)
+    if account is not None and {"access_token", *_address(traits)}.isdisjoint(values):
         return Proposal(values, sender, None)
     health = providers[provider].check_health(sender)
     if health.refused_field is not None:
@@ -191,12 +189,17 @@ def delete(session: Session, account: Account) -> None:
     audit.record(session, "account.deleted", company_id=account.company_id, subject=account.id, name=account.name)
 
 
+def number_of(account: Account) -> str:
+    """Return which number an account is, as its provider calls it."""
+    return getattr(account, traits_of(account.provider).named_by) or ""
+
+
 def sender_of(account: Account, *, vault: Vault) -> Sender:
     """Return what a provider needs to send from this account; holds the secret in clear."""
     return Sender(
         account_id=account.id,
         base_url=(account.base_url or "").rstrip("/"),
-        number=account.phone_number_id or account.instance or "",
+        number=number_of(account),
         secret=vault.decrypt(account.access_token_encrypted),
     )
 
@@ -252,11 +255,16 @@ def _set_secrets(account: Account, values: Mapping[str, object], vault: Vault) -
             setattr(account, f"{name}_encrypted", vault.encrypt(str(values[name])) if values[name] else None)
 
 
-def _with_credentials(account: Account | None, values: Mapping[str, object], vault: Vault) -> Account:
+def _address(traits: Traits) -> tuple[str, str]:
+    """Return the fields that say which number is meant, and where: with the token, what a provider is asked about."""
+    return "base_url", traits.named_by
+
+
+def _with_credentials(account: Account | None, values: Mapping[str, object], traits: Traits, vault: Vault) -> Account:
     """Return a copy of the parts of an account that make a sender, with the new values."""
-    names = ("id", "base_url", "phone_number_id", "instance", "access_token_encrypted")
-    copy = Account(**{name: getattr(account, name, None) for name in names})
-    for name in CREDENTIALS.intersection(names, values):
+    names = ("id", "access_token_encrypted", *_address(traits))
+    copy = Account(provider=traits.name, **{name: getattr(account, name, None) for name in names})
+    for name in set(_address(traits)).intersection(values):
         setattr(copy, name, values[name])
     _set_secrets(copy, values, vault)
     return copy

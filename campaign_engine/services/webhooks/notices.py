@@ -94,9 +94,9 @@ def _spoken_of(notice: Notice, signed: Sequence[Account]) -> list[Account]:
     return known or [account for account in signed if account.business_account_id is None]
 
 
-def _names_of(account: Account) -> set[str | None]:
+def _names_of(account: Account) -> set[str]:
     shown = str((account.health or {}).get("display_phone_number", ""))
-    return {account.phone_number_id, account.instance, "+" + "".join(char for char in shown if char.isdigit())}
+    return {accounts.number_of(account), "+" + "".join(char for char in shown if char.isdigit())}
 
 
 def _template_status(session: Session, spoken: _Spoken) -> None:
