@@ -18,16 +18,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("ratelimit", "campaign_engine", "jobs", "web", "cli", "simulator")
-PROVIDERS = re.compile(r"cloud_?api|evolution", re.IGNORECASE)
-# The history of the schema, the settings named in .env.example, the program that plays a provider, and the
-# demonstration and installation that start it.
+PROVIDERS = re.compile(r"cloud[ _]?api|evolution", re.IGNORECASE)
+# The registry and the folders themselves, the history of the schema, the settings named in .env.example, the program
+# that plays a provider, and the demonstration at it.
 MAY_NAME_A_PROVIDER = (
-    "campaign_engine/providers/",
+    "campaign_engine/providers/__init__.py",
+    "campaign_engine/providers/cloud_api/",
+    "campaign_engine/providers/evolution/",
     "campaign_engine/migrations/",
     "campaign_engine/config.py",
     "simulator/",
     "cli/demo.py",
-    "cli/commands/up.py",
 )
 SOURCES = {".py", ".html", ".js", ".sql", ".lua"}
 OPEN_DICTS = re.compile(r"\b(?:dict|Mapping)\[str, Any\]")

@@ -1,4 +1,4 @@
-"""An approved message template of the Cloud API, as known to us."""
+"""An approved message template of Meta, as known to us."""
 
 from sqlalchemy import ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column

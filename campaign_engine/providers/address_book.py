@@ -1,6 +1,6 @@
 """What a provider with an address book offers besides sending: who is on WhatsApp, and whom the phone knows.
 
-Evolution API has one; the Cloud API has none.
+Only a provider that stands before a phone has one.
 """
 
 from collections.abc import Sequence

@@ -83,7 +83,7 @@ class Sender:
 
     account_id: int
     base_url: str
-    number: str  # phone number id (Cloud API) or instance (Evolution)
+    number: str  # as the account's `named_by` says
     secret: str = field(repr=False)
 
 
@@ -117,7 +117,7 @@ class StatusUpdate:
 class Inbound:
     """One message that a person wrote to one of our numbers."""
 
-    number: str  # which of our numbers: phone number id (Cloud API) or instance (Evolution)
+    number: str  # which of our numbers, as `named_by` says
     provider_message_id: str
     sender: str  # the person's number as the provider spells it, without the plus sign
     at: datetime

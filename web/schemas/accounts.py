@@ -57,7 +57,7 @@ class AccountSchema(Schema):
         max_chars=50,
         accepts=lambda number: number.isascii() and number.isalnum(),
         error="This is the id of the number at Meta (digits), not the telephone number.",
-        metadata={"description": "The id of the number at Meta (Cloud API)."},
+        metadata={"description": "The id of the number at Meta."},
     )
     instance = Text(
         max_chars=200,

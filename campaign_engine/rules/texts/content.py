@@ -58,7 +58,7 @@ def faults_of(content: Json) -> dict[str, list[str]]:
 
 
 def render(content: Json, variables: Mapping[str, str]) -> Json:
-    """Return the part of the Cloud API's body that belongs to the content, for one recipient.
+    """Return the part of Meta's body that belongs to the content, for one recipient.
 
     Raises:
         rendering.TemplateError: a value is missing or the result is too long for this recipient.
