@@ -12,6 +12,7 @@ import redis
 from flask import Flask
 
 from campaign_engine.config import Config
+from campaign_engine.core import create_core, traits_of
 from campaign_engine.db import db
 from campaign_engine.models import Company
 from campaign_engine.providers import REGISTRY
@@ -196,6 +197,13 @@ def test_whom_its_codes_protect_is_not_written_to_again(call: Caller, work: Call
         "lost": 1,
     }
     assert sorted(each["reason"] for each in retried["excluded"]) == ["marketing_switched_off", "shielded"]
+
+
+def test_an_application_knows_the_providers_that_it_was_given_and_no_others(config: Config) -> None:
+    with create_core(config, registry=WITH_PIGEONS).app_context():
+        assert traits_of("pigeons").title == "Pigeon Post"
+    with create_core(config).app_context(), pytest.raises(KeyError):
+        traits_of("pigeons")
 
 
 def test_the_page_of_accounts_shows_its_title_and_its_notice(app: Flask, call: Caller, loft: Server) -> None:
