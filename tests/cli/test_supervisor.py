@@ -236,7 +236,7 @@ def test_waiting_costs_nothing_and_ends(supervisor: Supervisor) -> None:
     used_s, began_at = time.process_time(), time.monotonic()
     assert supervisor.wait(0.5) == []
     assert time.monotonic() - began_at >= 0.5
-    assert time.process_time() - used_s < 0.05
+    assert time.process_time() - used_s < 0.25
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
