@@ -14,6 +14,7 @@ import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,13 +33,55 @@ MAY_NAME_A_PROVIDER = (
 )
 SOURCES = {".py", ".html", ".js", ".sql", ".lua"}
 OPEN_DICTS = re.compile(r"\b(?:dict|Mapping)\[str, Any\]")
+ALIAS = re.compile(r"\bJson\b")
 TURN = "jobs.lane.turns"
 
 
+@dataclass(frozen=True)
+class House:
+    """The modules by name: where they are, what they say, and which others they import."""
+
+    sources: Mapping[str, Path]
+    trees: Mapping[str, ast.Module]
+    imports: Mapping[str, set[str]]
+
+    @classmethod
+    def read(cls) -> "House":
+        """Read every module of the product."""
+        sources = {name_of(path): path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))}
+        trees = {name: ast.parse(path.read_text()) for name, path in sources.items()}
+        return cls(sources, trees, {name: set(imported_by(tree, sources)) - {name} for name, tree in trees.items()})
+
+    @property
+    def floors(self) -> list[str]:
+        """The packages whose rooms stand side by side; "" is the house itself."""
+        return ["", *sorted({room_of(name, path) for name, path in self.sources.items()})]
+
+    @property
+    def of_a_turn(self) -> list[str]:
+        """What a reader of a turn has before them: its own module, and those that it imports."""
+        return sorted([TURN, *(name for name in self.imports[TURN] if not is_init(self.sources[name]))])
+
+    @property
+    def bare(self) -> list[str]:
+        """Public functions outside the simulator that say nothing of themselves."""
+        return [
+            each
+            for name, tree in self.trees.items()
+            if not name.startswith("simulator")
+            for each in without_docstring(name, tree)
+        ]
+
+
+def circles_on(floor: str, imports: Mapping[str, set[str]]) -> list[list[str]]:
+    """Return the rooms of a floor that know each other, directly or in a circle."""
+    return [sorted(circle) for circle in strongly_connected(arrows_on(floor, imports)) if len(circle) > 1]
+
+
 def main() -> None:
-    sources = {name_of(path): path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))}
-    trees = {name: ast.parse(path.read_text()) for name, path in sources.items()}
-    imports = {name: set(imported_by(tree, sources)) - {name} for name, tree in trees.items()}
+    """Print it all."""
+    house = House.read()
+    sources, trees, imports = house.sources, house.trees, house.imports
     rooms = {name: room_of(name, path) for name, path in sources.items()}
 
     print("Modules per room (lines)")
@@ -49,10 +92,9 @@ def main() -> None:
         print(f"  {room:42}{count:4}{lines[room]:8,}")
 
     print("\nArrows between the rooms of a floor (modules and packages side by side), and those that go back")
-    for floor in ("", *sorted({*rooms.values()})):
-        arrows = arrows_on(floor, imports)
-        circles = [sorted(circle) for circle in strongly_connected(arrows) if len(circle) > 1]
-        if count := sum(map(len, arrows.values())):
+    for floor in house.floors:
+        circles = circles_on(floor, imports)
+        if count := sum(map(len, arrows_on(floor, imports).values())):
             print(f"  {floor or 'the house':42}{count:4}  back: {sum(map(len, circles))}", *circles)
     for room, others in sorted(arrows_on("campaign_engine.services", imports).items()):
         print(f"  {room.rsplit('.', 1)[-1]:12}-> {', '.join(sorted(other.rsplit('.', 1)[-1] for other in others))}")
@@ -62,14 +104,16 @@ def main() -> None:
     named = sorted(files_that_name_a_provider())
     print(f"\nFiles that name a provider outside its folder: {len(named)}", *named, sep="\n  ")
     engine = {name: path for name, path in sources.items() if not name.startswith("simulator")}
-    seams = Counter[str]()
-    for name, path in engine.items():
-        seams[name.split(".")[0]] += sum(bool(OPEN_DICTS.search(line)) for line in path.read_text().splitlines())
-    print(f"\nLines with dict[str, Any] or Mapping[str, Any]: {seams.total()}", dict(seams))
-    turn = sorted(name for name in imports[TURN] if not is_init(sources[name]))
-    print(f"\nModules that a turn takes ({TURN} and what it imports): {len(turn) + 1}", *turn, sep="\n  ")
-    bare = [each for name, tree in trees.items() if name in engine for each in without_docstring(name, tree)]
-    print(f"\nPublic functions without a docstring, outside simulator/: {len(bare)}", *bare, sep="\n  ")
+    texts = {name: path.read_text().splitlines() for name, path in engine.items()}
+    open_dicts = Counter(
+        name.split(".")[0] for name, lines in texts.items() for line in lines if OPEN_DICTS.search(line)
+    )
+    aliased = sum(bool(ALIAS.search(line)) and "import" not in line for lines in texts.values() for line in lines)
+    print(f"\nLines with dict[str, Any] or Mapping[str, Any]: {open_dicts.total()}", dict(open_dicts))
+    print(f"Lines with their alias Json, JSON of an open shape: {aliased}")
+    turn = house.of_a_turn
+    print(f"\nModules that a turn takes ({TURN} and what it imports): {len(turn)}", *turn, sep="\n  ")
+    print(f"\nPublic functions without a docstring, outside simulator/: {len(house.bare)}", *house.bare, sep="\n  ")
     twins = Counter(name.rsplit(".", 1)[-1] for name in engine if not is_init(sources[name]))
     print("\nModules of one name:", ", ".join(f"{name} x{count}" for name, count in sorted(twins.items()) if count > 1))
     types = Counter(node.name for name in engine for node in trees[name].body if isinstance(node, ast.ClassDef))
