@@ -63,7 +63,6 @@ class InvalidPhone(ValueError):
     def __init__(self, reason: PhoneFault) -> None:
         super().__init__(FAULT_SENTENCES[reason])
         self.reason = reason
-        self.sentence = FAULT_SENTENCES[reason]
 
 
 class UnknownRegion(ValueError):
@@ -71,7 +70,6 @@ class UnknownRegion(ValueError):
 
     def __init__(self, region: str) -> None:
         super().__init__(f"{region!r} is no region: give two capital letters as in ISO 3166, such as BR.")
-        self.region = region
 
 
 @dataclass(frozen=True, slots=True)

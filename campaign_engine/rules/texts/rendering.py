@@ -1,6 +1,6 @@
 """Message texts with variables: `Hello {{name|customer}}, your code is {{coupon}}`.
 
-    TemplateError(ValueError)     `code` is stable, `str()` is a sentence for a person
+    TemplateError(ValueError)     `str()` is a sentence for a person
     ├── UnclosedPlaceholder       {{ without its }}
     ├── EmptyName                 {{}}, {{ | fallback}}
     ├── EmptyText                 nothing to send
@@ -35,23 +35,16 @@ _Piece = tuple[str, str, str | None]  # literal before, name, fallback
 class TemplateError(ValueError):
     """The text cannot be used, or not for this recipient."""
 
-    code = "template_error"
-
 
 class UnclosedPlaceholder(TemplateError):
     """A {{ has no }}; `excerpt` is what follows it, cut short."""
 
-    code = "unclosed_placeholder"
-
     def __init__(self, excerpt: str) -> None:
         super().__init__(f"The text opens a variable and does not close it with }}}}: {excerpt}")
-        self.excerpt = excerpt
 
 
 class EmptyName(TemplateError):
     """A placeholder without a name."""
-
-    code = "empty_variable_name"
 
     def __init__(self) -> None:
         super().__init__("The text has a variable without a name: write {{name}} or {{name|fallback}}.")
@@ -60,32 +53,24 @@ class EmptyName(TemplateError):
 class EmptyText(TemplateError):
     """Nothing to send."""
 
-    code = "empty_text"
-
     def __init__(self) -> None:
         super().__init__("The text is empty.")
 
 
 class UnknownVariables(TemplateError):
-    """The text uses `names` that are not among `known`; `suggestions` has the nearest known name, if any."""
-
-    code = "unknown_variables"
+    """The text uses `names` that are not among `known`."""
 
     def __init__(self, names: Sequence[str], known: Iterable[str]) -> None:
-        self.names = tuple(names)
-        self.known = tuple(sorted(known))
-        close = {name: difflib.get_close_matches(name, self.known, n=1) for name in self.names}
-        self.suggestions = {name: matches[0] for name, matches in close.items() if matches}
-        said = "".join(f" Instead of {name}, did you mean {near}?" for name, near in self.suggestions.items())
+        known = sorted(known)
+        close = {name: difflib.get_close_matches(name, known, n=1) for name in names}
+        said = "".join(f" Instead of {name}, did you mean {near[0]}?" for name, near in close.items() if near)
         super().__init__(
-            f"The text uses variables that no contact has: {', '.join(self.names)}.{said} Known: {_some(self.known)}."
+            f"The text uses variables that no contact has: {', '.join(names)}.{said} Known: {_some(known)}."
         )
 
 
 class MissingValue(TemplateError):
     """This recipient has no value, or a blank one, for `name`, and the text gives no fallback."""
-
-    code = "missing_value"
 
     def __init__(self, name: str) -> None:
         super().__init__(f"The contact has no value for {{{{{name}}}}} and the text gives no fallback.")
@@ -95,12 +80,8 @@ class MissingValue(TemplateError):
 class TextTooLong(TemplateError):
     """The text has `length` characters, more than `limit`."""
 
-    code = "text_too_long"
-
     def __init__(self, *, length: int, limit: int) -> None:
         super().__init__(f"The text has {length} characters; WhatsApp takes at most {limit}.")
-        self.length = length
-        self.limit = limit
 
 
 def variable_name(text: str) -> str:

@@ -200,7 +200,7 @@ def test_what_is_no_number_is_refused_with_its_reason(text: str, region: str | N
     with pytest.raises(InvalidPhone) as refusal:
         parse_phone(text, default_region=region)
     assert refusal.value.reason == reason
-    assert refusal.value.sentence == FAULT_SENTENCES[PhoneFault(reason)] == str(refusal.value)
+    assert FAULT_SENTENCES[PhoneFault(reason)] == str(refusal.value)
 
 
 def test_every_fault_has_a_sentence_of_its_own() -> None:

@@ -90,10 +90,10 @@ def test_an_unknown_variable_is_named_with_the_closest_known_one() -> None:
     template = parse("{{nmae}} {{city}} {{cuopn|X}} {{zzz}}")
     with pytest.raises(UnknownVariables) as refusal:
         template.check({"name", "city", "coupon"})
-    assert refusal.value.names == ("nmae", "cuopn", "zzz")
-    assert refusal.value.known == ("city", "coupon", "name")
-    assert refusal.value.suggestions == {"nmae": "name", "cuopn": "coupon"}
-    assert "Instead of nmae, did you mean name?" in str(refusal.value)
+    assert str(refusal.value) == (
+        "The text uses variables that no contact has: nmae, cuopn, zzz. Instead of nmae, did you mean name?"
+        " Instead of cuopn, did you mean coupon? Known: city, coupon, name."
+    )
     template.check({"nmae", "city", "cuopn", "zzz", "more"})
 
 
@@ -119,9 +119,8 @@ def test_a_text_that_renders_to_nothing_visible_is_refused() -> None:
 def test_the_limit_is_that_of_the_rendered_text() -> None:
     template = parse("{{name}}" + "x" * (MAX_TEXT_CHARS - 4))
     assert len(template.render(VALUES)) == MAX_TEXT_CHARS
-    with pytest.raises(TextTooLong) as refusal:
+    with pytest.raises(TextTooLong, match=f"{MAX_TEXT_CHARS + 1} characters; WhatsApp takes at most {MAX_TEXT_CHARS}"):
         template.render({"name": "Joana"})
-    assert (refusal.value.length, refusal.value.limit) == (MAX_TEXT_CHARS + 1, MAX_TEXT_CHARS)
     assert len(parse("x" * MAX_TEXT_CHARS).render({})) == MAX_TEXT_CHARS
     with pytest.raises(TextTooLong):
         parse("x" * MAX_TEXT_CHARS, max_chars=MAX_CAPTION_CHARS)
@@ -240,15 +239,3 @@ def test_components_refuse_what_texts_refuse() -> None:
         render_components(components(), {"name": "João"})
     with pytest.raises(UnclosedPlaceholder):
         component_templates([{"type": "body", "parameters": [{"type": "text", "text": "{{name"}]}])
-
-
-def test_errors_have_stable_codes_of_their_own() -> None:
-    kinds = TemplateError.__subclasses__()
-    assert {kind.code for kind in kinds} == {
-        "unclosed_placeholder",
-        "empty_variable_name",
-        "empty_text",
-        "unknown_variables",
-        "missing_value",
-        "text_too_long",
-    }
