@@ -27,6 +27,7 @@ from campaign_engine.services.campaigns import lifecycle, series
 from campaign_engine.services.campaigns.audiences import MAX_INLINE_RECIPIENTS, Audience, known_variables
 from campaign_engine.services.campaigns.draft_values import DraftValues
 from campaign_engine.services.company import limits
+from ratelimit import InvalidLimit
 
 BUILT_IN_VARIABLES = frozenset({"name", "phone"})
 CHANGEABLE_WHILE_OPEN = ("name", "pacing", "working_hours", "content", "frequency_cap")
@@ -212,9 +213,11 @@ def _begun(
 
 def _check_cap(change: Change) -> None:
     cap = change.values.get("frequency_cap")
-    fault = limits.frequency_cap_fault(cap) if cap is not None else None
-    if fault is not None:
-        change.faults["frequency_cap"] = [fault]
+    if cap is not None:
+        try:
+            limits.parse_cap(cap)
+        except InvalidLimit as error:
+            change.faults["frequency_cap"] = [str(error)]
 
 
 def _check_hours(change: Change) -> None:

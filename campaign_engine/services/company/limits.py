@@ -4,7 +4,7 @@ All limits of one call carry the company's hash tag, so that a Redis Cluster kee
 """
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -33,8 +33,7 @@ LONGEST_WINDOW = 10_000
 
 DAY_US = 86_400_000_000
 NO_CAP = "none"
-LONGEST_CAP = timedelta(days=90)
-LONGEST_CAP_US = LONGEST_CAP.days * DAY_US
+LONGEST_CAP_DAYS = 90
 PAIR_RATE = Rate.parse("1/6 s")  # docs/wire.md, Rates and limits: more is refused with 131056
 PAIR_BURST = 40
 PAIR_FULL_AFTER = timedelta(seconds=6 * 45)
@@ -183,18 +182,21 @@ def frequency_cap(own: str | None, company: Company) -> Rate | None:
     `none` (`NO_CAP`) as the campaign's own cap lifts the company's.
     """
     written = own or CompanySettings.of(company).frequency_cap
-    return Rate.parse(written) if written and written != NO_CAP else None
+    return parse_cap(written) if written else None
 
 
-def frequency_cap_fault(written: str) -> str | None:
-    """Return what is wrong with a frequency cap; None when it can be used."""
+def parse_cap(written: str) -> Rate | None:
+    """Read a frequency cap; None for `NO_CAP`.
+
+    Raises:
+        InvalidLimit: it is no rate, or its period is too long.
+    """
     if written == NO_CAP:
         return None
-    try:
-        rate = Rate.parse(written)
-    except ValueError as error:
-        return str(error)
-    return f"The longest period is {LONGEST_CAP.days} days." if rate.period_us > LONGEST_CAP_US else None
+    rate = Rate.parse(written)
+    if rate.period_us > LONGEST_CAP_DAYS * DAY_US:
+        raise InvalidLimit(f"The longest period is {LONGEST_CAP_DAYS} days.")
+    return rate
 
 
 def of_retry(message_id: uuid.UUID, config: Config) -> Binding:
@@ -210,19 +212,19 @@ def of_api(user_id: int, config: Config) -> Limit:
     return Limit(name="api", key=f"api:{user_id}", rate=rate, burst=rate.count, kind="bucket")
 
 
-def settings_faults(settings: CompanySettings) -> dict[str, list[str]]:
+def settings_faults(settings: Mapping[str, object]) -> dict[str, list[str]]:
     """Return what is wrong with a company's limit overrides, per field."""
-    faults: dict[str, list[str]] = {}
-    for name in ("whatsapp_rate_limit", "campaign_rate_limit"):
-        written: str | None = getattr(settings, name)
-        if written:
-            try:
-                Rate.parse(written)
-            except ValueError as error:
-                faults[name] = [str(error)]
-    fault = frequency_cap_fault(settings.frequency_cap) if settings.frequency_cap else None
-    if fault is not None:
-        faults["frequency_cap"] = [fault]
+    faults = {}
+    for name, read in (
+        ("whatsapp_rate_limit", Rate.parse),
+        ("campaign_rate_limit", Rate.parse),
+        ("frequency_cap", parse_cap),
+    ):
+        try:
+            if settings.get(name):
+                read(str(settings[name]))
+        except InvalidLimit as error:
+            faults[name] = [str(error)]
     return faults
 
 

@@ -1,8 +1,7 @@
 """The settings in which a company may differ from the installation."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Self
 
 from campaign_engine.models import Company
 
@@ -25,13 +24,8 @@ class CompanySettings:
 
     @classmethod
     def of(cls, company: Company) -> Self:
-        """Return the settings in a company's row."""
-        return cls.read(company.settings)
-
-    @classmethod
-    def read(cls, stored: Mapping[str, Any]) -> Self:
-        """Return settings from values that were checked when they were stored; unknown names are ignored."""
-        return cls(**{name: stored.get(name) for name in SETTINGS})
+        """Return the settings in a company's row: checked when they were stored; unknown names are ignored."""
+        return cls(**{name: company.settings.get(name) for name in SETTINGS})
 
 
 SETTINGS = tuple(field.name for field in fields(CompanySettings))

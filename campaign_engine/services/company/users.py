@@ -12,16 +12,10 @@ from sqlalchemy.orm import Session
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from campaign_engine import following
-from campaign_engine.errors import (
-    AlreadyExists,
-    InvalidInput,
-    NotAuthenticated,
-    NotFound,
-    TransitionNotAllowed,
-)
+from campaign_engine.errors import AlreadyExists, InvalidInput, NotAuthenticated, NotFound, TransitionNotAllowed
 from campaign_engine.models import Account, AccountStatus, ApiToken, Campaign, Company, Role, User
 from campaign_engine.services.company import audit, limits
-from campaign_engine.services.company.settings import SETTINGS, CompanySettings
+from campaign_engine.services.company.settings import SETTINGS
 
 MIN_PASSWORD_LENGTH = 10
 MAX_EMAIL_LENGTH = 254  # RFC 5321, 4.5.3.1.3, less the angle brackets
@@ -158,7 +152,7 @@ def update_company(session: Session, company: Company, *, values: Mapping[str, o
         InvalidInput: a limit cannot be read.
     """
     chosen = {name: values[name] for name in SETTINGS if name in values}
-    faults = limits.settings_faults(CompanySettings.read(chosen))
+    faults = limits.settings_faults(chosen)
     if faults:
         raise InvalidInput(faults)
     for name in ("name", "timezone"):
