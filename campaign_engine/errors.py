@@ -77,6 +77,11 @@ class TransitionNotAllowed(EngineError):
         super().__init__(f"This {kind} is {status}; it cannot {verb} now.", code=code)
         self.status = status
 
+    @classmethod
+    def by_status(cls, kind: str, status: str, *, verb: str) -> "TransitionNotAllowed":
+        """Make the error with a code that names the status, such as `campaign_cancelled`."""
+        return cls(kind=kind, verb=verb, status=status, code=f"{kind}_{status}")
+
 
 class GraceNotOver(TransitionNotAllowed):
     """The outcome of a message is unknown, and a webhook may still tell it until `over_at`."""

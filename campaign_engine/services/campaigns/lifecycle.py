@@ -80,15 +80,7 @@ def some_of_company(session: Session, company_id: int, campaign_ids: Sequence[in
 
 def account_ids_of(session: Session, campaign_ids: Collection[int]) -> dict[int, list[int]]:
     """Return the accounts of each campaign, in one statement."""
-    found: dict[int, list[int]] = {campaign_id: [] for campaign_id in campaign_ids}
-    rows = session.execute(
-        select(CampaignAccount.campaign_id, CampaignAccount.account_id)
-        .where(CampaignAccount.campaign_id.in_(campaign_ids))
-        .order_by(CampaignAccount.account_id)
-    )
-    for row in rows:
-        found[row.campaign_id].append(row.account_id)
-    return found
+    return {campaign_id: list(weights) for campaign_id, weights in weights_of(session, campaign_ids).items()}
 
 
 def weights_of(session: Session, campaign_ids: Collection[int]) -> dict[int, dict[int, int | None]]:
@@ -130,11 +122,7 @@ def messages_with_status(
     """Return a campaign's messages that are in `status` now, in the order of sending."""
     return session.scalars(
         select(Message)
-        .where(
-            Message.campaign_id == campaign.id,
-            Message.status == status,
-            Message.position > after_position,
-        )
+        .where(Message.campaign_id == campaign.id, Message.status == status, Message.position > after_position)
         .order_by(Message.position)
         .limit(limit)
     ).all()
@@ -315,9 +303,7 @@ def reopen(session: Session, campaign: Campaign, *, verb: str, now: datetime) ->
     """
     session.refresh(campaign)
     if campaign.status not in CAMPAIGN_MAY_SEND_AGAIN:
-        raise TransitionNotAllowed(
-            kind="campaign", verb=verb, status=campaign.status, code=f"campaign_{campaign.status}"
-        )
+        raise TransitionNotAllowed.by_status("campaign", campaign.status, verb=verb)
     if campaign.status == CampaignStatus.COMPLETED:
         _require_open_hours(session, campaign, now=now)
         _move(session, campaign, "reopen", finished_at=None)
@@ -412,10 +398,7 @@ def pause_where_content_fails(session: Session, campaign_ids: Collection[int]) -
         ).all()
         if len(details) >= CONTENT_FAILURES and campaign.status == CampaignStatus.RUNNING:
             interrupt(
-                session,
-                campaign,
-                reason=f"the provider refuses its content ({details[0]})",
-                code="content_refused",
+                session, campaign, reason=f"the provider refuses its content ({details[0]})", code="content_refused"
             )
 
 
@@ -424,10 +407,7 @@ def pause_at_close(session: Session, campaign_id: int) -> None:
     campaign = session.get_one(Campaign, campaign_id, populate_existing=True, with_for_update=True)
     if campaign.status == CampaignStatus.RUNNING:
         interrupt(
-            session,
-            campaign,
-            reason="its working hours are over, and it stops at closing time",
-            code="closing_time",
+            session, campaign, reason="its working hours are over, and it stops at closing time", code="closing_time"
         )
 
 
@@ -465,9 +445,7 @@ def _move(session: Session, campaign: Campaign, verb: str, **values: Any) -> Non
     )
     reread(session, campaign)
     if not affected(result):
-        raise TransitionNotAllowed(
-            kind="campaign", verb=verb, status=campaign.status, code=f"campaign_{campaign.status}"
-        )
+        raise TransitionNotAllowed.by_status("campaign", campaign.status, verb=verb)
 
 
 def _require_recipients(session: Session, campaign: Campaign) -> None:

@@ -8,7 +8,6 @@ cancelled or deleted while it waits, it ends too.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Required, TypedDict
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
@@ -22,6 +21,7 @@ from campaign_engine.rules.states import CAMPAIGN_IS_OVER
 from campaign_engine.rules.texts import content as content_rules
 from campaign_engine.rules.texts import rendering
 from campaign_engine.services.campaigns import lifecycle, preparing
+from campaign_engine.services.campaigns.draft_values import RecipientValues
 from campaign_engine.services.company import audit
 
 log = get_logger(__name__)
@@ -38,12 +38,9 @@ class TestSend:
     __test__ = False  # for pytest, which takes a class of this name for one of its own
 
 
-class TestSendValues(TypedDict, total=False):
+class TestSendValues(RecipientValues, total=False):
     """The fields of `POST /campaigns/{id}/test`."""
 
-    phone: Required[str]
-    name: str | None
-    variables: Mapping[str, str | None] | None
     account_id: int | None
 
 
@@ -69,9 +66,7 @@ def send(
         TransitionNotAllowed: the campaign is over.
     """
     if campaign.status in CAMPAIGN_IS_OVER:
-        raise TransitionNotAllowed(
-            kind="campaign", verb="be tested", status=campaign.status, code=f"campaign_{campaign.status}"
-        )
+        raise TransitionNotAllowed.by_status("campaign", campaign.status, verb="be tested")
     phone = _phone(session, campaign, values["phone"], default_region)
     account_id = _account_id(session, campaign, values.get("account_id"))
     variables = content_rules.named_variables(values.get("variables") or {})

@@ -142,9 +142,7 @@ def undecided(
         query = query.where(Campaign.id == campaign_id)
     if after is not None:
         last_id, position = after
-        query = query.where(
-            or_(Campaign.id < last_id, and_(Campaign.id == last_id, Message.position > position)),
-        )
+        query = query.where(or_(Campaign.id < last_id, and_(Campaign.id == last_id, Message.position > position)))
     rows = session.execute(query.order_by(Campaign.id.desc(), Message.position).limit(limit))
     return [
         Undecided(
@@ -251,8 +249,7 @@ def notify_undecided(session: Session, *, grace_s: float, now: datetime) -> list
         return []
     grace = timedelta(seconds=grace_s)
     rows = session.execute(
-        _NEWLY_UNDECIDED,
-        {"claimed_until": now - grace, "grace": grace, "notified_until": now - NOTIFIED_AGAIN_AFTER},
+        _NEWLY_UNDECIDED, {"claimed_until": now - grace, "grace": grace, "notified_until": now - NOTIFIED_AGAIN_AFTER}
     ).all()
     for row in rows:
         count = "1 message" if row.undecided == 1 else f"{row.undecided} messages"
@@ -272,9 +269,7 @@ def notify_undecided(session: Session, *, grace_s: float, now: datetime) -> list
 
 def _require_not_ended(campaign: Campaign) -> None:
     if campaign.status not in CAMPAIGN_MAY_SEND_AGAIN:
-        raise TransitionNotAllowed(
-            kind="campaign", verb="resend", status=campaign.status, code=f"campaign_{campaign.status}"
-        )
+        raise TransitionNotAllowed.by_status("campaign", campaign.status, verb="resend")
 
 
 def _message(session: Session, campaign: Campaign, message_id: uuid.UUID) -> Message:
@@ -290,7 +285,7 @@ def _refuse(
     """Say why an update found nothing to do."""
     found = _message(session, campaign, message_id)
     if found.status != MessageStatus.UNKNOWN:
-        raise TransitionNotAllowed(kind="message", verb=verb, status=found.status, code=f"message_{found.status}")
+        raise TransitionNotAllowed.by_status("message", found.status, verb=verb)
     over_at = (found.claimed_at or now) + timedelta(seconds=grace_s)
     if over_at > now:
         raise GraceNotOver(over_at)

@@ -143,9 +143,7 @@ def retry(
     """
     check_classes(classes)
     if campaign.status not in CAMPAIGN_MAY_SEND_AGAIN:
-        raise TransitionNotAllowed(
-            kind="campaign", verb="retry", status=campaign.status, code=f"campaign_{campaign.status}"
-        )
+        raise TransitionNotAllowed.by_status("campaign", campaign.status, verb="retry")
     values = _values(campaign, classes=classes, codes=codes, now=now)
     groups = _groups(session.execute(_RETRY, {**values, "now": now}))
     count = sum(group.retryable_count for group in groups)
