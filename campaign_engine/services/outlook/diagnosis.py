@@ -125,28 +125,20 @@ def standing(session: Session, *, unknown_grace_s: float, now: datetime) -> Stan
         text(
             """
             SELECT
-              (SELECT count(*) FROM campaigns WHERE status = 'scheduled' AND scheduled_at < :late) AS overdue,
+              (SELECT count(*) FROM campaigns WHERE status = 'scheduled' AND scheduled_at < :late) AS overdue_campaigns,
               (SELECT count(*) FROM campaigns WHERE status IN ('preparing', 'running') AND prepared_at IS NULL
-                AND started_at < :late) AS unprepared,
-              (SELECT count(*) FROM messages WHERE status = 'sending' AND claimed_at < :late) AS stale,
-              (SELECT coalesce(sum(unknown_count), 0) FROM campaigns) AS unknown,
+                AND started_at < :late) AS unprepared_campaigns,
+              (SELECT count(*) FROM messages WHERE status = 'sending' AND claimed_at < :late) AS stale_claims,
+              (SELECT CAST(coalesce(sum(unknown_count), 0) AS bigint) FROM campaigns) AS unknown_messages,
               (SELECT count(*) FROM campaigns c JOIN messages m ON m.campaign_id = c.id
                 WHERE c.unknown_count > 0 AND m.status = 'unknown' AND m.status_reason IS DISTINCT FROM 'dismissed'
                 AND m.claimed_at < :past_grace) AS overdue_unknown,
-              (SELECT count(*) FROM webhook_events WHERE applied_at IS NULL) AS webhooks,
-              (SELECT min(received_at) FROM webhook_events WHERE applied_at IS NULL) AS oldest,
-              (SELECT count(*) FROM accounts WHERE status = 'deactivated') AS deactivated
+              (SELECT count(*) FROM webhook_events WHERE applied_at IS NULL) AS waiting_webhooks,
+              (SELECT coalesce(extract(epoch FROM CAST(:now AS timestamptz) - min(received_at))::float, 0)
+                FROM webhook_events WHERE applied_at IS NULL) AS oldest_webhook_s,
+              (SELECT count(*) FROM accounts WHERE status = 'deactivated') AS deactivated_accounts
             """
         ),
-        {"late": now - timedelta(minutes=1), "past_grace": now - timedelta(seconds=unknown_grace_s)},
+        {"now": now, "late": now - timedelta(minutes=1), "past_grace": now - timedelta(seconds=unknown_grace_s)},
     ).one()
-    return Standing(
-        overdue_campaigns=row.overdue,
-        unprepared_campaigns=row.unprepared,
-        stale_claims=row.stale,
-        unknown_messages=int(row.unknown),
-        overdue_unknown=row.overdue_unknown,
-        waiting_webhooks=row.webhooks,
-        oldest_webhook_s=(now - row.oldest).total_seconds() if row.oldest else 0.0,
-        deactivated_accounts=row.deactivated,
-    )
+    return Standing(**row._mapping)

@@ -1,10 +1,10 @@
 """When campaigns will be through: gathers what `rules.eta` needs, in a constant number of statements."""
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from sqlalchemy import Row, select, text
@@ -98,7 +98,12 @@ def outlook(
             found.senders[account.id] = _sender(account, company, wait, config=config, now=now)
     found.quotas.update(_quotas(found, limiter_of=limiter_of, now=now))
     estimates = audience_sizes.estimated(session, [row.id for row in rows if not row.prepared and row.id not in drafts])
-    paces = _Paces(found, config)
+
+    @cache  # campaigns with the same overrides share a pace
+    def pace_on(account_id: int, overrides: str) -> Pacing:
+        account = found.accounts[account_id]
+        return pacing_of(account, companies[account.company_id], json.loads(overrides), config)
+
     zones = recipient_zones.remaining(session, [row.id for row in rows if _is_by_recipient(row) and row.pending_count])
     for row in rows:
         company = companies[row.company_id]
@@ -109,6 +114,8 @@ def outlook(
         else:
             unwritten = 0 if row.prepared else max(0, estimates.get(row.id, 0) - row.total_count)
             left = row.pending_count + unwritten
+        overrides = json.dumps(row.pacing, sort_keys=True)
+        paces = {each: pace_on(each, overrides) for each in map(int, row.uses or ()) if each in found.accounts}
         found.loads[row.id] = _load(
             row, company, paces, message_count=left, zones=spread if _is_by_recipient(row) else {}, now=now
         )
@@ -132,32 +139,10 @@ def _hours(written: str, timezone: str, company_timezone: str) -> WorkingHours:
     return working_hours.of_campaign(json.loads(written), timezone=timezone, company_timezone=company_timezone)
 
 
-class _Paces:
-    """The pacing in force on accounts; campaigns with the same overrides share it."""
-
-    def __init__(self, outlook: Outlook, config: Config) -> None:
-        self._outlook = outlook
-        self._config = config
-        self._known: dict[tuple[str, int], Pacing] = {}
-
-    def of(self, overrides: Json, account_ids: Iterable[int]) -> dict[int, Pacing]:
-        """Return the pacing of a campaign on each of its accounts; deleted accounts are absent."""
-        written = json.dumps(overrides, sort_keys=True)
-        return {each: self._on(each, written, overrides) for each in account_ids if each in self._outlook.accounts}
-
-    def _on(self, account_id: int, written: str, overrides: Json) -> Pacing:
-        key = (written, account_id)
-        if key not in self._known:
-            account = self._outlook.accounts[account_id]
-            company = self._outlook.companies[account.company_id]
-            self._known[key] = pacing_of(account, company, overrides, self._config)
-        return self._known[key]
-
-
 def _load(
     row: Row[Any],
     company: Company,
-    paces: _Paces,
+    paces: Mapping[int, Pacing],
     *,
     message_count: int,
     zones: Mapping[Zones, int],
@@ -170,7 +155,7 @@ def _load(
         campaign_id=row.id,
         owner_id=row.owner_id,
         message_count=message_count,
-        paces=paces.of(row.pacing, uses),
+        paces=paces,
         hours=hours_of(row.working_hours, timezone=row.timezone, company=company) if has_hours else None,
         starts_at=row.scheduled_at if starts_later else None,
         weights={account_id: weight for account_id, weight in uses.items() if weight},

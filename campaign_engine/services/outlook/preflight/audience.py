@@ -126,11 +126,7 @@ def count(session: Session, campaign: Campaign, *, cap: Rate | None, now: dateti
     lacking = sum(row.lack for row in chosen)
     recipients = people[None] - lacking
     zones = recipient_zones.by_zones((row.phone, row.people - row.lack) for row in chosen) if by_recipient else None
-    left_out = {
-        **people,
-        "duplicate": people["duplicate"] + repeated,
-        "missing_variables": lacking,
-    }
+    left_out = {**people, "duplicate": people["duplicate"] + repeated, "missing_variables": lacking}
     return AudienceCount(
         named=sum(people.values()) + repeated,
         recipients=recipients,
