@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -36,34 +37,21 @@ class ConfigError(Exception):
         self.faults = faults
 
 
-def _text(value: str) -> str:
-    return value
-
-
-def _whole(minimum: int, maximum: int) -> Callable[[str], int]:
-    def parse(value: str) -> int:
-        try:
-            number = int(value)
-        except ValueError:
-            number = minimum - 1
-        if not minimum <= number <= maximum:
-            raise ValueError(f"a whole number from {minimum} to {maximum}")
-        return number
-
-    return parse
-
-
-def _seconds(minimum: float, maximum: float) -> Callable[[str], float]:
+def _between(minimum: float, maximum: float, *, read: Callable[[str], float], what: str) -> Callable[[str], float]:
     def parse(value: str) -> float:
         try:
-            number = float(value)
+            number = read(value)
         except ValueError:
             number = minimum - 1
         if not minimum <= number <= maximum:
-            raise ValueError(f"seconds from {minimum:g} to {maximum:g}")
+            raise ValueError(f"{what} from {minimum} to {maximum}")
         return number
 
     return parse
+
+
+_whole = partial(_between, read=int, what="a whole number")
+_seconds = partial(_between, read=float, what="seconds")
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -145,20 +133,20 @@ class Config:
     secret_key: str | None = setting("SECRET_KEY", _secret, None)
     encryption_key: tuple[str, ...] = setting("ENCRYPTION_KEY", _fernet_keys, ())
 
-    web_host: str = setting("WEB_HOST", _text, "127.0.0.1")
+    web_host: str = setting("WEB_HOST", str, "127.0.0.1")
     web_port: int = setting("WEB_PORT", _whole(1, 65535), 8000)
     web_threads: int = setting("WEB_THREADS", _whole(1, 256), 16)
     public_url: str | None = setting("PUBLIC_URL", _HTTP, None)
     import_max_mb: int = setting("IMPORT_MAX_MB", _whole(1, 2048), 100)
 
     cloud_api_url: str = setting("CLOUD_API_URL", _HTTP, "https://graph.facebook.com")
-    cloud_api_version: str = setting("CLOUD_API_VERSION", _text, "v26.0")
+    cloud_api_version: str = setting("CLOUD_API_VERSION", str, "v26.0")
     sentry_dsn: str | None = setting("SENTRY_DSN", _HTTP, None)
     log_format: str = setting("LOG_FORMAT", _one_of("json", "text"), "text")
     log_level: str = setting("LOG_LEVEL", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO")
     default_locale: str = setting("DEFAULT_LOCALE", _one_of("en", "pt_BR"), "en")
     default_timezone: str = setting("DEFAULT_TIMEZONE", _zone, "America/Sao_Paulo")
-    default_region: str = setting("DEFAULT_REGION", _text, "BR")
+    default_region: str = setting("DEFAULT_REGION", str, "BR")
 
     whatsapp_rate_limit: Rate = setting("WHATSAPP_RATE_LIMIT", _rate, Rate.parse("20/minute"))
     campaign_rate_limit: Rate = setting("CAMPAIGN_RATE_LIMIT", _rate, Rate.parse("100/minute"))

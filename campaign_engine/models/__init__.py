@@ -5,13 +5,7 @@ from campaign_engine.models.base import Base
 from campaign_engine.models.campaign import Campaign, CampaignAccount, CampaignRecipient
 from campaign_engine.models.company import Company
 from campaign_engine.models.contact import Contact, ContactList, ListMember, OptOut
-from campaign_engine.models.contact_import import (
-    ContactImport,
-    ImportChunk,
-    ImportedKey,
-    ImportRowError,
-    ImportStatus,
-)
+from campaign_engine.models.contact_import import ContactImport, ImportChunk, ImportedKey, ImportRowError, ImportStatus
 from campaign_engine.models.message import Message
 from campaign_engine.models.notification import AuditEntry, Notification
 from campaign_engine.models.reply import Reply

@@ -40,13 +40,7 @@ class Account(Identified, Timestamped, Base):
     __tablename__ = "accounts"
     __table_args__ = (
         CheckConstraint("status IN ('active', 'deactivated', 'deleted')", name="status"),
-        Index(
-            "uq_accounts_name",
-            "company_id",
-            "name",
-            unique=True,
-            postgresql_where=text("status <> 'deleted'"),
-        ),
+        Index("uq_accounts_name", "company_id", "name", unique=True, postgresql_where=text("status <> 'deleted'")),
         Index("ix_accounts_phone_number_id", "phone_number_id"),
     )
 

@@ -33,11 +33,7 @@ class Campaign(Identified, Timestamped, Base):
         CheckConstraint("status IN ({})".format(", ".join(f"'{status}'" for status in CampaignStatus)), name="status"),
         CheckConstraint("kind IN ('campaign', 'test')", name="kind"),
         Index("ix_campaigns_company", "company_id", "id"),
-        Index(
-            "ix_campaigns_live",
-            "status",
-            postgresql_where=text("status IN ('scheduled', 'preparing', 'running')"),
-        ),
+        Index("ix_campaigns_live", "status", postgresql_where=text("status IN ('scheduled', 'preparing', 'running')")),
     )
 
     company_id: Mapped[int] = mapped_column(ForeignKey("companies.id"))

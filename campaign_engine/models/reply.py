@@ -29,16 +29,10 @@ class Reply(Identified, Timestamped, Base):
         Index("ix_replies_campaign", "campaign_id", "id"),
         Index("ix_replies_person", "company_id", "phone_key", "id"),
         Index(
-            "ix_replies_undecided",
-            "company_id",
-            "id",
-            postgresql_where=text("intent = 'likely' AND decision IS NULL"),
+            "ix_replies_undecided", "company_id", "id", postgresql_where=text("intent = 'likely' AND decision IS NULL")
         ),
         Index(
-            "ix_replies_unconfirmed",
-            "confirm_until",
-            "account_id",
-            postgresql_where=text("confirm_until IS NOT NULL"),
+            "ix_replies_unconfirmed", "confirm_until", "account_id", postgresql_where=text("confirm_until IS NOT NULL")
         ),
     )
 

@@ -197,11 +197,6 @@ class Notice:
     health: Health | None = None  # what a check of the account would find from now on, where it says so
 
 
-def sends_everything(content: Mapping[str, Any]) -> str | None:  # noqa: ARG001
-    """Say of every content that it can be sent."""
-    return None
-
-
 @dataclass(frozen=True, slots=True)
 class Traits:
     """What a provider says of itself, so that nobody outside its folder asks for it by name.
@@ -231,7 +226,7 @@ class Traits:
     most_in_flight: int
     carries_our_id: bool
     has_pair_limit: bool
-    unsuited: Callable[[Mapping[str, Any]], str | None] = sends_everything
+    unsuited: Callable[[Mapping[str, Any]], str | None] = lambda _: None
     codes_of_refusal: frozenset[str] = frozenset()
     codes_of_shielding: frozenset[str] = frozenset()
     notice: str | None = None
@@ -240,10 +235,6 @@ class Traits:
     def is_one_of_many(self) -> bool:
         """Whether people run it at addresses of their own: the same name is another number at each."""
         return "base_url" in self.needed_fields
-
-
-def _nothing() -> None:
-    """Do nothing."""
 
 
 class Provider(Protocol):
@@ -257,7 +248,7 @@ class Provider(Protocol):
         """Return the provider as a process has it; opens no connection."""
         ...
 
-    def send(self, sender: Sender, message: Outgoing, *, leaving: Callable[[], object] = _nothing) -> Outcome:
+    def send(self, sender: Sender, message: Outgoing, *, leaving: Callable[[], object] = lambda: None) -> Outcome:
         """Send one message; never raises for what a network or a provider can do.
 
         Side effects: calls `leaving` as closely as possible before the first byte of the request leaves this process.

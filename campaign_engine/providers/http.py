@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Protocol
+from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -18,6 +18,7 @@ from urllib3.exceptions import LocationValueError
 
 from campaign_engine.providers.base import Lost, NotSent
 from campaign_engine.providers.direct import Answer, ConnectionFault, DirectHttp
+from campaign_engine.providers.values import object_in
 
 CONNECT_TIMEOUT_S = 5.0
 LONGEST_RETRY_AFTER_S = 86_400.0  # a longer time is somebody's mistake, and may not stop a number for ever
@@ -26,23 +27,8 @@ LONGEST_RETRY_AFTER_S = 86_400.0  # a longer time is somebody's mistake, and may
 NETWORK_FAULTS = (requests.RequestException, LocationValueError, OSError)
 
 
-class AnyAnswer(Protocol):
-    """What every answer has, whichever way it came."""
-
-    @property
-    def status_code(self) -> int:
-        """The HTTP status."""
-        ...
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """By names in lower case."""
-        ...
-
-    @property
-    def content(self) -> bytes:
-        """The body."""
-        ...
+AnyAnswer = Answer | requests.Response
+"""An answer, whichever way it came."""
 
 
 class PooledHttp:
@@ -125,10 +111,9 @@ def json_of(response: AnyAnswer) -> Any:
         return None
 
 
-def json_object_of(response: AnyAnswer) -> dict[str, Any]:
+def json_object_of(response: AnyAnswer) -> Mapping[str, Any]:
     """Return the JSON object in the body, empty if there is none."""
-    payload = json_of(response)
-    return payload if isinstance(payload, dict) else {}
+    return object_in(response.content) or {}
 
 
 def retry_after_s(response: AnyAnswer) -> float | None:

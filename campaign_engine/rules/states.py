@@ -29,6 +29,8 @@ class MessageStatus(StrEnum):
     SKIPPED = "skipped"  # left out on purpose; `status_reason` says why
 
 
+CAMPAIGN_IS_OVER = frozenset({CampaignStatus.COMPLETED, CampaignStatus.CANCELLED, CampaignStatus.FAILED})
+
 CAMPAIGN_TRANSITIONS: dict[str, tuple[frozenset[CampaignStatus], CampaignStatus]] = {
     # verb: (states it starts from, state it leads to)
     "schedule": (frozenset({CampaignStatus.DRAFT, CampaignStatus.SCHEDULED}), CampaignStatus.SCHEDULED),
@@ -40,21 +42,8 @@ CAMPAIGN_TRANSITIONS: dict[str, tuple[frozenset[CampaignStatus], CampaignStatus]
     "resume": (frozenset({CampaignStatus.PAUSED}), CampaignStatus.RUNNING),
     "complete": (frozenset({CampaignStatus.RUNNING}), CampaignStatus.COMPLETED),
     "reopen": (frozenset({CampaignStatus.COMPLETED}), CampaignStatus.RUNNING),
-    "cancel": (
-        frozenset(
-            {
-                CampaignStatus.DRAFT,
-                CampaignStatus.SCHEDULED,
-                CampaignStatus.PREPARING,
-                CampaignStatus.RUNNING,
-                CampaignStatus.PAUSED,
-            }
-        ),
-        CampaignStatus.CANCELLED,
-    ),
+    "cancel": (frozenset(CampaignStatus) - CAMPAIGN_IS_OVER, CampaignStatus.CANCELLED),
 }
-
-CAMPAIGN_IS_OVER = frozenset({CampaignStatus.COMPLETED, CampaignStatus.CANCELLED, CampaignStatus.FAILED})
 
 # A person may have single messages sent again. A completed campaign then runs again until they are out.
 CAMPAIGN_MAY_SEND_AGAIN = frozenset(

@@ -39,19 +39,6 @@ class Wait:
     until: datetime | None
 
 
-OF_THE_ACCOUNT = frozenset(
-    {
-        WaitReason.PACING,
-        WaitReason.ACCOUNT_LIMIT,
-        WaitReason.WARM_UP,
-        WaitReason.DAILY_RECIPIENTS,
-        WaitReason.COOL_DOWN,
-        WaitReason.PROVIDER_UNREACHABLE,
-        WaitReason.LIMITER_AWAY,
-    }
-)
-"""Reasons that keep an account from sending for any campaign."""
-
 OF_A_LIMIT = frozenset(
     {
         WaitReason.ACCOUNT_LIMIT,
@@ -62,6 +49,13 @@ OF_A_LIMIT = frozenset(
     }
 )
 """Waits that end at their time, whatever the answers to the calls in flight are."""
+
+OF_THE_ACCOUNT = (OF_A_LIMIT - {WaitReason.USER_LIMIT}) | {
+    WaitReason.PACING,
+    WaitReason.PROVIDER_UNREACHABLE,
+    WaitReason.LIMITER_AWAY,
+}
+"""Reasons that keep an account from sending for any campaign."""
 
 PHRASES = {
     WaitReason.SCHEDULE: "starts by itself",
@@ -89,14 +83,7 @@ SOON = timedelta(minutes=2)
 
 
 def of_row(phone: str, *, attempts: int, hours: WorkingHours | None, now: datetime) -> WaitReason:
-    """Return why a message waits for a time of its own.
-
-    Args:
-        phone: the recipient's E.164 number.
-        attempts: how often the message has been tried.
-        hours: the hours of its campaign.
-        now: the present, before that time.
-    """
+    """Return why a message to `phone`, of a campaign with these hours, waits for a time of its own after `now`."""
     if hours is not None and hours.per_recipient and hours.opens_in(zones_of(phone), now) != now:
         return WaitReason.OUTSIDE_HOURS
     return WaitReason.RETRY_BACKOFF if attempts else WaitReason.PAIR_RATE_LIMIT
@@ -110,12 +97,8 @@ def phrase(code: str) -> str:
 def sentence(code: str, *, account: str | None = None, until: datetime | None, now: datetime, zone: ZoneInfo) -> str:
     """Return why and until when: `outside hours until 08:00`, `Loja: cooling down for 40 s`.
 
-    Args:
-        code: a `WaitReason`, or another word.
-        account: the name of the account that waits; None if it is not an account.
-        until: when it ends at the earliest; None when nobody knows.
-        now: the present.
-        zone: the zone in which the time of day is told.
+    `code` is a `WaitReason` or another word, `account` the name of the account that waits, if one does. `until` is
+    None when nobody knows when it ends. The time of day is told in `zone`.
     """
     words = phrase(code) if account is None else f"{account}: {phrase(code)}"
     if until is None:

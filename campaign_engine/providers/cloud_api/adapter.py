@@ -132,13 +132,7 @@ class CloudApi:
         return sender.base_url or self._base_url
 
     def _exchange(self, method: str, url: str, sender: Sender, body: bytes | None) -> requests.Response:
-        return self._http.exchange(
-            method,
-            url,
-            base_url=self._address(sender),
-            headers=_authorized(sender),
-            body=body,
-        )
+        return self._http.exchange(method, url, base_url=self._address(sender), headers=_authorized(sender), body=body)
 
 
 def _authorized(sender: Sender) -> dict[str, str]:

@@ -42,14 +42,7 @@ from campaign_engine.providers.evolution.errors import NOTHING_SAID, failure_of
 from campaign_engine.providers.evolution.session import health_of_session
 from campaign_engine.providers.evolution.traits import NO_TEMPLATES, NO_UPLOADS, TRAITS
 from campaign_engine.providers.evolution.webhooks import number_of
-from campaign_engine.providers.http import (
-    NETWORK_FAULTS,
-    AnyAnswer,
-    PooledHttp,
-    json_of,
-    reason_of,
-    retry_after_s,
-)
+from campaign_engine.providers.http import NETWORK_FAULTS, AnyAnswer, PooledHttp, json_of, reason_of, retry_after_s
 from campaign_engine.providers.values import objects_of, text_of
 from campaign_engine.rules.failures import ErrorClass
 

@@ -9,9 +9,6 @@ _SUMMARIES = {
 }
 _CLOSED = "The phone session is closed, so nothing can be sent: connect the instance again in Evolution API."
 
-# The state that a health check would find, by the word of a webhook; `refused`: it gave up pairing.
-_STATE_AFTER = {"open": "open", "connecting": "connecting", "close": "close", "refused": "close"}
-
 
 def health_of_session(state: str) -> Health:
     """Return the health of an account whose phone session is in `state`."""
@@ -25,5 +22,5 @@ def health_of_session(state: str) -> Health:
 
 def health_after(word: str) -> Health | None:
     """Return what a check would find after a webhook's word for the session; None for an unknown word."""
-    state = _STATE_AFTER.get(word)
-    return health_of_session(state) if state is not None else None
+    state = "close" if word == "refused" else word  # refused: it gave up pairing
+    return health_of_session(state) if state in _SUMMARIES else None

@@ -22,20 +22,7 @@ from campaign_engine.services.company import audit, limits
 from campaign_engine.vault import Vault
 
 SECRET_FIELDS = ("access_token", "app_secret", "verify_token")
-PLAIN_FIELDS = (
-    "name",
-    "base_url",
-    "phone_number_id",
-    "instance",
-    "rate_limit",
-    "burst",
-    "max_in_flight",
-    "message_interval_s",
-    "longer_interval_after",
-    "greater_interval_s",
-    "portfolio",
-    "daily_recipient_limit",
-)
+PLAIN_FIELDS = AccountValues.__annotations__.keys() - {*SECRET_FIELDS, "provider", "warm_up"}
 MAX_IN_FLIGHT = 16
 """Calls at once of an account that names no other count, where its provider takes as many."""
 

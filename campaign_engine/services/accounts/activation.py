@@ -130,11 +130,7 @@ def resume_what_can_send(session: Session, *, now: datetime, account_id: int | N
         uses = uses.where(Account.id == account_id)
     waiting = session.scalars(
         select(Campaign)
-        .where(
-            Campaign.status == CampaignStatus.PAUSED,
-            Campaign.status_code == NO_ACCOUNT,
-            exists(uses),
-        )
+        .where(Campaign.status == CampaignStatus.PAUSED, Campaign.status_code == NO_ACCOUNT, exists(uses))
         .order_by(Campaign.id)
         .with_for_update()
     ).all()
@@ -164,9 +160,7 @@ def _accounts_of(session: Session, campaign: Campaign) -> Sequence[Account]:
 def _stranded(session: Session, account_id: int | None) -> Sequence[Campaign]:
     """Return, locked, the running campaigns with no active account."""
     query = select(Campaign).where(
-        Campaign.status == CampaignStatus.RUNNING,
-        Campaign.pending_count > 0,
-        ~exists(_active_account_of_campaign()),
+        Campaign.status == CampaignStatus.RUNNING, Campaign.pending_count > 0, ~exists(_active_account_of_campaign())
     )
     if account_id is not None:
         mine = select(CampaignAccount).where(

@@ -14,14 +14,7 @@ from sqlalchemy.orm import Session
 from campaign_engine import following
 from campaign_engine.errors import InvalidInput, NotFound
 from campaign_engine.logs import get_logger
-from campaign_engine.models import (
-    ContactImport,
-    ContactList,
-    ImportChunk,
-    ImportedKey,
-    ImportRowError,
-    ImportStatus,
-)
+from campaign_engine.models import ContactImport, ContactList, ImportChunk, ImportedKey, ImportRowError, ImportStatus
 from campaign_engine.rules.files import contact_file
 from campaign_engine.rules.files.contact_file import ContactFileError, FileFormat, Row
 from campaign_engine.rules.files.csv_records import EXCERPT_CHARS, BadRow, detect_encoding
@@ -235,11 +228,7 @@ class Importer:
                 JOIN contact_import_keys k ON k.import_id = :import_id AND k.phone_key = g.phone_key
                 """
             ),
-            {
-                "import_id": self._import_id,
-                "keys": list(lines),
-                "lines": list(lines.values()),
-            },
+            {"import_id": self._import_id, "keys": list(lines), "lines": list(lines.values())},
         ).all()
         return {row.phone_key: row.first_line for row in rows}
 

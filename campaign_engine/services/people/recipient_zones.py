@@ -49,8 +49,7 @@ def remaining(session: Session, campaign_ids: Collection[int]) -> dict[int, Coun
     if not campaign_ids:
         return {}
     rows = session.execute(
-        _SAMPLE,
-        {"ids": list(campaign_ids), "slices": SLICES, "a_slice": A_SLICE, "telling": TELLING},
+        _SAMPLE, {"ids": list(campaign_ids), "slices": SLICES, "a_slice": A_SLICE, "telling": TELLING}
     )
     phones: dict[int, list[tuple[str, int]]] = {}
     for row in rows:

@@ -248,17 +248,12 @@ def _keep_health(session: Session, spoken: _Spoken, health: Health, *, at: datet
 
 
 def _tell(session: Session, spoken: _Spoken) -> None:
-    notice = spoken.notice
-    if notice.kind is NoticeKind.ACCOUNT_RESTORED:
-        _notify_each(
-            session,
-            spoken,
-            kind="account_restored",
-            severity="info",
-            text=f"Meta says {_words(notice)}; an account that was deactivated can be reactivated",
-        )
-        return
-    _notify_each(session, spoken, kind="account_alert", severity="warning", text=f"Meta says {_words(notice)}")
+    said = f"Meta says {_words(spoken.notice)}"
+    if spoken.notice.kind is NoticeKind.ACCOUNT_RESTORED:
+        said += "; an account that was deactivated can be reactivated"
+        _notify_each(session, spoken, kind="account_restored", severity="info", text=said)
+    else:
+        _notify_each(session, spoken, kind="account_alert", severity="warning", text=said)
 
 
 def _notify_each(session: Session, spoken: _Spoken, *, kind: str, severity: str, text: str) -> None:
