@@ -81,7 +81,7 @@ def pause_stranded(session: Session, *, account_id: int | None = None) -> list[i
     """
     paused = []
     for campaign in _stranded(session, account_id):
-        why = "; ".join(f"{row.name}: {row.status_reason or row.status}" for row in _accounts_of(session, campaign))
+        why = lifecycle.why_not_active(lifecycle.accounts_of(session, campaign))
         lifecycle.interrupt(session, campaign, reason=f"none of its accounts is active ({why})", code=NO_ACCOUNT)
         paused.append(campaign.id)
         if campaign.kind == "campaign":  # A test send is watched by whoever asked for it.
@@ -145,16 +145,6 @@ def _active_account_of_campaign() -> Select[int]:
         .join(Account, Account.id == CampaignAccount.account_id)
         .where(CampaignAccount.campaign_id == Campaign.id, Account.status == AccountStatus.ACTIVE)
     )
-
-
-def _accounts_of(session: Session, campaign: Campaign) -> Sequence[Account]:
-    return session.scalars(
-        select(Account)
-        .join(CampaignAccount, CampaignAccount.account_id == Account.id)
-        .where(CampaignAccount.campaign_id == campaign.id)
-        .order_by(Account.id)
-        .execution_options(populate_existing=True)
-    ).all()
 
 
 def _stranded(session: Session, account_id: int | None) -> Sequence[Campaign]:

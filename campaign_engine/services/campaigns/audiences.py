@@ -1,7 +1,7 @@
 """Audiences: who gets a campaign, and which variables they have."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import text
@@ -39,6 +39,11 @@ class Audience:
             exclude_list_ids=stored.get("exclude_list_ids") or [],
         )
 
+    @property
+    def values(self) -> dict[str, list[Any]]:
+        """What a statement about it is executed with."""
+        return {name: list(value) for name, value in asdict(self).items()}
+
 
 def known_variables(
     session: Session, company_id: int, audience: Audience, *, campaign_id: int | None = None
@@ -53,12 +58,7 @@ def known_variables(
             WHERE r.campaign_id = :campaign_id
             """  # noqa: S608 - our own constant
         ),
-        {
-            "company_id": company_id,
-            "tags": list(audience.tags),
-            "list_ids": list(audience.list_ids),
-            "campaign_id": campaign_id,
-        },
+        {**audience.values, "company_id": company_id, "campaign_id": campaign_id},
     )
     return set(rows)
 
@@ -74,11 +74,6 @@ def has_anybody(session: Session, company_id: int, audience: Audience, *, campai
                   OR EXISTS (SELECT 1 FROM contacts WHERE company_id = :company_id AND tags && CAST(:tags AS text[]))
                 """
             ),
-            {
-                "campaign_id": campaign_id,
-                "list_ids": list(audience.list_ids),
-                "company_id": company_id,
-                "tags": list(audience.tags),
-            },
+            {**audience.values, "company_id": company_id, "campaign_id": campaign_id},
         )
     )

@@ -1,6 +1,6 @@
 """Campaigns: read, scheduled, started, paused, resumed, cancelled, completed. Every transition is a compare-and-set."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -94,6 +94,22 @@ def weights_of(session: Session, campaign_ids: Collection[int]) -> dict[int, dic
     for row in rows:
         found[row.campaign_id][row.account_id] = row.weight
     return found
+
+
+def accounts_of(session: Session, campaign: Campaign) -> Sequence[Account]:
+    """Return the accounts of a campaign as they are now, in the order of their ids."""
+    return session.scalars(
+        select(Account)
+        .join(CampaignAccount, CampaignAccount.account_id == Account.id)
+        .where(CampaignAccount.campaign_id == campaign.id)
+        .order_by(Account.id)
+        .execution_options(populate_existing=True)
+    ).all()
+
+
+def why_not_active(accounts: Iterable[Account]) -> str:
+    """Return in words why each of these accounts does not send."""
+    return "; ".join(f"{account.name}: {account.status_reason or account.status}" for account in accounts)
 
 
 def recipient_counts_of(session: Session, campaign_ids: Collection[int]) -> dict[int, int]:
@@ -459,14 +475,10 @@ def _require_recipients(session: Session, campaign: Campaign) -> None:
 
 
 def _require_active_account(session: Session, campaign: Campaign) -> None:
-    rows = session.execute(
-        select(Account.name, Account.status, Account.status_reason)
-        .join(CampaignAccount, CampaignAccount.account_id == Account.id)
-        .where(CampaignAccount.campaign_id == campaign.id)
-    ).all()
-    if not any(row.status == AccountStatus.ACTIVE for row in rows):
-        names = "; ".join(f"{row.name}: {row.status_reason or row.status}" for row in rows)
-        raise InvalidInput.field("account_ids", f"None of its accounts is active ({names}).", code="no_active_account")
+    accounts = accounts_of(session, campaign)
+    if not any(account.status == AccountStatus.ACTIVE for account in accounts):
+        said = f"None of its accounts is active ({why_not_active(accounts)})."
+        raise InvalidInput.field("account_ids", said, code="no_active_account")
 
 
 def _require_open_hours(session: Session, campaign: Campaign, *, now: datetime) -> None:

@@ -117,14 +117,6 @@ class Dealing:
         kept = _KEPT if self.sticky else "CAST(NULL AS bigint)"
         return text(insert.format(named=NAMED, reason=BARRED, plan=plan, kept=kept))
 
-    @property
-    def values(self) -> dict[str, object]:
-        """Return what the statement is executed with."""
-        return {
-            **({"senders": list(self.senders)} if self.sticky else {}),
-            **({"hand": list(self.hand)} if self.sticky or self.hand else {}),
-        }
-
 
 def prepare_chunk(session: Session, campaign_id: int, *, now: datetime, chunk: int = CHUNK) -> Campaign | None:
     """Write the next chunk of a started campaign's messages; None when there is nothing (more) to write.
@@ -138,24 +130,26 @@ def prepare_chunk(session: Session, campaign_id: int, *, now: datetime, chunk: i
         return None
     if campaign.status not in (CampaignStatus.PREPARING, CampaignStatus.RUNNING, CampaignStatus.PAUSED):
         return None
-    identity = {"campaign_id": campaign.id, "company_id": campaign.company_id}
     dealing = Dealing.of(session, campaign)
+    values = {
+        "campaign_id": campaign.id,
+        "company_id": campaign.company_id,
+        "senders": list(dealing.senders),
+        "hand": list(dealing.hand),
+    }
     if campaign.prepared_through == 0:
-        session.execute(_INLINE_CONTACTS, identity)
-        session.execute(dealing.statement(_INLINE), {**identity, **dealing.values})
+        session.execute(_INLINE_CONTACTS, values)
+        session.execute(dealing.statement(_INLINE), values)
     audience = Audience.of(campaign.audience)
     looked_at, last_id = 0, None
     if audience.list_ids or audience.tags:
         row = session.execute(
             dealing.statement(_LISTED),
             {
-                **identity,
-                **dealing.values,
+                **values,
+                **audience.values,
                 "after": campaign.prepared_through,
                 "through": campaign.frozen_through,
-                "tags": list(audience.tags),
-                "list_ids": list(audience.list_ids),
-                "exclude_list_ids": list(audience.exclude_list_ids),
                 "chunk": chunk,
                 "offset": MAX_INLINE_RECIPIENTS,
             },

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from campaign_engine import following
 from campaign_engine.errors import InvalidInput, TransitionNotAllowed
 from campaign_engine.logs import get_logger
-from campaign_engine.models import Account, AccountStatus, Campaign, CampaignAccount, CampaignRecipient, Message
+from campaign_engine.models import AccountStatus, Campaign, CampaignAccount, CampaignRecipient, Message
 from campaign_engine.rules.phone import InvalidPhone, Phone, parse_phone
 from campaign_engine.rules.states import CAMPAIGN_IS_OVER
 from campaign_engine.rules.texts import content as content_rules
@@ -150,21 +150,14 @@ def _phone(session: Session, campaign: Campaign, given: str, default_region: str
 
 
 def _account_id(session: Session, campaign: Campaign, given: int | None) -> int:
-    rows = session.execute(
-        select(Account.id, Account.name, Account.status, Account.status_reason)
-        .join(CampaignAccount, CampaignAccount.account_id == Account.id)
-        .where(CampaignAccount.campaign_id == campaign.id)
-        .order_by(Account.id)
-    ).all()
-    if given is not None:
-        rows = [row for row in rows if row.id == given]
-        if not rows:
-            raise InvalidInput.field("account_id", f"The campaign has no account {given}.")
-    for row in rows:
-        if row.status == AccountStatus.ACTIVE:
-            return int(row.id)
-    names = "; ".join(f"{row.name}: {row.status_reason or row.status}" for row in rows)
-    raise InvalidInput.field("account_id", f"No account is active ({names}).", code="no_active_account")
+    accounts = [each for each in lifecycle.accounts_of(session, campaign) if given in (None, each.id)]
+    if not accounts:
+        raise InvalidInput.field("account_id", f"The campaign has no account {given}.")
+    for account in accounts:
+        if account.status == AccountStatus.ACTIVE:
+            return account.id
+    said = f"No account is active ({lifecycle.why_not_active(accounts)})."
+    raise InvalidInput.field("account_id", said, code="no_active_account")
 
 
 def _require_variables(session: Session, campaign: Campaign, phone: Phone, given: Mapping[str, str]) -> None:

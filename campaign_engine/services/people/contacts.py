@@ -172,12 +172,7 @@ def create_list(session: Session, *, company_id: int, name: str) -> ContactList:
         InvalidInput: the name is empty.
         AlreadyExists: the name is taken.
     """
-    name = name.strip()
-    if not name:
-        raise InvalidInput.field("name", "A list needs a name.")
-    if list_named(session, company_id, name) is not None:
-        raise AlreadyExists("name", f"There is a list called {name} already.")
-    contact_list = ContactList(company_id=company_id, name=name)
+    contact_list = ContactList(company_id=company_id, name=_free_name(session, company_id, name, besides=None))
     session.add(contact_list)
     session.flush()
     return contact_list
@@ -221,14 +216,19 @@ def rename_list(session: Session, contact_list: ContactList, *, name: str) -> No
         InvalidInput: the name is empty.
         AlreadyExists: the name is taken.
     """
+    contact_list.name = _free_name(session, contact_list.company_id, name, besides=contact_list.id)
+    session.flush()
+
+
+def _free_name(session: Session, company_id: int, name: str, *, besides: int | None) -> str:
+    """Return the name without blanks around it, which no list has but, perhaps, the one with the id `besides`."""
     name = name.strip()
     if not name:
         raise InvalidInput.field("name", "A list needs a name.")
-    other = list_named(session, contact_list.company_id, name)
-    if other is not None and other.id != contact_list.id:
+    other = list_named(session, company_id, name)
+    if other is not None and other.id != besides:
         raise AlreadyExists("name", f"There is a list called {name} already.")
-    contact_list.name = name
-    session.flush()
+    return name
 
 
 def delete_list(session: Session, contact_list: ContactList) -> None:

@@ -105,15 +105,12 @@ def count(session: Session, campaign: Campaign, *, cap: Rate | None, now: dateti
         telling=TELLING,
     )
     starts_at = max(now, campaign.scheduled_at or now)
-    audience = Audience.of(campaign.audience)
     rows = session.execute(
         text(query),
         {
             "campaign_id": campaign.id,
             "company_id": campaign.company_id,
-            "list_ids": list(audience.list_ids),
-            "tags": list(audience.tags),
-            "exclude_list_ids": list(audience.exclude_list_ids),
+            **Audience.of(campaign.audience).values,
             **({} if cap is None else {"cap": cap.count, "since": starts_at - timedelta(microseconds=cap.period_us)}),
             **{f"variable_{at}": name for at, name in enumerate(names) if name != "name"},
         },
