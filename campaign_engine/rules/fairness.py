@@ -19,11 +19,7 @@ T = TypeVar("T", bound=OfCampaign)
 def interleave(waiting: Mapping[int, int], *, order: Sequence[int], quantum: int, room: int) -> list[int]:
     """Return the campaign of each next message, at most `room` of them: `quantum` each, round and round in `order`.
 
-    Args:
-        waiting: how many messages each campaign could send now.
-        order: the campaigns, least recently served first; one that is absent gets no turn.
-        quantum: messages of one campaign before the next one's turn.
-        room: how many messages may be sent in all.
+    `waiting` says how many messages each campaign could send now. A campaign that is not in `order` gets no turn.
     """
     left = {campaign: waiting[campaign] for campaign in order if waiting.get(campaign, 0) > 0}
     sequence: list[int] = []

@@ -55,11 +55,7 @@ def resolve(*layers: Json) -> Pacing:
 def next_after(pacing: Pacing, *, series_count: int, sent_at: datetime, chance: float) -> tuple[datetime, int]:
     """Return when the account may send again, and the new count of messages since its last long pause.
 
-    Args:
-        pacing: the pacing in force.
-        series_count: messages since the last long pause, before this one.
-        sent_at: when this message left.
-        chance: a random number in [0, 1), for the jitter.
+    `series_count` is the count before this message, which left at `sent_at`; `chance` is a random number in [0, 1).
     """
     series_count += 1
     wait_s = pacing.message_interval_s

@@ -16,11 +16,8 @@ def steps_of(
 ) -> list[tuple[datetime, int | None]]:
     """Return from when on the number may send how many messages in any 24 hours, None being no limit.
 
-    Args:
-        ladder: (from day, messages) in the order of days, beginning with day 0.
-        started_at: when the warm-up begins; the first step holds before it, too.
-        ends_on_day: the day from which there is no limit any more.
-        now: the present; the first step is in force by then.
+    `ladder` has (from day, messages) in the order of days, beginning with day 0. That first step holds before
+    `started_at`, too, if `now` is earlier. From `ends_on_day` on there is no limit any more.
     """
     steps: list[tuple[datetime, int | None]] = [
         (min(started_at, now) if from_day == 0 else started_at + timedelta(days=from_day), count)

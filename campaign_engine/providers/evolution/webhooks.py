@@ -157,9 +157,5 @@ def _read(message: Mapping[str, Any]) -> tuple[str, str | None, str | None, Mapp
         if part:
             text = text_of(part.get(words), longest=LONGEST_MESSAGE)
             return kind, text, text_of(part.get(button)) if button else None, _object(part.get("contextInfo"))
-    return (
-        next((name.removesuffix("Message") for name in message if name.endswith("Message")), "unknown"),
-        None,
-        None,
-        {},
-    )
+    kind = next((name.removesuffix("Message") for name in message if name.endswith("Message")), "unknown")
+    return kind, None, None, {}

@@ -11,14 +11,10 @@ from campaign_engine.models import AuditEntry
 
 
 def record(session: Session, action: str, *, company_id: int, subject: object, **details: Any) -> None:
-    """Write that the actor of the present transaction did `action` to the thing with the id `subject`.
+    """Write that the actor of the transaction, or without one the engine, did `action` to the thing with id `subject`.
 
-    Args:
-        session: the transaction of the change itself; its `Actor` did it, or without one the engine itself.
-        action: a stable name for programs, such as `account.deleted`; the part before the dot is the subject's kind.
-        company_id: the company in whose name it was done.
-        subject: the id of the thing it was done to.
-        details: ids, names of fields and reasons; no message bodies, no secrets, so no values of fields.
+    `action` is a stable name for programs, such as `account.deleted`; the part before the dot is the subject's kind.
+    `details` are ids, names of fields and reasons; no message bodies, no secrets, so no values of fields.
     """
     actor = actor_of(session)
     session.add(

@@ -23,15 +23,10 @@ def notify(
     text: str,
     subject: tuple[str, object] | None = None,
 ) -> Notification:
-    """Write a notification for the people of a company.
+    """Write a notification for the people of a company; `text` is a sentence.
 
-    Args:
-        session: the transaction of the change itself.
-        company_id: the company whose people should know.
-        kind: a stable name for programs, such as `account_deactivated`.
-        severity: `info`, `warning` or `error`.
-        text: a sentence for people.
-        subject: what it is about: (`account`, its id), (`campaign`, its id), ...
+    `kind` is a stable name for programs, such as `account_deactivated`; `severity` is `info`, `warning` or `error`.
+    `subject` is what it is about: (`account`, its id), (`campaign`, its id), ...
     """
     written = Notification(
         company_id=company_id,

@@ -91,12 +91,8 @@ class Serving:
         The rows stay locked while the limiter is asked (a fraction of a millisecond), so that exactly what is charged
         is claimed.
 
-        Args:
-            session: commit it before the calls begin; roll it back when this raises.
-            plan: the latest plan.
-            ready: the campaigns to serve, from `choose`.
-            now: the present.
-            room: the most rows to claim.
+        Commit before the calls begin; roll back when this raises. `plan` is the latest, `ready` are the campaigns to
+        serve, from `choose`; `room` is the most rows to claim.
 
         Raises:
             LimiterUnavailable: the limiter's Redis is away; nothing may go.

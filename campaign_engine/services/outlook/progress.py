@@ -1,7 +1,7 @@
 """How far campaigns are: read from the counters of their rows, in time that does not grow with the campaign."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -87,16 +87,6 @@ class _Use:
     delayed_until: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Surroundings:
-    """What the progress of one campaign depends on besides its own row."""
-
-    company: Company
-    uses: Sequence[_Use]
-    end: End | None = None
-    rows: WaitingRows = field(default_factory=lambda: WaitingRows(fresh=True))
-
-
 def read(
     session: Session,
     selected: Sequence[Campaign],
@@ -106,46 +96,40 @@ def read(
     waits: Mapping[int, Wait] | None = None,
     limiter_of: LimiterOf | None = None,
 ) -> list[Progress]:
-    """Return the progress of campaigns.
+    """Return the progress of campaigns, given as they are now, in a constant number of statements.
 
-    Args:
-        session: reads the campaigns of the same companies and their accounts, in a constant number of statements.
-        selected: the campaigns, as they are now.
-        config: the defaults of limits and pacing, for the ETA.
-        now: the present.
-        waits: what the lanes of accounts last waited for, by account id.
-        limiter_of: reads what the limits of 24 hours have let through, for the ETA.
+    `waits` is what the lanes of accounts last waited for, by account id. Through `limiter_of` the ETA counts what the
+    limits of 24 hours have let through.
     """
     uses = _uses_of(session, [campaign.id for campaign in selected])
     companies = {campaign.company_id: session.get_one(Company, campaign.company_id) for campaign in selected}
     moving = {each.company_id: companies[each.company_id] for each in selected if each.status in _HAS_AN_END}
     ends: Mapping[int, End] = {}
     if moving:
-        found = forecasts.outlook(session, moving, config=config, now=now, waits=waits, limiter_of=limiter_of)
-        ends = found.ends(now=now)
+        outlook = forecasts.outlook(session, moving, config=config, now=now, waits=waits, limiter_of=limiter_of)
+        ends = outlook.ends(now=now)
     sending = [each.id for each in selected if each.status == CampaignStatus.RUNNING and each.pending_count > 0]
-    rows = forecasts.waiting_rows(session, sending)
-    return [
-        _progress(
-            campaign,
-            _Surroundings(
-                company=companies[campaign.company_id],
-                uses=uses[campaign.id],
-                end=ends.get(campaign.id),
-                rows=rows.get(campaign.id, WaitingRows(fresh=True)),
-            ),
-            now=now,
-            waits=waits or {},
-        )
-        for campaign in selected
-    ]
+    waiting_rows = forecasts.waiting_rows(session, sending)
+    found = []
+    for campaign in selected:
+        rows = waiting_rows.get(campaign.id, WaitingRows(fresh=True))
+        waiting = _waiting(campaign, companies[campaign.company_id], uses[campaign.id], rows, waits or {}, now)
+        ends_at = _ends_at(campaign, ends.get(campaign.id), rows, now)
+        found.append(_progress(campaign, [use.account for use in uses[campaign.id]], waiting, ends_at, now=now))
+    return found
 
 
-def _progress(campaign: Campaign, around: _Surroundings, *, now: datetime, waits: Mapping[int, Wait]) -> Progress:
+def _progress(
+    campaign: Campaign,
+    accounts: Sequence[Account],
+    waiting: Iterable[Waiting],
+    ends_at: datetime | None,
+    *,
+    now: datetime,
+) -> Progress:
     counts = {state: getattr(campaign, f"{state}_count") for state in STATES}
     finished_well = counts["sent"] + counts["delivered"] + counts["read"]
     settled = finished_well + counts["failed"]
-    ends_at = _ends_at(campaign, around, now)
     return Progress(
         campaign_id=campaign.id,
         name=campaign.name,
@@ -158,11 +142,8 @@ def _progress(campaign: Campaign, around: _Surroundings, *, now: datetime, waits
         rate_per_minute=round(_rate_per_minute(campaign, now), 1),
         eta=ends_at,
         eta_seconds=None if ends_at is None else round((ends_at - now).total_seconds(), 1),
-        waiting=list(_waiting(campaign, around, waits, now)),
-        accounts=[
-            AccountInProgress(account.id, account.name, account.status, account.status_reason)
-            for account in (use.account for use in around.uses)
-        ],
+        waiting=list(waiting),
+        accounts=[AccountInProgress(each.id, each.name, each.status, each.status_reason) for each in accounts],
         scheduled_at=campaign.scheduled_at,
         started_at=campaign.started_at,
         finished_at=campaign.finished_at,
@@ -170,16 +151,16 @@ def _progress(campaign: Campaign, around: _Surroundings, *, now: datetime, waits
     )
 
 
-def _ends_at(campaign: Campaign, around: _Surroundings, now: datetime) -> datetime | None:
+def _ends_at(campaign: Campaign, end: End | None, rows: WaitingRows, now: datetime) -> datetime | None:
     """Return when the last message leaves, or None while nothing moves or nobody knows."""
     if campaign.status not in _HAS_AN_END:
         return None
     if campaign.status == CampaignStatus.RUNNING and campaign.pending_count == 0 and campaign.prepared_at is not None:
         return now
-    if around.end is None or around.end.at is None:
+    if end is None or end.at is None:
         return None
     # The last known retry may be due after all other messages are through.
-    return max(around.end.at, around.rows.last_at or now)
+    return max(end.at, rows.last_at or now)
 
 
 def _rate_per_minute(campaign: Campaign, now: datetime) -> float:
@@ -200,7 +181,14 @@ def _rate_per_minute(campaign: Campaign, now: datetime) -> float:
     return count * 60 / min(60.0, max(running_s, YOUNGEST_S))
 
 
-def _waiting(campaign: Campaign, around: _Surroundings, waits: Mapping[int, Wait], now: datetime) -> Iterator[Waiting]:
+def _waiting(
+    campaign: Campaign,
+    company: Company,
+    uses: Iterable[_Use],
+    rows: WaitingRows,
+    waits: Mapping[int, Wait],
+    now: datetime,
+) -> Iterator[Waiting]:
     """Yield what a campaign waits for: what holds the campaign itself, or else what holds each of its accounts."""
     if campaign.status in CAMPAIGN_IS_OVER or campaign.status in (CampaignStatus.DRAFT, CampaignStatus.PREPARING):
         return
@@ -209,25 +197,25 @@ def _waiting(campaign: Campaign, around: _Surroundings, waits: Mapping[int, Wait
     elif campaign.status == CampaignStatus.SCHEDULED:
         yield _scheduled(campaign, now)
     elif campaign.pending_count > 0:
-        own = _own_wait(campaign, around, now)
+        own = _own_wait(campaign, company, rows, now)
         if own is not None:
             yield _reason(campaign, own, None, now)
             return
-        for use in around.uses:
+        for use in uses:
             wait = _wait_of(use, waits.get(use.account.id), now)
             if wait is not None:
                 yield _reason(campaign, wait, use.account, now)
 
 
-def _own_wait(campaign: Campaign, around: _Surroundings, now: datetime) -> Wait | None:
+def _own_wait(campaign: Campaign, company: Company, rows: WaitingRows, now: datetime) -> Wait | None:
     """Return what the campaign itself waits for, on whichever account."""
     hours = None
     if campaign.working_hours is not None and campaign.kind != "test":
-        hours = forecasts.hours_of(campaign.working_hours, timezone=campaign.timezone, company=around.company)
+        hours = forecasts.hours_of(campaign.working_hours, timezone=campaign.timezone, company=company)
         if not hours.per_recipient and (opens_at := hours.opens_at(now)) != now:
             return Wait(WaitReason.OUTSIDE_HOURS, opens_at)
-    first = around.rows.first
-    if not around.rows.fresh and first is not None and first.at > now:
+    first = rows.first
+    if not rows.fresh and first is not None and first.at > now:
         return Wait(waiting.of_row(first.phone, attempts=first.attempts, hours=hours, now=now), first.at)
     return None
 

@@ -193,12 +193,8 @@ def settle_undecided(
     The actor of this transaction has made it clear; if it has none, the person did. The replies of a person who is
     still held stay undecided.
 
-    Args:
-        session: the transaction of what made it clear.
-        decided: the decision, by person.
-        now: the present.
-        until: decide only a person's replies up to this time; people not named here have no such bound.
-        if_moot: decide only for people who may not be written to in any case.
+    `until` is the time up to which a person's replies are decided, for those named in it. With `if_moot` only those of
+    people who may not be written to in any case are.
     """
     if decided:
         actor = actor_of(session)

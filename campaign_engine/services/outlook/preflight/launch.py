@@ -62,14 +62,8 @@ def check(
 ) -> Preflight:
     """Return what would become of a campaign if it started now, or at its time.
 
-    Args:
-        session: reads, and nothing else.
-        campaign: a draft, or one that is scheduled.
-        config: the defaults of limits and pacing.
-        now: the present.
-        must_end_by: the time by which the last message should leave; `fits` says whether it does.
-        waits: what the lanes of its accounts wait for, by account id.
-        limiter_of: looks at what the limits of 24 hours have let through.
+    `fits` says whether the last message leaves until `must_end_by`. `waits` is what the lanes of accounts wait for, by
+    account id; `limiter_of` looks at what the limits of 24 hours have let through.
 
     Raises:
         TransitionNotAllowed: it has started; its progress says more.
