@@ -1,7 +1,6 @@
 """Meta's WhatsApp Cloud API over pooled connections."""
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -9,6 +8,7 @@ import requests
 
 from campaign_engine.config import Config
 from campaign_engine.providers.base import (
+    UNLIMITED,
     Accepted,
     Failure,
     Health,
@@ -44,9 +44,6 @@ HEALTH_FIELDS = (
     "id,display_phone_number,verified_name,quality_rating,status,throughput,whatsapp_business_manager_messaging_limit,"
     "health_status"
 )
-
-
-_TIER = re.compile(r"TIER_(?:UNLIMITED|([1-9][0-9]{0,5})(K?))")  # docs/wire.md, Rates and limits
 
 
 class CloudApi:
@@ -94,14 +91,14 @@ class CloudApi:
         if response.status_code == requests.codes.ok:
             details = _health_details(payload)
             summary = "connected" if details else "The provider's answer cannot be read."
-            tier = _TIER.fullmatch(details.get("tier", ""))
+            word, recipient_limit = webhooks.tier_of(details.get("tier"))
             return Health(
                 reachable=True,
                 summary=summary,
                 details=details,
                 warnings=_health_warnings(details),
-                tells_recipient_limit=tier is not None,
-                recipient_limit=int(tier[1]) * (1000 if tier[2] else 1) if tier is not None and tier[1] else None,
+                tells_recipient_limit=recipient_limit is not None or word == UNLIMITED,
+                recipient_limit=recipient_limit,
             )
         failure = _failure(response, payload, sender)
         refused_field = None

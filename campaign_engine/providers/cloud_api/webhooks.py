@@ -255,7 +255,7 @@ def _limit_changed(change: _Change) -> Iterator[Notice]:
         ),
         None,
     )
-    word, limit = _tier(given)
+    word, limit = tier_of(given)
     yield Notice(
         kind=NoticeKind.LIMIT_CHANGED,
         value=word or text_of(value.get("event")) or "changed",
@@ -266,7 +266,7 @@ def _limit_changed(change: _Change) -> Iterator[Notice]:
     )
 
 
-def _tier(given: Any) -> tuple[str | None, int | None]:
+def tier_of(given: Any) -> tuple[str | None, int | None]:
     """Return (Meta's word, recipients a day) of a limit such as 2000 or `TIER_2K`; no count for `UNLIMITED`."""
     word = text_of(given)
     if isinstance(given, bool) or word is None:

@@ -1,7 +1,7 @@
 """WhatsApp accounts: created with their credentials checked, changed while campaigns run."""
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -263,27 +263,23 @@ def _usual_in_flight(traits: Traits) -> int:
 
 def _faults(values: AccountValues, traits: Traits, account: Account | None) -> dict[str, list[str]]:
     """Return what does not go together: with the provider, and the limit with its burst; by field."""
-    faults = dict(_faults_with_provider(values, traits, is_new=account is None))
+    given: Mapping[str, object] = values
+    faults: dict[str, list[str]] = {}
+    for name in traits.needed_fields:
+        if name in given and not str(given[name] or "").strip():
+            faults[name] = ["This may not be empty."]
+        elif account is None and name not in given:
+            faults[name] = ["This is needed."]
+    for name in traits.foreign_fields:
+        if given.get(name):
+            faults[name] = [f"An account of {traits.title} has none."]
+    most = traits.most_in_flight
+    if (values.get("max_in_flight") or 1) > most:
+        accepted = f"a whole number from 1 to {most}" if most > 1 else "1: a phone sends one after the other"
+        faults["max_in_flight"] = [f"Accepted is {accepted}."]
     rate_limit = values.get("rate_limit", account.rate_limit if account is not None else None)
     burst = values.get("burst", account.burst if account is not None else None)
     return faults | limits.rate_faults(rate_limit, burst or 1)
-
-
-def _faults_with_provider(
-    values: Mapping[str, object], traits: Traits, *, is_new: bool
-) -> Iterator[tuple[str, list[str]]]:
-    for name in traits.needed_fields:
-        if name in values and not str(values[name] or "").strip():
-            yield name, ["This may not be empty."]
-        elif is_new and name not in values:
-            yield name, ["This is needed."]
-    for name in traits.foreign_fields:
-        if values.get(name):
-            yield name, [f"An account of {traits.title} has none."]
-    most, in_flight = traits.most_in_flight, values.get("max_in_flight")
-    if isinstance(in_flight, int) and in_flight > most:
-        accepted = f"a whole number from 1 to {most}" if most > 1 else "1: a phone sends one after the other"
-        yield "max_in_flight", [f"Accepted is {accepted}."]
 
 
 def _warm_up(value: WarmUpValues, now: datetime) -> Json:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from campaign_engine.rules.bars import REASON_OF_BAR
 
 MAX_INLINE_RECIPIENTS = 10_000
+"""Their positions come before those of the contacts on lists."""
 
 NAMED = """(
   c.tags && CAST(:tags AS text[]) OR EXISTS (

@@ -24,7 +24,7 @@ from campaign_engine.rules.states import CampaignStatus
 from campaign_engine.rules.texts import content as content_rules
 from campaign_engine.rules.texts import rendering
 from campaign_engine.services.campaigns import lifecycle, series
-from campaign_engine.services.campaigns.audiences import MAX_INLINE_RECIPIENTS, Audience, known_variables
+from campaign_engine.services.campaigns.audiences import Audience, known_variables
 from campaign_engine.services.campaigns.draft_values import DraftValues
 from campaign_engine.services.company import limits
 from ratelimit import InvalidLimit
@@ -136,11 +136,6 @@ def _check_audience(change: Change) -> None:
         return
     _check_lists(change, "list_ids", audience.get("list_ids") or ())
     _check_lists(change, "exclude_list_ids", audience.get("exclude_list_ids") or ())
-    if len(given) > MAX_INLINE_RECIPIENTS:
-        change.faults["audience.recipients"] = [
-            f"At most {MAX_INLINE_RECIPIENTS:,} recipients can be given inline; import a list instead."
-        ]
-        return
     change.recipients = rows = []
     for at, recipient in enumerate(given):
         try:
