@@ -3,7 +3,7 @@
 import base64
 import binascii
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import flask
@@ -18,10 +18,7 @@ from campaign_engine.errors import InvalidInput
 from campaign_engine.models import Role
 from web import api_limits, auth
 from web.bodies import whole_body
-from web.schemas.fields import MAX_ID, Body
-
-MAX_DEPTH = 32
-"""How deep objects and lists in a body may nest: far deeper than a campaign's content needs."""
+from web.schemas.fields import MAX_ID, Body, unstorable
 
 Item = TypeVar("Item")
 View = TypeVar("View", bound=Callable[..., Any])
@@ -136,33 +133,6 @@ def company_id() -> int:
     return auth.current_user().company_id
 
 
-def unstorable(given: Any) -> dict[str, list[str]]:
-    """Return the faults of texts in `given`, by dotted field name: NUL characters and halves of surrogate pairs.
-
-    PostgreSQL stores neither; json.loads lets both through.
-    """
-    faults: dict[str, list[str]] = {}
-    waiting: list[tuple[str, Any, int]] = [("", given, 0)]
-    while waiting:
-        path, node, depth = waiting.pop()
-        if isinstance(node, str):
-            if "\0" in node:
-                faults[path or "body"] = ["A NUL character is not accepted."]
-            elif not _encodable(node):
-                faults[path or "body"] = ["This text has half of a surrogate pair."]
-        elif depth > MAX_DEPTH:
-            faults[path] = ["This is nested too deeply."]
-        elif isinstance(node, Mapping):
-            for name in node:
-                label = name if _encodable(str(name)) and "\0" not in str(name) else "name"
-                inner = f"{path}.{label}" if path else label
-                waiting.append((inner, name, depth + 1))
-                waiting.append((inner, node[name], depth + 1))
-        elif isinstance(node, list | tuple):
-            waiting.extend((f"{path}.{at}" if path else str(at), each, depth + 1) for at, each in enumerate(node))
-    return faults
-
-
 def encode_cursor(position: Sequence[Any]) -> str:
     """Return an opaque mark for how far a list was read."""
     return base64.urlsafe_b64encode(json.dumps(list(position)).encode()).decode().rstrip("=")
@@ -200,14 +170,6 @@ def page(found: Sequence[Item], *, limit: int, position: Any) -> dict[str, Any]:
 
 def _refuse_cursor() -> NoReturn:
     raise InvalidInput.field("cursor", "Give the next_cursor of the page before, as it is.")
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _refuse_constant(name: str) -> NoReturn:

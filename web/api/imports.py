@@ -9,11 +9,12 @@ from campaign_engine.core import engine
 from campaign_engine.errors import InvalidInput
 from campaign_engine.models import ContactImport, ImportStatus
 from campaign_engine.services.people import imports
-from web.api.blueprint import Blueprint, company_id, unstorable
+from web.api.blueprint import Blueprint, company_id
 from web.auth import current_user
 from web.bodies import MEBIBYTE, body_limit, import_bytes
 from web.downloads import csv_download
 from web.schemas.contacts import ImportRequestSchema, ImportSchema
+from web.schemas.fields import unstorable
 from web.transactions import transaction
 
 blueprint = Blueprint("imports", __name__, description="Contacts from a file, in the background.")

@@ -11,10 +11,10 @@ from campaign_engine.errors import InvalidInput
 from campaign_engine.models import ImportStatus, Role
 from campaign_engine.services.people import imports as service
 from web import auth
-from web.api.blueprint import unstorable
 from web.bodies import MEBIBYTE, body_limit, import_bytes
 from web.pages import ledger
 from web.pages.blueprint import blueprint
+from web.schemas.fields import unstorable
 from web.transactions import transaction
 
 IMPORTS_PER_PAGE = 30

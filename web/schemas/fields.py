@@ -16,6 +16,43 @@ Body = Mapping[str, Any]
 """The object in a request that a field is taken out of; nothing in it is checked yet."""
 NAME_CHARS = 200
 MAX_VALUE_CHARS = 4096
+MAX_DEPTH = 32
+"""How deep objects and lists in a body may nest: far deeper than a campaign's content needs."""
+
+
+def unstorable(given: Any) -> dict[str, list[str]]:
+    """Return the faults of texts in `given`, by dotted field name: NUL characters and halves of surrogate pairs.
+
+    PostgreSQL stores neither; json.loads lets both through.
+    """
+    faults: dict[str, list[str]] = {}
+    waiting: list[tuple[str, Any, int]] = [("", given, 0)]
+    while waiting:
+        path, node, depth = waiting.pop()
+        if isinstance(node, str):
+            if "\0" in node:
+                faults[path or "body"] = ["A NUL character is not accepted."]
+            elif not _encodable(node):
+                faults[path or "body"] = ["This text has half of a surrogate pair."]
+        elif depth > MAX_DEPTH:
+            faults[path] = ["This is nested too deeply."]
+        elif isinstance(node, Mapping):
+            for name in node:
+                label = name if _encodable(str(name)) and "\0" not in str(name) else "name"
+                inner = f"{path}.{label}" if path else label
+                waiting.append((inner, name, depth + 1))
+                waiting.append((inner, node[name], depth + 1))
+        elif isinstance(node, list | tuple):
+            waiting.extend((f"{path}.{at}" if path else str(at), each, depth + 1) for at, each in enumerate(node))
+    return faults
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Id(fields.Field[int]):
