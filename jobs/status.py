@@ -19,7 +19,7 @@ class QueueStatus:
 
     name: str
     queued: int
-    deferred: int  # waiting for their exact time
+    scheduled: int  # waiting for their exact time
     started: int
     failed: int
     workers: int
@@ -38,8 +38,8 @@ def of_queues(connection: Redis) -> list[QueueStatus]:
         found = pipeline.execute()
     fives = [found[at : at + 5] for at in range(0, len(found), 5)]
     return [
-        QueueStatus(name, queued, deferred, started, failed, workers=_alive(connection, keys))
-        for name, (queued, deferred, started, failed, keys) in zip(queues.NAMES, fives, strict=True)
+        QueueStatus(name, queued, scheduled, started, failed, workers=_alive(connection, keys))
+        for name, (queued, scheduled, started, failed, keys) in zip(queues.NAMES, fives, strict=True)
     ]
 
 

@@ -126,7 +126,7 @@ def _processes(config: Config, connection: Redis) -> Iterator[Finding]:
         yield Finding(
             f"queue {queue.name}",
             ok=queue.workers > 0 or wanted == 0,
-            detail=f"{queue.workers} workers, {queue.queued} queued, {queue.deferred} deferred,"
+            detail=f"{queue.workers} workers, {queue.queued} queued, {queue.scheduled} deferred,"
             f" {queue.started} running, {queue.failed} failed",
             remedy="Start workers: campaign-engine workers.",
         )

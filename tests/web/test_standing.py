@@ -52,6 +52,9 @@ def test_queues_are_counted_and_left_as_they_are(call: Caller, app: Flask, redis
     enqueue_prepare(redis_client, 7)
     # What RQ's own counting would sweep away: a job that was started and whose time is over.
     redis_client.zadd("rq:wip:contact-sync", {"a-job:1": 1})
+    # And a worker that was killed: it stays registered for a while and serves nobody.
+    redis_client.sadd("rq:workers:contact-sync", "rq:worker:killed")
+    redis_client.hset("rq:worker:killed", "last_heartbeat", "2026-01-01T00:00:00.000000Z")
     before = {key: redis_client.dump(key) for key in redis_client.keys("rq:*")}
 
     items = {each["name"]: each for each in call("GET", "/queues").json["items"]}

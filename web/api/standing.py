@@ -1,14 +1,13 @@
 """How limits and queues stand: looked at, never touched."""
 
-from dataclasses import fields
 from typing import Any
 
 from campaign_engine.clock import utc_now
-from campaign_engine.config import Config
 from campaign_engine.core import engine
 from campaign_engine.models import Account
 from campaign_engine.services.accounts import accounts
 from campaign_engine.services.company import limits
+from jobs import status
 from ratelimit import Limit
 from web.api.blueprint import Blueprint, decode_cursor, page
 from web.auth import current_user
@@ -18,8 +17,6 @@ from web.transactions import transaction
 
 rate_limits = Blueprint("rate-limits", __name__, description="Each limit in force and how it stands.")
 queues = Blueprint("queues", __name__, description="How much work waits.")
-
-_WORKERS = "_workers"
 
 
 @rate_limits.route("/rate-limits", methods=["GET"])
@@ -49,8 +46,7 @@ def list_rate_limits(limit: int, cursor: str | None) -> Any:
 @queues.response(200, QueuePageSchema)
 def list_queues() -> Any:
     """Count the jobs of each queue; nothing is cleaned up by looking."""
-    names = [field.name.removesuffix(_WORKERS).replace("_", "-") for field in fields(Config) if _is_count(field.name)]
-    return {"items": _queue_counts(names), "next_cursor": None}
+    return {"items": status.of_queues(engine().redis), "next_cursor": None}
 
 
 def _standings(company_id: int, asked: list[tuple[Account | None, Limit]]) -> list[dict[str, object]]:
@@ -70,21 +66,3 @@ def _standings(company_id: int, asked: list[tuple[Account | None, Limit]]) -> li
         }
         for (account, limit), usage in zip(asked, decision.usage, strict=True)
     ]
-
-
-def _is_count(name: str) -> bool:
-    return name.endswith(_WORKERS)
-
-
-def _queue_counts(names: list[str]) -> list[dict[str, object]]:
-    # By the keys of RQ: its own counting properties clean their registries up, and a look must change nothing.
-    with engine().redis.pipeline(transaction=False) as pipeline:
-        for name in names:
-            pipeline.llen(f"rq:queue:{name}")
-            pipeline.zcard(f"rq:wip:{name}")
-            pipeline.zcard(f"rq:scheduled:{name}")
-            pipeline.zcard(f"rq:failed:{name}")
-            pipeline.scard(f"rq:workers:{name}")
-        replies = iter(pipeline.execute())
-    counted = ("queued", "started", "scheduled", "failed", "workers")
-    return [{"name": name, **{each: next(replies) for each in counted}} for name in names]

@@ -11,8 +11,7 @@ from sqlalchemy.orm import Session
 from campaign_engine.models import ContactImport, ContactList
 from campaign_engine.rules.states import MessageStatus
 from web.pages import words
-
-MAX_ID = 2**63 - 1
+from web.schemas.fields import MAX_ID
 
 TRIED = (
     MessageStatus.SENDING,

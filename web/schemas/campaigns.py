@@ -15,7 +15,7 @@ from campaign_engine.rules.states import MessageStatus
 from campaign_engine.services.campaigns.audiences import MAX_INLINE_RECIPIENTS
 from campaign_engine.services.outlook.progress import STATES
 from web.schemas.base import PageQuery, Schema, page_of
-from web.schemas.fields import Body, Id, Instant, Name, Text, TimeZone, Variables, Whole, pace, seconds
+from web.schemas.fields import MAX_ID, Body, Id, Instant, Name, Text, TimeZone, Variables, Whole, pace, seconds
 
 MAX_LISTS = 1000
 MAX_WEIGHT = 1000
@@ -117,7 +117,7 @@ class DayOfMonth(Whole):
     def _deserialize(self, value: Any, attr: str | None, data: Body | None, **kwargs: Any) -> Any:
         return value if value == recurrence.LAST else super()._deserialize(value, attr, data, **kwargs)
 
-    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:  # noqa: ARG002
+    def _serialize(self, value: Any, *_: Any, **__: Any) -> Any:
         return value
 
 
@@ -325,7 +325,7 @@ class ProgressQuery(Schema):
 
     since = fields.Integer(
         load_default=None,
-        validate=validate.Range(min=0, max=2**63 - 1),
+        validate=validate.Range(min=0, max=MAX_ID),
         metadata={"description": "A `version`; 304 when it is still the present one."},
     )
 

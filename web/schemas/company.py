@@ -92,9 +92,9 @@ class QueueSchema(Schema):
     name = fields.String()
     queued = fields.Integer()
     started = fields.Integer()
-    scheduled = fields.Integer()
+    scheduled = fields.Integer(metadata={"description": "Jobs that wait for their exact time."})
     failed = fields.Integer()
-    workers = fields.Integer()
+    workers = fields.Integer(metadata={"description": "Those that gave a sign of life lately."})
 
 
 TokenPageSchema: Any = page_of(TokenSchema)

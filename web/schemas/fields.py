@@ -58,16 +58,10 @@ def _encodable(text: str) -> bool:
 class Id(fields.Field[int]):
     """An id: a string of digits in JSON, a number inside. A JSON number is taken too."""
 
-    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:  # noqa: ARG002
+    def _serialize(self, value: Any, *_: Any, **__: Any) -> Any:
         return None if value is None else str(value)
 
-    def _deserialize(
-        self,
-        value: Any,
-        attr: str | None,  # noqa: ARG002
-        data: Body | None,  # noqa: ARG002
-        **kwargs: Any,  # noqa: ARG002
-    ) -> int:
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
         if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 19:
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_ID:
@@ -78,18 +72,12 @@ class Id(fields.Field[int]):
 class Instant(fields.Field[datetime]):
     """A moment: RFC 3339 with its offset when taken, in UTC with a Z when given."""
 
-    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:  # noqa: ARG002
+    def _serialize(self, value: Any, *_: Any, **__: Any) -> Any:
         if value is None:
             return None
         return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
-    def _deserialize(
-        self,
-        value: Any,
-        attr: str | None,  # noqa: ARG002
-        data: Body | None,  # noqa: ARG002
-        **kwargs: Any,  # noqa: ARG002
-    ) -> datetime:
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> datetime:
         try:
             moment = datetime.fromisoformat(value)
         except (TypeError, ValueError) as error:
@@ -181,13 +169,7 @@ class TimeZone(fields.String):
 class Value(fields.Field[str]):
     """A variable's value: a text or a number, kept as text; null leaves it out."""
 
-    def _deserialize(
-        self,
-        value: Any,
-        attr: str | None,  # noqa: ARG002
-        data: Body | None,  # noqa: ARG002
-        **kwargs: Any,  # noqa: ARG002
-    ) -> str:
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not isinstance(value, str) and (not number or value in (math.inf, -math.inf)):
             raise ma.ValidationError("A variable's value is a text or a number.")
