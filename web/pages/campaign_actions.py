@@ -1,27 +1,23 @@
 """What the page of a campaign offers about single messages: resend or dismiss, try again, send a test."""
 
 import uuid
-from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any
 
-from flask import flash, redirect, request, url_for
+from flask import request
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from campaign_engine.clock import utc_now
 from campaign_engine.core import engine
-from campaign_engine.errors import InvalidInput, TransitionNotAllowed
 from campaign_engine.models import Campaign, Role
 from campaign_engine.rules.states import CAMPAIGN_IS_OVER, CAMPAIGN_MAY_SEND_AGAIN
 from campaign_engine.rules.texts import content as content_rules
-from campaign_engine.services.campaigns import lifecycle as service
 from campaign_engine.services.campaigns import test_sends
 from campaign_engine.services.messages import resending, retrying
 from web import auth
 from web.pages import facts
 from web.pages.blueprint import blueprint
-from web.transactions import transaction
+from web.pages.buttons import press
 
 UNDECIDED_SHOWN = 25
 FAILURE_GROUPS = 20
@@ -62,7 +58,7 @@ def decide_message(campaign_id: int, message_id: uuid.UUID, verb: str) -> Respon
         message = act(session, campaign, message_id, **_decision())
         return f"The message to {message.phone} goes out again." if verb == "resend" else "Dismissed."
 
-    return _do(campaign_id, decide)
+    return press(campaign_id, decide)
 
 
 @blueprint.post("/campaigns/<id:campaign_id>/unknown/<any(resend, dismiss):verb>")
@@ -77,7 +73,7 @@ def decide_unknown(campaign_id: int, verb: str) -> Response:
         left = f" {facts.number(done.barred_count)} may not be written to any more." if done.barred_count else ""
         return f"Messages that go out again: {facts.number(done.count)}.{left}"
 
-    return _do(campaign_id, decide)
+    return press(campaign_id, decide)
 
 
 @blueprint.post("/campaigns/<id:campaign_id>/retry")
@@ -95,7 +91,7 @@ def retry_failed(campaign_id: int) -> Response:
         )
         return f"Messages that go out again: {facts.number(sum(group.retryable_count for group in groups))}."
 
-    return _do(campaign_id, retry)
+    return press(campaign_id, retry)
 
 
 @blueprint.post("/campaigns/<id:campaign_id>/test")
@@ -123,23 +119,8 @@ def send_test(campaign_id: int) -> Response:
         )
         return f"A test to {sent.message.phone} is under way."
 
-    return _do(campaign_id, send)
+    return press(campaign_id, send)
 
 
 def _decision() -> dict[str, Any]:
     return {"grace_s": engine().config.unknown_grace_s, "now": utc_now()}
-
-
-def _do(campaign_id: int, action: Callable[[Session, Campaign], str]) -> Response:
-    """Do what a button says; a sentence on the page tells what was done, or why not."""
-    try:
-        with transaction() as session:
-            campaign = service.get(session, auth.current_user().company_id, campaign_id)
-            done = action(session, campaign)
-    except InvalidInput as error:
-        flash(" ".join(sentence for sentences in error.errors.values() for sentence in sentences), "error")
-    except TransitionNotAllowed as error:
-        flash(error.detail, "error")
-    else:
-        flash(done, "done")
-    return redirect(url_for("pages.campaign", campaign_id=campaign_id), HTTPStatus.SEE_OTHER)

@@ -1,25 +1,23 @@
 """When a campaign starts, as its page shows and changes it: once, again and again, or not in time."""
 
 from datetime import datetime
-from http import HTTPStatus
 
-from flask import flash, redirect, request, url_for
+from flask import request
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from campaign_engine.clock import utc_now
-from campaign_engine.errors import InvalidInput, TransitionNotAllowed
+from campaign_engine.errors import InvalidInput
 from campaign_engine.json_types import Json
 from campaign_engine.models import Campaign, Role
 from campaign_engine.rules.hours.local_time import first_instant
 from campaign_engine.rules.recurrence import LAST
 from campaign_engine.rules.states import CAMPAIGN_TRANSITIONS, CampaignStatus
-from campaign_engine.services.campaigns import lifecycle as service
-from campaign_engine.services.campaigns import series
+from campaign_engine.services.campaigns import lifecycle, series
 from web import auth
 from web.pages.at_hand import zone
 from web.pages.blueprint import blueprint
-from web.transactions import transaction
+from web.pages.buttons import press
 
 
 def shown(session: Session, campaign: Campaign) -> dict[str, object]:
@@ -40,20 +38,16 @@ def shown(session: Session, campaign: Campaign) -> dict[str, object]:
 @auth.role_required(Role.OPERATOR)
 def schedule(campaign_id: int) -> Response:
     """Let a campaign start by itself at a time of the company's clock."""
-    try:
-        at = first_instant(datetime.fromisoformat(request.form.get("at", "")).replace(tzinfo=None), zone())
-        with transaction() as session:
-            campaign = service.get(session, auth.current_user().company_id, campaign_id)
-            service.schedule(session, campaign, at=at, now=utc_now())
-    except (ValueError, OverflowError):
-        flash("This is not a time to start at.", "error")
-    except InvalidInput as error:
-        flash(" ".join(sentence for sentences in error.errors.values() for sentence in sentences), "error")
-    except TransitionNotAllowed as error:
-        flash(error.detail, "error")
-    else:
-        flash("The campaign is scheduled.", "done")
-    return redirect(url_for("pages.campaign", campaign_id=campaign_id), HTTPStatus.SEE_OTHER)
+
+    def reschedule(session: Session, campaign: Campaign) -> str:
+        try:
+            at = first_instant(datetime.fromisoformat(request.form.get("at", "")).replace(tzinfo=None), zone())
+        except (ValueError, OverflowError):
+            raise InvalidInput.field("at", "This is not a time to start at.") from None
+        lifecycle.schedule(session, campaign, at=at, now=utc_now())
+        return "The campaign is scheduled."
+
+    return press(campaign_id, reschedule)
 
 
 def _rhythm(campaign: Campaign) -> str | None:

@@ -1,14 +1,12 @@
 """The list of campaigns, the page of one, and the buttons on it."""
 
 from collections.abc import Callable
-from http import HTTPStatus
 
-from flask import flash, redirect, render_template, request, url_for
+from flask import redirect, render_template, request, url_for
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from campaign_engine.clock import utc_now
-from campaign_engine.errors import InvalidInput, TransitionNotAllowed
 from campaign_engine.models import Campaign, Role, User
 from campaign_engine.services.campaigns import lifecycle as service
 from campaign_engine.services.outlook.progress import STATES, Progress
@@ -16,6 +14,7 @@ from web import auth
 from web.pages import campaign_actions, campaign_preflight, campaign_schedule, facts, ledger, words
 from web.pages.at_hand import zone
 from web.pages.blueprint import blueprint
+from web.pages.buttons import press
 from web.pages.shown_content import shown_content
 from web.progress import read_progress
 from web.transactions import transaction
@@ -103,16 +102,12 @@ def confirm_cancel(campaign_id: int) -> str:
 @auth.role_required(Role.OPERATOR)
 def act(campaign_id: int, verb: str) -> Response:
     """Do what a button says; a refusal is a sentence on the campaign's page."""
-    try:
-        with transaction() as session:
-            _ACTIONS[verb](session, service.get(session, auth.current_user().company_id, campaign_id))
-    except InvalidInput as error:
-        flash(" ".join(sentence for sentences in error.errors.values() for sentence in sentences), "error")
-    except TransitionNotAllowed as error:
-        flash(error.detail, "error")
-    else:
-        flash(words.DONE[verb], "done")
-    return redirect(url_for("pages.campaign", campaign_id=campaign_id), HTTPStatus.SEE_OTHER)
+
+    def deed(session: Session, campaign: Campaign) -> str:
+        _ACTIONS[verb](session, campaign)
+        return words.DONE[verb]
+
+    return press(campaign_id, deed)
 
 
 _ACTIONS: dict[str, Callable[[Session, Campaign], None]] = {
