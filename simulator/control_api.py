@@ -4,7 +4,8 @@ It has no password: the server is meant for the loopback interface.
 """
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
@@ -12,7 +13,9 @@ from aiohttp import web
 from simulator.errors import InvalidField
 from simulator.recipients import from_phone
 from simulator.simulation import Simulation
+from simulator.state.instances import Instance
 from simulator.state.lines import Line
+from simulator.state.numbers import Number
 
 _DEFAULT_PAGE = 1000
 _LONGEST_PAGE = 10_000
@@ -49,15 +52,7 @@ class ControlApi:
         return web.json_response({"status": "ok"})
 
     async def _list_numbers(self, _request: web.Request) -> web.Response:
-        use_of = self._simulation.ledger.use_of
-        return web.json_response(
-            {
-                "numbers": [
-                    {**number.public(), "accepted": use_of(number.phone_number_id).accepted}
-                    for number in self._simulation.numbers
-                ]
-            }
-        )
+        return web.json_response({"numbers": self._with_counts(self._simulation.numbers)})
 
     async def _register(self, request: web.Request) -> web.Response:
         number = self._simulation.register(await _body(request))
@@ -70,15 +65,7 @@ class ControlApi:
         return web.json_response({"removed": phone_number_id})
 
     async def _list_instances(self, _request: web.Request) -> web.Response:
-        use_of = self._simulation.ledger.use_of
-        return web.json_response(
-            {
-                "instances": [
-                    {**instance.public(), "accepted": use_of(instance.instance).accepted}
-                    for instance in self._simulation.instances
-                ]
-            }
-        )
+        return web.json_response({"instances": self._with_counts(self._simulation.instances)})
 
     async def _register_instance(self, request: web.Request) -> web.Response:
         instance = self._simulation.register_instance(await _body(request))
@@ -115,20 +102,9 @@ class ControlApi:
         )
 
     async def _summary(self, _request: web.Request) -> web.Response:
-        counts = self._simulation.delivery.counts
-        return web.json_response(
-            {
-                **self._simulation.ledger.summary(),
-                "webhooks": {
-                    "sent": counts.sent,
-                    "pending": counts.pending,
-                    "failed": counts.failed,
-                    "attempts": counts.attempts,
-                    "attempts_refused": counts.attempts_refused,
-                },
-                "now": self._simulation.clock.now(),
-            }
-        )
+        webhooks = asdict(self._simulation.delivery.counts)
+        now = self._simulation.clock.now()
+        return web.json_response({**self._simulation.ledger.summary(), "webhooks": webhooks, "now": now})
 
     async def _inbound(self, request: web.Request) -> web.Response:
         body = await _body(request)
@@ -172,6 +148,10 @@ class ControlApi:
 
     async def _unknown(self, request: web.Request) -> web.Response:
         return _problem(404, "path", f"{request.path} with {request.method} is not part of the control API")
+
+    def _with_counts(self, lines: Iterable[Number | Instance]) -> list[dict[str, object]]:
+        use_of = self._simulation.ledger.use_of
+        return [{**line.public(), "accepted": use_of(line.phone_number_id).accepted} for line in lines]
 
     def _line_with_webhook(self, body: Mapping[str, Any]) -> Line:
         line = self._simulation.line(_text(body, "phone_number_id"))

@@ -1,6 +1,6 @@
 """The page for a person: numbers and counts, refreshed every two seconds without a script."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from typing import Any
@@ -73,64 +73,58 @@ def _counts(summary: Mapping[str, Any], webhooks: DeliveryCounts) -> str:
 
 
 def _numbers(simulation: Simulation) -> str:
-    rows = "".join(
-        f"<tr><td>+{escape(number.display_phone_number)}</td><td>{escape(number.verified_name)}</td>"
-        f"<td><code>{escape(number.phone_number_id)}</code></td>"
-        f"<td>{escape(number.status)}, {escape(number.quality_rating)}</td>"
-        f"<td><code>{escape(number.webhook_url or 'none')}</code></td>"
-        f'<td class="count">{simulation.ledger.use_of(number.phone_number_id).accepted:,}</td></tr>'
+    rows = [
+        (
+            f"+{escape(number.display_phone_number)}",
+            escape(number.verified_name),
+            f"<code>{escape(number.phone_number_id)}</code>",
+            f"{escape(number.status)}, {escape(number.quality_rating)}",
+            f"<code>{escape(number.webhook_url or 'none')}</code>",
+            simulation.ledger.use_of(number.phone_number_id).accepted,
+        )
         for number in simulation.numbers
-    )
+    ]
     if not rows:
         return "<h2>Numbers</h2><p>None is registered yet: <code>POST /simulator/numbers</code>.</p>"
-    return (
-        '<h2>Numbers</h2><div class="table"><table><thead><tr>'
-        '<th scope="col">Number</th><th scope="col">Name</th>'
-        '<th scope="col">Phone number id</th><th scope="col">State</th><th scope="col">Webhook</th>'
-        f'<th scope="col" class="count">Accepted</th></tr></thead><tbody>{rows}</tbody></table></div>'
-    )
+    return _table("Numbers", ("Number", "Name", "Phone number id", "State", "Webhook", "Accepted"), rows)
 
 
 def _instances(simulation: Simulation) -> str:
-    rows = "".join(
-        f"<tr><td><code>{escape(instance.instance)}</code></td><td>{escape(instance.state)}</td>"
-        f"<td>{escape(instance.channel)}</td><td><code>{escape(instance.webhook_url or 'none')}</code></td>"
-        f'<td class="count">{simulation.ledger.use_of(instance.instance).accepted:,}</td></tr>'
+    rows = [
+        (
+            f"<code>{escape(instance.instance)}</code>",
+            escape(instance.state),
+            escape(instance.channel),
+            f"<code>{escape(instance.webhook_url or 'none')}</code>",
+            simulation.ledger.use_of(instance.instance).accepted,
+        )
         for instance in simulation.instances
-    )
-    if not rows:
-        return ""
-    return (
-        '<h2>Instances of Evolution API</h2><div class="table"><table><thead><tr>'
-        '<th scope="col">Instance</th><th scope="col">Session</th>'
-        '<th scope="col">Channel</th><th scope="col">Webhook</th>'
-        f'<th scope="col" class="count">Accepted</th></tr></thead><tbody>{rows}</tbody></table></div>'
-    )
+    ]
+    return _table("Instances of Evolution API", ("Instance", "Session", "Channel", "Webhook", "Accepted"), rows)
 
 
 def _refusals(refused: Mapping[str, int]) -> str:
-    if not refused:
-        return ""
-    rows = "".join(
-        f'<tr><td><code>{escape(code)}</code></td><td class="count">{count:,}</td></tr>'
-        for code, count in refused.items()
-    )
-    return (
-        '<h2>Refused, by code</h2><div class="table"><table><thead><tr><th scope="col">Code</th>'
-        f'<th scope="col" class="count">Requests</th></tr></thead><tbody>{rows}</tbody></table></div>'
-    )
+    rows = [(f"<code>{escape(code)}</code>", count) for code, count in refused.items()]
+    return _table("Refused, by code", ("Code", "Requests"), rows)
 
 
 def _repeats(title: str, name: str, repeats: Mapping[str, Any]) -> str:
-    if not repeats["count"]:
-        return ""
-    rows = "".join(
-        f'<tr><td><code>{escape(each[name])}</code></td><td class="count">{each["messages"]:,}</td></tr>'
-        for each in repeats["listed"]
+    rows = [(f"<code>{escape(each[name])}</code>", each["messages"]) for each in repeats["listed"]]
+    return _table(title, (name, "Messages"), rows)
+
+
+def _table(title: str, columns: Sequence[str], rows: Iterable[tuple[str | int, ...]]) -> str:
+    """Return a table of cells that are HTML already, the last one of a row a count; nothing without rows."""
+    lines = "".join(
+        "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + f'<td class="count">{count:,}</td></tr>'
+        for *cells, count in rows
     )
+    if not lines:
+        return ""
+    heads = "".join(f'<th scope="col">{column}</th>' for column in columns[:-1])
+    heads += f'<th scope="col" class="count">{columns[-1]}</th>'
     return (
-        f'<h2>{title}</h2><div class="table"><table><thead><tr><th scope="col">{name}</th>'
-        f'<th scope="col" class="count">Messages</th></tr></thead><tbody>{rows}</tbody></table></div>'
+        f'<h2>{title}</h2><div class="table"><table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>'
     )
 
 

@@ -149,12 +149,16 @@ def read_state(path: Path) -> Json:
 
 
 def write_state(path: Path, state: Json) -> None:
-    """Write `state` as JSON with mode 0600; after a crash the file is the old one or the new one."""
+    """Write `state` as JSON, as `write_private` does."""
+    write_private(path, json.dumps(state, indent=2) + "\n")
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file with mode 0600; after a crash it is the old one or the new one."""
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(fd, "w") as file:
-        file.write(json.dumps(state, indent=2) + "\n")
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)

@@ -5,7 +5,6 @@ seconds of jobs. The verification makes these anew: the truth about a message is
 """
 
 import importlib.util
-import os
 import re
 import shutil
 import signal
@@ -22,6 +21,7 @@ from redis.retry import Retry
 from cli.embedded import children
 from cli.embedded.embedded_server import EmbeddedServer, TryAgain, server_environment, version_of
 from cli.embedded.errors import DataIncompatible, EmbeddedError, ServerCannotRun, ServerMissing, StartFailed
+from cli.embedded.installation import write_private
 
 MINIMUM_VERSION = (6, 2)  # BLMOVE and LMOVE, which RQ needs to lose no job
 
@@ -116,11 +116,7 @@ class EmbeddedRedis(EmbeddedServer):
             "aof-load-truncated yes",
             "maxmemory-policy noeviction",
         ]
-        new = path.with_name(path.name + ".new")
-        new.unlink(missing_ok=True)
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write("\n".join(lines) + "\n")
-        new.replace(path)
+        write_private(path, "\n".join(lines) + "\n")
 
 
 def find_program() -> Path:

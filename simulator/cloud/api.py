@@ -163,10 +163,7 @@ class CloudApi:
             try:
                 response = await handler(request)
             except Refused as refusal:
-                response = _json(
-                    answer_body(refusal.code, refusal.details, subcode=refusal.subcode),
-                    status=describe(refusal.code).http_status,
-                )
+                response = _problem(refusal)
             await self._answering.take_time()
             return response
 
@@ -174,10 +171,7 @@ class CloudApi:
 
     def _refusal(self, refusal: Refused) -> web.Response:
         self._simulation.ledger.refused[str(refusal.code)] += 1
-        response = _json(
-            answer_body(refusal.code, refusal.details, subcode=refusal.subcode),
-            status=describe(refusal.code).http_status,
-        )
+        response = _problem(refusal)
         retry_after_s = self._simulation.behaviour.retry_after_s
         if retry_after_s and refusal.code in THROTTLING_CODES:
             response.headers["Retry-After"] = str(retry_after_s)
@@ -211,6 +205,11 @@ def _accepted(message: Message) -> dict[str, object]:
         "contacts": [contact],
         "messages": [{"id": message.message_id, "message_status": "accepted"}],
     }
+
+
+def _problem(refusal: Refused) -> web.Response:
+    body = answer_body(refusal.code, refusal.details, subcode=refusal.subcode)
+    return _json(body, status=describe(refusal.code).http_status)
 
 
 def _json(body: object, *, status: int = 200) -> web.Response:
