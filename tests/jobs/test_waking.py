@@ -165,31 +165,6 @@ def test_an_explanation_is_not_worth_an_error_when_redis_is_away() -> None:
     assert waking.waits_of(gone, [7]) == {}
 
 
-def test_every_job_of_ours_says_no_number_and_no_text(redis_client: redis_package.Redis, queue: Queue) -> None:
-    waking.arm(redis_client, 7, at=T0)
-    job = queues.enqueue(
-        redis_client, queues.CONTACT_SYNC, "jobs.importing.run_import", 12, description="import contacts"
-    )
-    assert job.description == "import contacts"
-    assert job.args == (12,)
-
-
-@pytest.mark.parametrize(
-    ("name", "attempts"),
-    [
-        ("campaign-messages", 3),
-        ("campaign-notifications", 2),
-        ("message-retry", 5),
-        ("campaign-scheduler", 3),
-        ("contact-sync", 3),
-    ],
-)
-def test_a_queue_tries_as_often_as_its_policy_says(redis_client: redis_package.Redis, name: str, attempts: int) -> None:
-    job = queues.enqueue(redis_client, name, "builtins.len", (), description="test")
-    assert job.retries_left == attempts - 1
-    assert list(job.retry_intervals or []) == list(queues.POLICIES[name].backoff_s)
-
-
 def test_promoting_with_the_servers_clock_is_never_early(
     redis_client: redis_package.Redis, queue: Queue, promoter: Promoter
 ) -> None:
