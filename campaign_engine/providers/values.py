@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 LONGEST_TEXT = 500  # characters; longer than any provider's id, shorter than an index of PostgreSQL allows
+LONGEST_MESSAGE = 4_096  # characters of what a person wrote that are kept
 
 
 def object_in(body: bytes) -> Mapping[str, Any] | None:
@@ -15,6 +16,11 @@ def object_in(body: bytes) -> Mapping[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return payload if isinstance(payload, dict) else None
+
+
+def object_of(value: Any) -> Mapping[str, Any]:
+    """Return a value that is an object; an empty one for any other."""
+    return value if isinstance(value, dict) else {}
 
 
 def objects_of(items: Any) -> Iterator[Mapping[str, Any]]:
@@ -29,6 +35,11 @@ def text_of(value: Any, *, longest: int = LONGEST_TEXT) -> str | None:
         return None
     text = str(value).replace("\0", "")
     return text.encode("utf-8", "replace").decode()[:longest]
+
+
+def words_of(value: Any) -> str | None:
+    """Return what a person wrote, like `text_of`."""
+    return text_of(value, longest=LONGEST_MESSAGE)
 
 
 def moment_of(value: Any) -> datetime | None:

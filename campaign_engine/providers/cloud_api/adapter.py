@@ -36,7 +36,7 @@ from campaign_engine.providers.http import (
     reason_of,
     retry_after_s,
 )
-from campaign_engine.providers.values import objects_of, text_of
+from campaign_engine.providers.values import object_of, objects_of, text_of
 from campaign_engine.rules.failures import ErrorClass
 
 _NO_SUCH_OBJECT_SUBCODE = 33  # beside code 100: the number itself is gone (docs/wire.md, Errors)
@@ -138,15 +138,14 @@ def _authorized(sender: Sender) -> dict[str, str]:
 
 def _health_details(node: Mapping[str, Any]) -> dict[str, str]:
     """Return what a phone number's node says (docs/wire.md, Health), each as one word or name."""
-    throughput, standing = node.get("throughput"), node.get("health_status")
     said = {
         "display_phone_number": node.get("display_phone_number"),
         "verified_name": node.get("verified_name"),
         "quality_rating": node.get("quality_rating"),
         "status": node.get("status"),
-        "throughput": throughput.get("level") if isinstance(throughput, dict) else None,
+        "throughput": object_of(node.get("throughput")).get("level"),
         "tier": node.get("whatsapp_business_manager_messaging_limit"),
-        "can_send_message": standing.get("can_send_message") if isinstance(standing, dict) else None,
+        "can_send_message": object_of(node.get("health_status")).get("can_send_message"),
     }
     return {name: text for name, value in said.items() if (text := text_of(value)) is not None}
 
@@ -196,8 +195,7 @@ def _failure(response: AnyAnswer, payload: Mapping[str, Any], sender: Sender) ->
     error = _envelope(payload)
     if error is not None:
         code: int = error["code"]
-        data = error.get("error_data")
-        detail = data.get("details") if isinstance(data, dict) else None
+        detail = object_of(error.get("error_data")).get("details")
         explanation = str(detail or error.get("message") or "no explanation given")
         error_class = classify(code, is_transient=error.get("is_transient") is True)
         return Failure(

@@ -12,10 +12,8 @@ from typing import Any
 
 from campaign_engine.providers.base import UNLIMITED, Inbound, Notice, NoticeKind, StatusUpdate
 from campaign_engine.providers.cloud_api.errors import MARKETING_REFUSED, classify
-from campaign_engine.providers.values import moment_of, objects_of, text_of
+from campaign_engine.providers.values import moment_of, object_of, objects_of, text_of, words_of
 from campaign_engine.rules.states import MessageStatus
-
-LONGEST_MESSAGE = 4_096  # characters of what a person wrote that are kept
 
 _STATUSES = {
     "sent": MessageStatus.SENT,
@@ -37,7 +35,7 @@ class _Change:
     @property
     def number(self) -> str:
         """The phone number id it names, or nothing."""
-        return text_of(_object(self.value.get("metadata")).get("phone_number_id")) or ""
+        return text_of(object_of(self.value.get("metadata")).get("phone_number_id")) or ""
 
 
 def numbers_in(payload: Mapping[str, Any]) -> set[str]:
@@ -66,7 +64,7 @@ def statuses_in(payload: Mapping[str, Any]) -> Iterator[StatusUpdate]:
                 error_class=classify(code) if isinstance(code, int) else None,
                 error_code=text_of(code),
                 error_detail=text_of(
-                    _object(error.get("error_data")).get("details") or error.get("message") or error.get("title")
+                    object_of(error.get("error_data")).get("details") or error.get("message") or error.get("title")
                 ),
                 person_refuses_marketing=code == MARKETING_REFUSED,
                 business=change.business,
@@ -90,7 +88,7 @@ def inbound_in(payload: Mapping[str, Any]) -> Iterator[Inbound]:
             if kind == "system":
                 yield from _changed_number(item, number=number, identity=identity)
                 continue
-            text, payload_of_button, reacts_to = _content(kind, _object(item.get(kind)))
+            text, payload_of_button, reacts_to = _content(kind, object_of(item.get(kind)))
             yield Inbound(
                 number=number,
                 provider_message_id=identity,
@@ -105,13 +103,13 @@ def inbound_in(payload: Mapping[str, Any]) -> Iterator[Inbound]:
                 kind=kind,
                 text=text,
                 payload=payload_of_button,
-                answers=text_of(_object(item.get("context")).get("id")) or reacts_to,
+                answers=text_of(object_of(item.get("context")).get("id")) or reacts_to,
             )
 
 
 def _changed_number(item: Mapping[str, Any], *, number: str, identity: str) -> Iterator[Inbound]:
     """Yield that a person has a new number, which is the payload; other system messages of WhatsApp are ignored."""
-    system, at = _object(item.get("system")), moment_of(item.get("timestamp"))
+    system, at = object_of(item.get("system")), moment_of(item.get("timestamp"))
     old = text_of(item.get("from")) or text_of(system.get("customer"))
     new = text_of(system.get("wa_id")) or text_of(system.get("new_wa_id"))
     if system.get("type") in ("user_changed_number", "customer_changed_number") and old and new and at:
@@ -123,18 +121,18 @@ def _changed_number(item: Mapping[str, Any], *, number: str, identity: str) -> I
 def _content(kind: str, content: Mapping[str, Any]) -> tuple[str | None, str | None, str | None]:
     """Return the words of a message, the payload of a pressed button, and the id of the message reacted to."""
     if kind == "text":
-        return _words(content.get("body")), None, None
+        return words_of(content.get("body")), None, None
     if kind == "button":
-        return _words(content.get("text")), text_of(content.get("payload")), None
+        return words_of(content.get("text")), text_of(content.get("payload")), None
     if kind == "interactive":
         for name in ("button_reply", "list_reply"):
-            reply = _object(content.get(name))
+            reply = object_of(content.get(name))
             if reply:
-                return _words(reply.get("title")), text_of(reply.get("id")), None
-        return _words(_object(content.get("nfm_reply")).get("body")), None, None
+                return words_of(reply.get("title")), text_of(reply.get("id")), None
+        return words_of(object_of(content.get("nfm_reply")).get("body")), None, None
     if kind == "reaction":
-        return _words(content.get("emoji")), None, text_of(content.get("message_id"))
-    return _words(content.get("caption")), None, None
+        return words_of(content.get("emoji")), None, text_of(content.get("message_id"))
+    return words_of(content.get("caption")), None, None
 
 
 def notices_in(payload: Mapping[str, Any]) -> Iterator[Notice]:
@@ -167,7 +165,7 @@ def _template_status(change: _Change) -> Iterator[Notice]:
     event, name = text_of(value.get("event")), text_of(value.get("message_template_name"))
     if event is None or name is None:
         return
-    other = _object(value.get("other_info"))
+    other = object_of(value.get("other_info"))
     title = text_of(other.get("title")) or ""
     reason = text_of(value.get("reason"))
     yield Notice(
@@ -215,7 +213,7 @@ def _account_update(change: _Change) -> Iterator[Notice]:
     kind, detail, until = NoticeKind.ACCOUNT_ALERT, "", None
     if event in _STOPS:
         kind = NoticeKind.ACCOUNT_STOPPED
-        detail = text_of(_object(value.get("violation_info")).get("violation_type")) or ""
+        detail = text_of(object_of(value.get("violation_info")).get("violation_type")) or ""
     elif event == "ACCOUNT_RECONNECTED":
         kind = NoticeKind.ACCOUNT_RESTORED
     elif event == "ACCOUNT_RESTRICTION":
@@ -226,14 +224,14 @@ def _account_update(change: _Change) -> Iterator[Notice]:
         detail = ", ".join(filter(None, words))
         until = max(filter(None, (moment_of(each.get("expiration")) for each in restrictions)), default=None)
     elif event == "DISABLED_UPDATE":
-        ban = _object(value.get("ban_info"))
+        ban = object_of(value.get("ban_info"))
         state = text_of(ban.get("waba_ban_state")) or ""
         detail = " ".join(filter(None, (state, text_of(ban.get("waba_ban_date")))))
         if state == "REINSTATE":
             kind = NoticeKind.ACCOUNT_RESTORED
         elif state != "SCHEDULE_FOR_DISABLE":
             kind = NoticeKind.ACCOUNT_STOPPED
-    about = _object(value.get("waba_info"))
+    about = object_of(value.get("waba_info"))
     yield Notice(
         kind=kind,
         value=event,
@@ -326,11 +324,3 @@ def _changes(payload: Mapping[str, Any]) -> Iterator[_Change]:
             value = change.get("value")
             if isinstance(value, dict):
                 yield _Change(business=business, field=str(change.get("field")), value=value)
-
-
-def _object(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _words(value: Any) -> str | None:
-    return text_of(value, longest=LONGEST_MESSAGE)

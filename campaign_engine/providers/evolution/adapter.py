@@ -43,7 +43,7 @@ from campaign_engine.providers.evolution.session import health_of_session
 from campaign_engine.providers.evolution.traits import NO_TEMPLATES, NO_UPLOADS, TRAITS
 from campaign_engine.providers.evolution.webhooks import number_of
 from campaign_engine.providers.http import NETWORK_FAULTS, AnyAnswer, PooledHttp, json_of, reason_of, retry_after_s
-from campaign_engine.providers.values import objects_of, text_of
+from campaign_engine.providers.values import object_of, objects_of, text_of
 from campaign_engine.rules.failures import ErrorClass
 
 NUMBERS_A_CHECK = 100
@@ -85,13 +85,12 @@ class Evolution:
         except NETWORK_FAULTS as error:
             return Health(reachable=False, summary=f"The provider cannot be reached: {reason_of(error)}.", details={})
         payload = json_of(response)
-        instance = payload.get("instance") if isinstance(payload, dict) else None
-        state = text_of(instance.get("state")) if isinstance(instance, dict) else None
+        state = text_of(object_of(object_of(payload).get("instance")).get("state"))
         if response.status_code == requests.codes.ok and state is not None:
             return health_of_session(state)
         failure = failure_of(response.status_code, payload)
         refused_field = None
-        if failure is not None and isinstance(payload, dict) and "response" in payload:
+        if failure is not None and "response" in object_of(payload):
             # Only Evolution's own envelope counts: a gateway in between knows nothing of the instance or its key.
             refused_field = {401: "access_token", 403: "access_token", 404: "instance"}.get(response.status_code)
         return Health(reachable=True, summary=_said(failure, response, sender), details={}, refused_field=refused_field)
@@ -206,8 +205,8 @@ def _unsuited(code: str, detail: str) -> Failure:
 
 def _outcome(answer: Answer, sender: Sender) -> Outcome:
     payload = json_of(answer)
-    key = payload.get("key") if isinstance(payload, dict) else None
-    if answer.status_code < 300 and isinstance(key, dict) and (identity := text_of(key.get("id"))) is not None:
+    key = object_of(object_of(payload).get("key"))
+    if answer.status_code < 300 and (identity := text_of(key.get("id"))) is not None:
         return Accepted(provider_message_id=identity, wa_id=number_of(key.get("remoteJid")))
     failure = failure_of(answer.status_code, payload, retry_after_s=retry_after_s(answer))
     if failure is None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from campaign_engine.providers.base import Failure
 from campaign_engine.providers.cloud_api.errors import MARKETING_REFUSED, MAY_HAVE_LEFT, classify
-from campaign_engine.providers.values import objects_of, text_of
+from campaign_engine.providers.values import object_of, objects_of, text_of
 from campaign_engine.rules.failures import ErrorClass
 
 NOTHING_SAID = "Evolution API does not say why."
@@ -71,7 +71,7 @@ _EXCEPTION = re.compile(r"\s*\w*(?:Error|Exception)\b")
 
 def failure_of(status: int, payload: Any, *, retry_after_s: float | None = None) -> Failure | None:
     """Return why Evolution certainly did not send, or None when the message may have left."""
-    body = payload if isinstance(payload, dict) else {}
+    body = object_of(payload)
     meta = meta_error_of(body)
     if meta is not None:
         return None if meta["code"] in MAY_HAVE_LEFT else _of_meta(meta)
@@ -106,8 +106,7 @@ def meta_error_of(payload: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _of_meta(error: Mapping[str, Any]) -> Failure:
-    data = error.get("error_data")
-    detail = data.get("details") if isinstance(data, dict) else None
+    detail = object_of(error.get("error_data")).get("details")
     return Failure(
         error_class=classify(error["code"], is_transient=error.get("is_transient") is True),
         code=str(error["code"]),

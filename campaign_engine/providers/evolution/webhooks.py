@@ -12,11 +12,9 @@ from typing import Any
 
 from campaign_engine.providers.base import Inbound, Notice, NoticeKind, StatusUpdate
 from campaign_engine.providers.evolution.session import health_after
-from campaign_engine.providers.values import moment_of, objects_of, text_of
+from campaign_engine.providers.values import moment_of, object_of, objects_of, text_of, words_of
 from campaign_engine.rules.failures import ErrorClass
 from campaign_engine.rules.states import MessageStatus
-
-LONGEST_MESSAGE = 4_096  # characters of what a person wrote that are kept
 
 _STATUSES = {
     "SERVER_ACK": MessageStatus.SENT,
@@ -49,7 +47,7 @@ def statuses_in(payload: Mapping[str, Any], *, now: datetime) -> Iterator[Status
     if _event_of(payload) != "messages.update":
         return
     for item in _data_of(payload):
-        key, update = _object(item.get("key")), _object(item.get("update"))
+        key, update = object_of(item.get("key")), object_of(item.get("update"))
         word = _status_word(item.get("status", update.get("status")))
         status = _STATUSES.get(word)
         identity = text_of(item.get("keyId")) or text_of(key.get("id"))
@@ -74,7 +72,7 @@ def inbound_in(payload: Mapping[str, Any], *, now: datetime) -> Iterator[Inbound
     if _event_of(payload) != "messages.upsert":
         return
     for item in _data_of(payload):
-        key = _object(item.get("key"))
+        key = object_of(item.get("key"))
         sender = number_of(key.get("remoteJid"))
         if sender is None and str(key.get("remoteJid")).endswith("@lid"):
             # A person who hides the number may still be known by it; versions put the number in different places.
@@ -82,7 +80,7 @@ def inbound_in(payload: Mapping[str, Any], *, now: datetime) -> Iterator[Inbound
         identity = text_of(key.get("id"))
         if key.get("fromMe") is not False or sender is None or identity is None:
             continue
-        kind, text, button, context = _read(_object(item.get("message")))
+        kind, text, button, context = _read(object_of(item.get("message")))
         yield Inbound(
             number=_instance_of(payload),
             provider_message_id=identity,
@@ -91,7 +89,7 @@ def inbound_in(payload: Mapping[str, Any], *, now: datetime) -> Iterator[Inbound
             kind=kind,
             text=text,
             payload=button,
-            answers=text_of((context or _object(item.get("contextInfo"))).get("stanzaId")),
+            answers=text_of((context or object_of(item.get("contextInfo"))).get("stanzaId")),
         )
 
 
@@ -127,10 +125,6 @@ def _data_of(payload: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     yield from objects_of(data if isinstance(data, list) else [data])
 
 
-def _object(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
 def _status_word(value: Any) -> str:
     text = (text_of(value) or "") if not isinstance(value, bool) else ""
     if text.isascii() and text.isdigit():
@@ -141,9 +135,9 @@ def _status_word(value: Any) -> str:
 def _read(message: Mapping[str, Any]) -> tuple[str, str | None, str | None, Mapping[str, Any]]:
     """Return kind, text, payload of a button, and context of what a person sent."""
     for wrapper in _WRAPPERS:
-        message = _object(_object(message.get(wrapper)).get("message")) or message
+        message = object_of(object_of(message.get(wrapper)).get("message")) or message
     if isinstance(message.get("conversation"), str):
-        return "text", text_of(message["conversation"], longest=LONGEST_MESSAGE), None, {}
+        return "text", words_of(message["conversation"]), None, {}
     for name, kind, words, button in (
         ("extendedTextMessage", "text", "text", None),
         ("buttonsResponseMessage", "button", "selectedDisplayText", "selectedButtonId"),
@@ -153,9 +147,9 @@ def _read(message: Mapping[str, Any]) -> tuple[str, str | None, str | None, Mapp
         ("videoMessage", "video", "caption", None),
         ("documentMessage", "document", "caption", None),
     ):
-        part = _object(message.get(name))
+        part = object_of(message.get(name))
         if part:
-            text = text_of(part.get(words), longest=LONGEST_MESSAGE)
-            return kind, text, text_of(part.get(button)) if button else None, _object(part.get("contextInfo"))
+            text = words_of(part.get(words))
+            return kind, text, text_of(part.get(button)) if button else None, object_of(part.get("contextInfo"))
     kind = next((name.removesuffix("Message") for name in message if name.endswith("Message")), "unknown")
     return kind, None, None, {}
