@@ -82,10 +82,13 @@ _FAILED = f"""
       AND (CAST(:classes AS text[]) IS NULL OR coalesce(m.error_class, 'unknown') = ANY(CAST(:classes AS text[])))
       AND (CAST(:codes AS text[]) IS NULL OR coalesce(m.error_code, '{NO_CODE}') = ANY(CAST(:codes AS text[])))
 """  # noqa: S608 - our own constants
-_COUNTED = """
-    SELECT error_class, error_code, exclusion, min(error_detail) AS detail, count(*) AS messages
-    FROM failed GROUP BY error_class, error_code, exclusion
-"""
+_COUNTED = f"""
+    SELECT error_class, error_code AS code, min(error_detail) AS detail, count(*) AS message_count,
+      count(*) FILTER (WHERE exclusion IS NULL) AS retryable_count,
+      {", ".join(f"count(*) FILTER (WHERE exclusion = '{each}') AS {each}" for each in Exclusion)}
+    FROM failed GROUP BY error_class, error_code
+    ORDER BY count(*) DESC, coalesce(error_code, '') COLLATE "C", error_class COLLATE "C"
+"""  # noqa: S608 - our own constants
 _COUNT = text(f"WITH failed AS ({_FAILED}) {_COUNTED}")
 
 # Locked in the order of their ids, as the webhooks' batches do, so that neither waits for the other in a ring. A row
@@ -194,19 +197,14 @@ def _values(
 
 
 def _groups(rows: Iterable[Row[Any]]) -> list[FailureGroup]:
-    """Gather the counts of each class and code, whatever the exclusion, the most frequent first."""
-    found: dict[tuple[str, str | None], list[Row[Any]]] = {}
-    for row in rows:
-        found.setdefault((row.error_class, row.error_code), []).append(row)
-    groups = [
+    return [
         FailureGroup(
-            error_class=error_class,
-            code=code,
-            detail=next((row.detail for row in parts if row.detail), None),
-            message_count=sum(row.messages for row in parts),
-            retryable_count=sum(row.messages for row in parts if row.exclusion is None),
-            excluded={Exclusion(row.exclusion): row.messages for row in parts if row.exclusion is not None},
+            error_class=row.error_class,
+            code=row.code,
+            detail=row.detail,
+            message_count=row.message_count,
+            retryable_count=row.retryable_count,
+            excluded={each: count for each in Exclusion if (count := getattr(row, each))},
         )
-        for (error_class, code), parts in found.items()
+        for row in rows
     ]
-    return sorted(groups, key=lambda group: (-group.message_count, group.code or "", group.error_class))

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from campaign_engine.config import Config
-from campaign_engine.models import Account, AccountStatus, Campaign, Company
+from campaign_engine.models import Account, AccountStatus, Campaign, CampaignAccount, Company
 from campaign_engine.rules import waiting
 from campaign_engine.rules.eta.terms import End
 from campaign_engine.rules.states import CAMPAIGN_IS_OVER, CampaignStatus
@@ -267,19 +267,13 @@ def _scheduled(campaign: Campaign, now: datetime) -> Waiting:
 def _uses_of(session: Session, campaign_ids: Sequence[int]) -> dict[int, list[_Use]]:
     found: dict[int, list[_Use]] = {campaign_id: [] for campaign_id in campaign_ids}
     rows = session.execute(
-        text(
-            "SELECT campaign_id, account_id, delayed_until FROM campaign_accounts"
-            " WHERE campaign_id = ANY(CAST(:ids AS bigint[]))"
-            " ORDER BY account_id"
-        ),
-        {"ids": list(campaign_ids)},
-    ).all()
-    accounts = {
-        account.id: account
-        for account in session.query(Account).filter(Account.id.in_({row.account_id for row in rows}))
-    }
-    for row in rows:
-        found[row.campaign_id].append(_Use(accounts[row.account_id], row.delayed_until))
+        select(CampaignAccount.campaign_id, Account, CampaignAccount.delayed_until)
+        .join(Account, Account.id == CampaignAccount.account_id)
+        .where(CampaignAccount.campaign_id.in_(campaign_ids))
+        .order_by(Account.id)
+    )
+    for campaign_id, account, delayed_until in rows:
+        found[campaign_id].append(_Use(account, delayed_until))
     return found
 
 
