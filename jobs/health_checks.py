@@ -27,10 +27,8 @@ def watch_accounts(current: Runtime) -> None:
     """Warn of accounts that get no statuses, and enqueue checks of accounts at work that were not checked lately."""
     now = utc_now()
     with transaction() as session:
-        silent = watching.warn_of_silence(session, patience_s=current.config.acknowledgement_s, now=now)
+        watching.warn_of_silence(session, patience_s=current.config.acknowledgement_s, now=now)
         due = health.due(session, config=current.config, now=now)
-    for each in silent:
-        log.warning("account.unacknowledged", account_id=each.account_id, since=each.since.isoformat())
     if due:
         enqueueing.enqueue_health_checks(current.redis, due)
 

@@ -4,28 +4,22 @@ Statuses come by webhook. If none comes, the webhook is not set up or leads else
 nobody learns of it. Such an account is never stopped.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
+from campaign_engine.logs import get_logger
 from campaign_engine.models import Notification
 
-
-@dataclass(frozen=True, slots=True)
-class Unacknowledged:
-    """An account about which people have just been warned."""
-
-    account_id: int
-    since: datetime
+log = get_logger(__name__)
 
 
-def warn_of_silence(session: Session, *, patience_s: float, now: datetime) -> list[Unacknowledged]:
-    """Warn of active accounts whose accepted messages had no status for `patience_s`; once for each silence.
+def warn_of_silence(session: Session, *, patience_s: float, now: datetime) -> list[int]:
+    """Warn of active accounts whose accepted messages had no status for `patience_s`, once a silence; return them.
 
-    Side effects: one notification for each; removes the warnings of accounts whose silence is over.
+    Side effects: one notification and one log line for each; removes the warnings of accounts whose silence is over.
     """
     _forgive(session)
     silent = session.execute(
@@ -49,20 +43,21 @@ def warn_of_silence(session: Session, *, patience_s: float, now: datetime) -> li
             {"ids": list(sentences), "sentences": list(sentences.values()), "now": now},
         )
     )
-    found = [row for row in silent if row.id in warned]
-    session.add_all(
-        Notification(
-            company_id=row.company_id,
-            kind="acknowledgements_missing",
-            severity="warning",
-            text=f"{row.name}: {sentences[row.id]}",
-            subject_kind="account",
-            subject_id=str(row.id),
-        )
-        for row in found
-    )
+    for row in silent:
+        if row.id in warned:
+            log.warning("account.unacknowledged", account_id=row.id, since=row.unacknowledged_since.isoformat())
+            session.add(
+                Notification(
+                    company_id=row.company_id,
+                    kind="acknowledgements_missing",
+                    severity="warning",
+                    text=f"{row.name}: {sentences[row.id]}",
+                    subject_kind="account",
+                    subject_id=str(row.id),
+                )
+            )
     session.flush()
-    return [Unacknowledged(account_id=row.id, since=row.unacknowledged_since) for row in found]
+    return sorted(warned)
 
 
 def _forgive(session: Session) -> None:

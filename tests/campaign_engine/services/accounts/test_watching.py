@@ -42,7 +42,7 @@ def account(company: Company) -> Callable[..., int]:
 
 def watch(now: datetime = NOW) -> list[int]:
     with transaction() as session:
-        return [each.account_id for each in watching.warn_of_silence(session, patience_s=PATIENCE_S, now=now)]
+        return watching.warn_of_silence(session, patience_s=PATIENCE_S, now=now)
 
 
 def row_of(session: Session, account_id: int) -> Mapping[str, Any]:
