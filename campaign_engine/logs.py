@@ -46,10 +46,7 @@ def configure(*, log_format: str, level: str) -> None:
     if log_format == "json":
         # No values of local variables: they are tokens, messages and numbers.
         tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-        rendering: list[Any] = [
-            structlog.processors.ExceptionRenderer(tracebacks),
-            structlog.processors.JSONRenderer(),
-        ]
+        rendering: list[Any] = [structlog.processors.ExceptionRenderer(tracebacks), structlog.processors.JSONRenderer()]
     else:
         plain = structlog.dev.plain_traceback
         rendering = [structlog.dev.ConsoleRenderer(colors=False, pad_event_to=28, exception_formatter=plain)]

@@ -30,10 +30,7 @@ _PHONE_WORDS: Final = (
 )
 _ROLES: Final = {
     "phone": (frozenset(_PHONE_WORDS.split()), frozenset({"number", "numero", "num"})),
-    "name": (
-        frozenset({"name", "nome", "nombre"}),
-        frozenset({"full_name", "nome_completo", "nombre_completo"}),
-    ),
+    "name": (frozenset({"name", "nome", "nombre"}), frozenset({"full_name", "nome_completo", "nombre_completo"})),
     "tags": (frozenset({"tags", "etiquetas"}), frozenset({"tag", "etiqueta"})),
 }
 

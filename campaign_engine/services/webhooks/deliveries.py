@@ -176,10 +176,7 @@ def due(session: Session, *, now: datetime, limit: int) -> Sequence[int]:
 
 
 def _is_due(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    return (
-        WebhookEvent.applied_at.is_(None),
-        or_(WebhookEvent.apply_after.is_(None), WebhookEvent.apply_after <= now),
-    )
+    return (WebhookEvent.applied_at.is_(None), or_(WebhookEvent.apply_after.is_(None), WebhookEvent.apply_after <= now))
 
 
 def _mark_applied(session: Session, event_ids: Sequence[int], unreadable: Sequence[int], *, now: datetime) -> None:
