@@ -8,7 +8,7 @@ from typing import Any
 from campaign_engine.clock import utc_now
 from campaign_engine.core import engine
 from campaign_engine.services.campaigns import lifecycle, test_sends
-from campaign_engine.services.campaigns.test_sends import TestSend, TestSendValues
+from campaign_engine.services.campaigns.test_sends import TestSendValues
 from campaign_engine.services.messages import resending, retrying
 from campaign_engine.services.messages.resending import Undecided
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
@@ -110,16 +110,7 @@ def retry_messages(values: dict[str, Any], campaign_id: int) -> Any:
         answer = {
             "dry_run": values["dry_run"],
             "count": sum(group.retryable_count for group in groups),
-            "groups": [
-                {
-                    "error_class": group.error_class,
-                    "code": group.code,
-                    "detail": group.detail,
-                    "count": group.message_count,
-                    "retried": group.retryable_count,
-                }
-                for group in groups
-            ],
+            "groups": groups,
             "excluded": _excluded(retrying.excluded_in(groups)),
         }
     return answer, HTTPStatus.OK if values["dry_run"] else HTTPStatus.ACCEPTED
@@ -132,7 +123,7 @@ def test_campaign(values: TestSendValues, campaign_id: int) -> Any:
     """Send the campaign's message to one number, before or while it runs."""
     with transaction() as session:
         campaign = lifecycle.get(session, company_id(), campaign_id)
-        sent = test_sends.send(
+        return test_sends.send(
             session,
             campaign,
             owner_id=current_user().id,
@@ -140,7 +131,6 @@ def test_campaign(values: TestSendValues, campaign_id: int) -> Any:
             default_region=engine().config.default_region,
             now=utc_now(),
         )
-        return _test(sent)
 
 
 @blueprint.route("/campaigns/<id:campaign_id>/tests", methods=["GET"])
@@ -152,8 +142,7 @@ def list_tests(limit: int, cursor: str | None, campaign_id: int) -> Any:
     with transaction() as session:
         campaign = lifecycle.get(session, company_id(), campaign_id)
         found = test_sends.of_campaign(session, campaign, before_id=before_id, limit=limit + 1)
-        listed = page(found, limit=limit, position=lambda each: [each.campaign.id])
-        return {**listed, "items": [_test(each) for each in listed["items"]]}
+        return page(found, limit=limit, position=lambda each: [each.campaign.id])
 
 
 def _grace_s() -> int:
@@ -171,12 +160,3 @@ def _undecided(each: Undecided) -> dict[str, object]:
 
 def _excluded(counts: Mapping[retrying.Exclusion, int]) -> list[dict[str, object]]:
     return [{"reason": reason, "count": count, "text": reason.sentence} for reason, count in counts.items()]
-
-
-def _test(sent: TestSend) -> dict[str, object]:
-    return {
-        "id": sent.campaign.id,
-        "account_id": sent.account_id,
-        "created_at": sent.campaign.created_at,
-        "message": sent.message,
-    }

@@ -79,8 +79,10 @@ class RetriedGroupSchema(Schema):
     error_class = fields.String()
     code = fields.String(allow_none=True)
     detail = fields.String(allow_none=True)
-    count = fields.Integer(metadata={"description": "All of them."})
-    retried = fields.Integer(metadata={"description": "Those that go out again, or would."})
+    count = fields.Integer(attribute="message_count", metadata={"description": "All of them."})
+    retried = fields.Integer(
+        attribute="retryable_count", metadata={"description": "Those that go out again, or would."}
+    )
 
 
 class RetriedSchema(Schema):
@@ -108,9 +110,9 @@ class TestShownSchema(Schema):
 
     __test__ = False
 
-    id = Id()
+    id = Id(attribute="campaign.id")
     account_id = Id()
-    created_at = Instant()
+    created_at = Instant(attribute="campaign.created_at")
     message = fields.Nested(MessageSchema)
 
 
