@@ -1,6 +1,7 @@
 """The glossary names what there is: modules by their last name, and every state."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 from campaign_engine.rules.failures import ErrorClass
@@ -24,6 +25,12 @@ def test_every_module_that_the_glossary_names_is_there() -> None:
     named = re.findall(r"\| `(\w+)` \|$", GLOSSARY, re.MULTILINE)
     assert len(named) > 40
     assert [name for name in named if name not in modules] == []
+
+
+def test_no_word_is_explained_twice() -> None:
+    words = re.findall(r"^\| ([a-z][^|`]*) \|", GLOSSARY, re.MULTILINE)
+    headers = ("word", "state")
+    assert [word for word, count in Counter(words).items() if count > 1 and word not in headers] == []
 
 
 def test_the_glossary_has_every_state_and_class_and_no_other() -> None:
