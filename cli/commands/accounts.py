@@ -4,37 +4,18 @@ import sys
 from typing import Any
 
 import click
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
 from campaign_engine.core import engine, traits_of
-from campaign_engine.errors import InvalidInput
-from campaign_engine.models import Account, Company
+from campaign_engine.models import Account
 from campaign_engine.providers import REGISTRY
 from campaign_engine.services.accounts import accounts, activation
+from cli.commands.choosing import chosen_company
 from cli.context import ID, json_option, print_json, print_table, transaction, with_engine
 from web.schemas.accounts import AccountSchema
 from web.schemas.base import loaded
 
 PROVIDERS = [kind.traits.name for kind in REGISTRY]
-
-
-def chosen_company(session: Session) -> Company:
-    """Return the company that this command works for: the one named with --company, or the only one."""
-    name = click.get_current_context().find_root().params.get("company")
-    found = session.scalars(select(Company).order_by(Company.id)).all()
-    if not found:
-        raise InvalidInput.field("company", "There is none yet: run `campaign-engine user create` first.")
-    if name is None and len(found) == 1:
-        return found[0]
-    names = ", ".join(f"“{each.name}”" for each in found)
-    for company in found:
-        if company.name == name:
-            return company
-    if name is None:
-        raise InvalidInput.field("company", f"Say which one: campaign-engine --company NAME ...; there are {names}.")
-    raise InvalidInput.field("company", f"There is no company {name}; there are {names}.")
 
 
 @click.group()

@@ -12,14 +12,14 @@ import web.progress
 from campaign_engine.clock import utc_now
 from campaign_engine.core import engine
 from campaign_engine.db import db
-from campaign_engine.errors import InvalidInput, NotFound
+from campaign_engine.errors import InvalidInput
 from campaign_engine.models import Account, Campaign, Company, Role, User
 from campaign_engine.rules.states import CAMPAIGN_IS_OVER
 from campaign_engine.services.campaigns import drafts, lifecycle
 from campaign_engine.services.campaigns.draft_values import DraftValues
 from campaign_engine.services.outlook import progress
 from campaign_engine.services.people import contacts
-from cli.commands.accounts import chosen_company
+from cli.commands.choosing import chosen_campaign, chosen_company
 from cli.commands.preflight import preflight
 from cli.commands.test_sends import send_test
 from cli.context import ID, json_option, print_fields, print_json, print_table, transaction, with_engine
@@ -60,6 +60,8 @@ def create(
     as_json: bool,
 ) -> None:
     """Create a campaign."""
+    if at is not None and start_now:
+        raise click.UsageError("--at and --start contradict each other: give one of them.")
     config = engine().config
     with transaction() as session:
         company = chosen_company(session)
@@ -168,7 +170,7 @@ def _verb(name: str, explanation: str, action: Callable[[Session, Campaign], Non
     @with_engine
     def command(campaign_id: int) -> None:
         with transaction() as session:
-            found = _campaign(session, campaign_id)
+            found = chosen_campaign(session, campaign_id)
             action(session, found)
             status = found.status
         click.echo(f"Campaign {campaign_id} is {status}.")
@@ -183,7 +185,7 @@ _verb("cancel", "End a campaign for good.", lambda s, c: lifecycle.cancel(s, c, 
 def read_progress(campaign_id: int) -> tuple[progress.Progress, ZoneInfo]:
     """Return the progress of a campaign and the zone its company lives in."""
     with transaction() as session:
-        found = _campaign(session, campaign_id)
+        found = chosen_campaign(session, campaign_id)
         company = session.get_one(Company, found.company_id)
         [shown] = web.progress.read_progress(session, [found])
         zone = ZoneInfo(company.timezone)
@@ -194,14 +196,6 @@ def read_progress(campaign_id: int) -> tuple[progress.Progress, ZoneInfo]:
 def _number(given: str) -> int | None:
     """Return the id if a number was written; None for a name."""
     return int(given) if given.isascii() and given.isdecimal() and len(given) <= 18 else None
-
-
-def _campaign(session: Session, campaign_id: int) -> Campaign:
-    """Return a campaign of any company: the person at the terminal operates the installation."""
-    found = session.get(Campaign, campaign_id, populate_existing=True)
-    if found is None:
-        raise NotFound("campaign", campaign_id)
-    return found
 
 
 def _owner(session: Session, company: Company) -> User:

@@ -9,7 +9,7 @@ from campaign_engine.core import engine
 from campaign_engine.db import db
 from campaign_engine.models import ContactImport, ImportStatus
 from campaign_engine.services.people import imports
-from cli.commands.accounts import chosen_company
+from cli.commands.choosing import chosen_company
 from cli.context import fail, json_option, print_json, transaction, with_engine
 from jobs import importing
 

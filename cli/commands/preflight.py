@@ -6,12 +6,11 @@ from zoneinfo import ZoneInfo
 import click
 
 from campaign_engine.clock import utc_now
-from campaign_engine.errors import NotFound
-from campaign_engine.models import Campaign
 from campaign_engine.rules.hours.local_time import first_instant
 from campaign_engine.rules.waiting import clock
 from campaign_engine.services.outlook.preflight import launch
 from campaign_engine.services.outlook.preflight.senders import AccountBeforeLaunch
+from cli.commands.choosing import chosen_campaign
 from cli.context import ID, json_option, print_fields, print_json, transaction, with_engine
 from web.progress import read_preflight
 from web.schemas.preflight import PreflightSchema
@@ -29,9 +28,7 @@ from web.schemas.preflight import PreflightSchema
 def preflight(campaign_id: int, must_end_by: datetime | None, as_json: bool) -> None:
     """Tell how many would get a campaign, who would not, and when it would end; nothing is started."""
     with transaction() as session:
-        campaign = session.get(Campaign, campaign_id)
-        if campaign is None:
-            raise NotFound("campaign", campaign_id)
+        campaign = chosen_campaign(session, campaign_id)
         zone = ZoneInfo(campaign.timezone)
         ends_by = first_instant(must_end_by, zone) if must_end_by is not None else None
         found = read_preflight(session, campaign, must_end_by=ends_by)

@@ -56,6 +56,33 @@ def test_a_campaign_is_created_started_paused_resumed_and_cancelled(
     assert "cancelled" in watched.out
 
 
+def test_a_campaign_of_another_company_than_the_one_that_was_named_is_not_there(
+    terminal: Terminal, shared_database_url: str
+) -> None:
+    campaign_id = create(terminal, "--json", text="Olá").json["id"]
+    with psycopg.connect(shared_database_url, autocommit=True) as connection:
+        connection.execute("INSERT INTO companies (name, timezone) VALUES ('Other', 'UTC')")
+    try:
+        for words in (
+            *(["campaign", verb, campaign_id] for verb in ("show", "start", "pause", "resume", "cancel", "preflight")),
+            ["campaign", "watch", campaign_id],
+            ["campaign", "test", campaign_id, "+5511900000078"],
+        ):
+            assert terminal("--company", "Other", *words).refusal == f"There is no campaign {campaign_id}.", words
+            assert "There is no company Nowhere" in terminal("--company", "Nowhere", *words).refusal, words
+        assert terminal("--company", "Loja", "campaign", "cancel", campaign_id).code == 0
+    finally:
+        with psycopg.connect(shared_database_url, autocommit=True) as connection:
+            connection.execute("DELETE FROM companies WHERE name = 'Other'")
+
+
+def test_a_start_now_and_a_start_later_contradict_each_other(terminal: Terminal, shared_database_url: str) -> None:
+    count = "SELECT count(*) FROM campaigns"
+    before = rows(shared_database_url, count)
+    assert "contradict" in create(terminal, "--at", "2098-01-10 09:00", "--start").usage
+    assert rows(shared_database_url, count) == before
+
+
 def test_a_test_goes_to_one_number_and_is_no_campaign(
     terminal: Terminal, redis_client: "redis.Redis", shared_database_url: str
 ) -> None:

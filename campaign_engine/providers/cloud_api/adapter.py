@@ -86,7 +86,7 @@ class CloudApi:
         try:
             response = self._exchange("GET", f"{self._node(sender)}?fields={HEALTH_FIELDS}", sender, None)
         except NETWORK_FAULTS as error:
-            return Health(reachable=False, summary=f"The provider cannot be reached: {reason_of(error)}.", details={})
+            return Health(reachable=False, summary=f"The provider cannot be reached: {reason_of(error)}", details={})
         payload = json_object_of(response)
         if response.status_code == requests.codes.ok:
             details = _health_details(payload)

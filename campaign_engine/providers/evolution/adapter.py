@@ -83,7 +83,7 @@ class Evolution:
         try:
             response = self._exchange("GET", "instance/connectionState", sender, None)
         except NETWORK_FAULTS as error:
-            return Health(reachable=False, summary=f"The provider cannot be reached: {reason_of(error)}.", details={})
+            return Health(reachable=False, summary=f"The provider cannot be reached: {reason_of(error)}", details={})
         payload = json_of(response)
         state = text_of(object_of(object_of(payload).get("instance")).get("state"))
         if response.status_code == requests.codes.ok and state is not None:

@@ -19,6 +19,7 @@ from campaign_engine.rules.files import contact_file
 from campaign_engine.rules.files.contact_file import ContactFileError, FileFormat, Row
 from campaign_engine.rules.files.csv_records import EXCERPT_CHARS, BadRow, detect_encoding
 from campaign_engine.rules.phone import InvalidPhone, UnknownRegion, parse_phone
+from campaign_engine.services.company import audit
 from campaign_engine.services.people import contacts
 from campaign_engine.services.people.contacts import NewContact
 
@@ -41,6 +42,8 @@ def create(
     max_bytes: int,
 ) -> ContactImport:
     """Store a file to import, after looking at how it is written; `write_later` has a worker write its rows.
+
+    Side effects: an entry in the audit log.
 
     Raises:
         InvalidInput: the file, the mapping or the region cannot be used; nothing is stored.
@@ -83,6 +86,7 @@ def create(
     if list_name is not None:
         record.list_id = contacts.ensure_list(session, company_id=company_id, name=list_name).id
     session.flush()
+    audit.record(session, "import.created", company_id=company_id, subject=record.id, filename=record.filename)
     return record
 
 

@@ -273,7 +273,7 @@ def test_a_gateway_says_nothing_of_the_credentials(api: Evolution) -> None:
     health = api.check_health(sender(server.url))
     assert (health.reachable, health.summary) == (
         False,
-        "The provider cannot be reached: connection refused or host unreachable.",
+        "The provider cannot be reached: connection refused or host unreachable",
     )
 
 

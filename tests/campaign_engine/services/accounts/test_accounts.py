@@ -120,7 +120,7 @@ def test_a_provider_that_cannot_be_reached_is_no_reason_to_refuse(session: Sessi
     made = create(company, NOWHERE)
     assert stored(session, made)["health"] == {
         "reachable": False,
-        "summary": "The provider cannot be reached: connection refused or host unreachable.",
+        "summary": "The provider cannot be reached: connection refused or host unreachable",
     }
 
 

@@ -19,6 +19,7 @@ from campaign_engine.errors import InvalidInput, NotFound
 from campaign_engine.models import Company, Contact, ContactImport, ImportRowError
 from campaign_engine.rules.files.csv_records import MAX_FIELD_CHARS
 from campaign_engine.rules.phone import parse_phone
+from campaign_engine.services.company import audit
 from campaign_engine.services.people import contacts, imports, opt_outs
 from campaign_engine.services.people.imports import CHUNK_BYTES, Importer
 from jobs import importing
@@ -88,6 +89,12 @@ def leftovers(session: Session, import_id: int) -> tuple[int, int]:
 
 
 # --- A good file.
+
+
+def test_an_import_stands_in_the_audit_log_by_the_name_of_its_file(session: Session, company: Company) -> None:
+    record = store(company, "phone\n+5511987654321\n", filename="clientes.csv")
+    [entry] = audit.of_company(session, company.id, subject=("import", str(record.id)))
+    assert (entry.action, entry.details) == ("import.created", {"filename": "clientes.csv"})
 
 
 def test_the_example_gives_184_contacts_12_repeats_and_9_bad_rows(session: Session, company: Company) -> None:
