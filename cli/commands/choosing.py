@@ -10,7 +10,7 @@ from campaign_engine.models import Campaign, Company
 
 def chosen_company(session: Session) -> Company:
     """Return the company that this command works for: the one named with --company, or the only one."""
-    name = click.get_current_context().find_root().params.get("company")
+    name = _named()
     found = session.scalars(select(Company).order_by(Company.id)).all()
     if not found:
         raise InvalidInput.field("company", "There is none yet: run `campaign-engine user create` first.")
@@ -35,7 +35,13 @@ def chosen_campaign(session: Session, campaign_id: int) -> Campaign:
         InvalidInput: there is no such company.
     """
     found = session.get(Campaign, campaign_id, populate_existing=True)
-    named = click.get_current_context().find_root().params.get("company") is not None
-    if found is None or (named and chosen_company(session).id != found.company_id):
+    if found is None or (_named() is not None and chosen_company(session).id != found.company_id):
         raise NotFound("campaign", campaign_id)
     return found
+
+
+def _named() -> str | None:
+    """Return what --company says; outside a command, as when `up` watches its demonstration, nothing."""
+    context = click.get_current_context(silent=True)
+    given: str | None = context.find_root().params.get("company") if context is not None else None
+    return given
