@@ -21,6 +21,7 @@ from campaign_engine.services.webhooks import replies
 from campaign_engine.services.webhooks.replies import Received
 from jobs import lease, queues, scheduling, waking
 from jobs.lane import turns
+from jobs.rq_extensions import Promoter
 from jobs.runtime import Runtime
 from ratelimit import Limit, Limiter
 from tests import factories
@@ -263,6 +264,19 @@ def test_campaigns_are_served_between_many_confirmations(current: Runtime, ledge
     order = [each["callback_data"].startswith("reply:") for each in ledger_of(ledger)]
     assert (order.count(True), order[-1]) == (10, True)
     assert False in order
+
+
+def test_confirmations_and_messages_share_the_budget_of_a_turn(current: Runtime, ledger: Simulator) -> None:
+    current.config = replace(current.config, turn_budget_s=0.3)
+    account_id, _ = lane(ledger, count=3)
+    with transaction() as session:
+        opted_out(session.get_one(Account, account_id))
+    ledger.behave(latency_ms=400)  # the one confirmation takes longer than the budget
+    waking.arm(current.redis, 999, at=utc_now())
+    Promoter(current.redis, queues.NAMES).promote()
+    turns.run_turn(account_id)
+    assert owing() == []
+    assert states() == {"pending": 3}, "another lane waits for the worker"
 
 
 def test_an_account_never_has_a_confirmation_in_flight_beside_another_call(current: Runtime, ledger: Simulator) -> None:
