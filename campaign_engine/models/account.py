@@ -4,10 +4,12 @@ from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from campaign_engine.json_types import Json
 from campaign_engine.models.base import Base, Identified, Timestamped
+from campaign_engine.rules.warm_up import WarmUp
 
 
 class AccountStatus(StrEnum):
@@ -27,7 +29,7 @@ class Account(Identified, Timestamped, Base):
     then.
 
     `daily_recipient_limit` is Meta's tier: unique recipients in any 24 hours over all numbers of one `portfolio`
-    (null: the company has only one). `warm_up` is `{"started_at", "ladder", "ends_on_day"}` (see `rules.warm_up`).
+    (null: the company has only one).
 
     `on_probation` is set by a reactivation: one message goes first, and the others follow when it was accepted.
     `unacknowledged_since` is when a message was accepted, if no webhook of the account has come since; it becomes a
@@ -72,7 +74,7 @@ class Account(Identified, Timestamped, Base):
     daily_recipient_limit: Mapped[int | None]
     provider_recipient_limit: Mapped[int | None]
     business_account_id: Mapped[str | None]
-    warm_up: Mapped[Json | None]
+    warm_up: Mapped[WarmUp | None] = mapped_column(JSONB)
     on_probation: Mapped[bool] = mapped_column(server_default="false")
     unacknowledged_since: Mapped[datetime | None]
     warning: Mapped[str | None]

@@ -3,10 +3,13 @@
 from datetime import datetime
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from campaign_engine.json_types import Json
 from campaign_engine.models.base import Base, Identified, Timestamped
+from campaign_engine.rules.hours.working_hours import WorkingHoursValues
+from campaign_engine.rules.recurrence import RecurrenceValues
 from campaign_engine.rules.states import CampaignStatus
 
 
@@ -46,13 +49,13 @@ class Campaign(Identified, Timestamped, Base):
     status_reason: Mapped[str | None]
     audience: Mapped[Json]
     content: Mapped[Json]
-    pacing: Mapped[Json] = mapped_column(server_default="{}")
-    working_hours: Mapped[Json | None]
+    pacing: Mapped[dict[str, float | None]] = mapped_column(JSONB, server_default="{}")
+    working_hours: Mapped[WorkingHoursValues | None] = mapped_column(JSONB)
     timezone: Mapped[str]
     sticky: Mapped[bool] = mapped_column(server_default="false")
     frequency_cap: Mapped[str | None]
     scheduled_at: Mapped[datetime | None]
-    recurrence: Mapped[Json | None]
+    recurrence: Mapped[RecurrenceValues | None] = mapped_column(JSONB)
     occurrence: Mapped[int] = mapped_column(server_default="1")
     start_late_s: Mapped[float | None]
     started_at: Mapped[datetime | None]

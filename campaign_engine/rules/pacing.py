@@ -4,10 +4,9 @@ The defaults (20 s, 60 s after each 20, 1 s between messages of one campaign) co
 before. There an interval was a random time from zero; here it is the least time.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-
-from campaign_engine.json_types import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +45,19 @@ ACCEPTED = {
 PACING_FIELDS = tuple(ACCEPTED)
 
 
-def resolve(*layers: Json) -> Pacing:
+def resolve(*layers: Mapping[str, float | None]) -> Pacing:
     """Make the pacing in force out of layers, the strongest first; a null or absent value is taken from the next."""
-    values = {name: next((layer[name] for layer in layers if layer.get(name) is not None), 0) for name in PACING_FIELDS}
-    return Pacing(**values)
+
+    def first(name: str) -> float:
+        return next((given for layer in layers if (given := layer.get(name)) is not None), 0)
+
+    return Pacing(
+        message_interval_s=first("message_interval_s"),
+        longer_interval_after=int(first("longer_interval_after")),
+        greater_interval_s=first("greater_interval_s"),
+        message_delay_s=first("message_delay_s"),
+        jitter_s=first("jitter_s"),
+    )
 
 
 def next_after(pacing: Pacing, *, series_count: int, sent_at: datetime, chance: float) -> tuple[datetime, int]:

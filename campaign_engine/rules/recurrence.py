@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import MAXYEAR, date, datetime, time, timedelta
+from typing import Required, TypedDict
 from zoneinfo import ZoneInfo
 
-from campaign_engine.json_types import Json
 from campaign_engine.rules.hours.local_time import first_instant
 from campaign_engine.rules.hours.working_hours import WEEKDAYS
 
@@ -21,6 +21,20 @@ MAX_INTERVAL = 366
 MAX_COUNT = 10_000
 _LAST_DAY = 31  # a 31st in a shorter month is its last day
 _TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
+
+
+class RecurrenceValues(TypedDict, total=False):
+    """A recurrence as the JSON API takes it, and as a campaign stores it, then with `slot_at`: see `series`."""
+
+    every: Required[str]
+    interval: int | None
+    days: list[str] | None
+    day_of_month: int | str | None
+    time: Required[str]
+    starts_on: str | None
+    until: str | None
+    count: int | None
+    slot_at: str
 
 
 class RecurrenceError(ValueError):
@@ -58,19 +72,20 @@ class Recurrence:
             starts_on=first,
         )
 
-    def stored(self) -> Json:
-        """Return it in the shape that `parse` reads."""
-        shape = {
-            "every": self.every,
-            "interval": self.interval,
-            "days": [WEEKDAYS[day] for day in self.days] or None,
-            "day_of_month": self.day_of_month,
-            "time": self.at.isoformat("minutes"),
-            "starts_on": self.starts_on.isoformat() if self.starts_on else None,
-            "until": self.until.isoformat() if self.until else None,
-            "count": self.count,
-        }
-        return {name: value for name, value in shape.items() if value is not None}
+    def stored(self) -> RecurrenceValues:
+        """Return it in the shape that `parse` reads, without what is left open."""
+        shape: RecurrenceValues = {"every": self.every, "interval": self.interval, "time": self.at.isoformat("minutes")}
+        if self.days:
+            shape["days"] = [WEEKDAYS[day] for day in self.days]
+        if self.day_of_month is not None:
+            shape["day_of_month"] = self.day_of_month
+        if self.starts_on is not None:
+            shape["starts_on"] = self.starts_on.isoformat()
+        if self.until is not None:
+            shape["until"] = self.until.isoformat()
+        if self.count is not None:
+            shape["count"] = self.count
+        return shape
 
 
 def next_after(recurrence: Recurrence, zone: ZoneInfo, after: datetime) -> datetime | None:
@@ -146,8 +161,8 @@ def _monthly(recurrence: Recurrence, start: date, since: date) -> Iterator[date]
         month += recurrence.interval
 
 
-def parse(value: Json) -> Recurrence:
-    """Read `{every, interval?, days?, day_of_month?, time, starts_on?, until?, count?}`.
+def parse(value: RecurrenceValues) -> Recurrence:
+    """Check the values of a recurrence.
 
     Raises:
         RecurrenceError: with the field that cannot be used.
@@ -157,28 +172,28 @@ def parse(value: Json) -> Recurrence:
         raise RecurrenceError("every", "Accepted are day, week and month.")
     if value.get("days") and every != "week":
         raise RecurrenceError("days", "Only a weekly recurrence has weekdays.")
-    if value.get("day_of_month") is not None and every != "month":
+    on = value.get("day_of_month")
+    if on is not None and every != "month":
         raise RecurrenceError("day_of_month", "Only a monthly recurrence has a day of the month.")
     at = value.get("time")
     if not isinstance(at, str) or not _TIME.fullmatch(at):
         raise RecurrenceError("time", "This is no time of day, such as 08:30.")
-    starts_on, until = _date("starts_on", value), _date("until", value)
+    starts_on, until = _date("starts_on", value.get("starts_on")), _date("until", value.get("until"))
     if starts_on is not None and until is not None and until < starts_on:
         raise RecurrenceError("until", "It ends before it starts.")
     return Recurrence(
         every=every,
         at=time.fromisoformat(at),
-        interval=_whole("interval", value, most=MAX_INTERVAL) or 1,
-        days=_weekdays(value),
-        day_of_month=LAST if value.get("day_of_month") == LAST else _whole("day_of_month", value, most=_LAST_DAY),
+        interval=_whole("interval", value.get("interval"), most=MAX_INTERVAL) or 1,
+        days=_weekdays(value.get("days") or []),
+        day_of_month=LAST if on == LAST else _whole("day_of_month", on, most=_LAST_DAY),
         starts_on=starts_on,
         until=until,
-        count=_whole("count", value, most=MAX_COUNT),
+        count=_whole("count", value.get("count"), most=MAX_COUNT),
     )
 
 
-def _whole(field: str, value: Json, *, most: int) -> int | None:
-    given = value.get(field)
+def _whole(field: str, given: object, *, most: int) -> int | None:
     if given is None:
         return None
     if isinstance(given, bool) or not isinstance(given, int) or not 1 <= given <= most:
@@ -187,15 +202,13 @@ def _whole(field: str, value: Json, *, most: int) -> int | None:
     return given
 
 
-def _weekdays(value: Json) -> tuple[int, ...]:
-    days = value.get("days") or []
+def _weekdays(days: object) -> tuple[int, ...]:
     if not isinstance(days, list | tuple) or any(day not in WEEKDAYS for day in days):
         raise RecurrenceError("days", "Accepted are " + ", ".join(WEEKDAYS) + ".")
     return tuple(sorted({WEEKDAYS.index(day) for day in days}))
 
 
-def _date(field: str, value: Json) -> date | None:
-    given = value.get(field)
+def _date(field: str, given: str | None) -> date | None:
     if given is None:
         return None
     try:

@@ -6,9 +6,18 @@ without a ladder has no such limit.
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import TypedDict
 
 DEFAULT_LADDER: tuple[tuple[int, int], ...] = ((0, 20), (4, 50), (8, 100), (15, 200))
 """(from day, messages in any 24 hours), in the order of days."""
+
+
+class WarmUp(TypedDict):
+    """A warm-up as an account stores it; see `steps_of`."""
+
+    started_at: str
+    ladder: list[list[int]]
+    ends_on_day: int
 
 
 def steps_of(

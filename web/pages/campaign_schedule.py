@@ -8,10 +8,9 @@ from werkzeug.wrappers import Response
 
 from campaign_engine.clock import utc_now
 from campaign_engine.errors import InvalidInput
-from campaign_engine.json_types import Json
 from campaign_engine.models import Campaign, Role
 from campaign_engine.rules.hours.local_time import first_instant
-from campaign_engine.rules.recurrence import LAST
+from campaign_engine.rules.recurrence import LAST, RecurrenceValues
 from campaign_engine.rules.states import CAMPAIGN_TRANSITIONS, CampaignStatus
 from campaign_engine.services.campaigns import lifecycle, series
 from web import auth
@@ -58,12 +57,12 @@ def _rhythm(campaign: Campaign) -> str | None:
     return in_words(campaign.recurrence) + elsewhere
 
 
-def in_words(recurrence: Json) -> str:
+def in_words(recurrence: RecurrenceValues) -> str:
     """Return a stored recurrence as a phrase: `every 2 weeks on Mon, Thu at 09:00, until 2026-12-31`."""
     every, interval = recurrence["every"], recurrence["interval"]
     said = f"every {every}" if interval == 1 else f"every {interval} {every}s"
     if every == "week":
-        said += " on " + ", ".join(day.capitalize() for day in recurrence["days"])
+        said += " on " + ", ".join(day.capitalize() for day in recurrence["days"] or ())
     elif every == "month":
         day = recurrence["day_of_month"]
         said += " on the last day" if day == LAST else f" on day {day}"

@@ -8,10 +8,9 @@ If a change repeats it, the window opens at its first passage; a time of closing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
-from typing import Any
+from typing import TypedDict
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from campaign_engine.json_types import Json
 from campaign_engine.rules.hours.local_time import first_instant, last_instant
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -24,6 +23,23 @@ RECIPIENT = "recipient"
 """What `timezone` may be besides the name of a zone: the company's own, or that of each recipient's number."""
 
 _SEARCHES = 10
+
+
+class WindowValues(TypedDict):
+    """A window as the JSON API takes it, and as a campaign stores it."""
+
+    days: Sequence[str]
+    start: str
+    end: str
+
+
+class WorkingHoursValues(TypedDict, total=False):
+    """Working hours as the JSON API takes them, and as a campaign stores them."""
+
+    windows: Sequence[WindowValues]
+    timezone: str | None
+    holidays: Sequence[str] | None
+    at_close: str | None
 
 
 class WorkingHoursError(ValueError):
@@ -135,8 +151,8 @@ class WorkingHours:
                     yield opens, closes
 
 
-def parse(value: Json, *, default_zone: str) -> WorkingHours:
-    """Read `{windows: [{days, start, end}], timezone?, holidays?, at_close?}`, the `working_hours` of the JSON API.
+def parse(value: WorkingHoursValues, *, default_zone: str) -> WorkingHours:
+    """Check the values of working hours.
 
     `default_zone` is the company's when `timezone` is `company` or `recipient`, and the campaign's when it is left out.
 
@@ -172,13 +188,13 @@ def parse(value: Json, *, default_zone: str) -> WorkingHours:
     )
 
 
-def of_campaign(value: Json, *, timezone: str, company_timezone: str) -> WorkingHours:
+def of_campaign(value: WorkingHoursValues, *, timezone: str, company_timezone: str) -> WorkingHours:
     """Return the hours in a campaign's row; if they are those of each recipient, `zone` is the company's."""
     of_company = value.get("timezone") in (COMPANY, RECIPIENT)
     return parse(value, default_zone=company_timezone if of_company else timezone)
 
 
-def _window(at: int, value: Json) -> Window:
+def _window(at: int, value: WindowValues) -> Window:
     days = value.get("days") or []
     unknown = [day for day in days if day not in WEEKDAYS]
     if not days or unknown:
@@ -191,7 +207,7 @@ def _window(at: int, value: Json) -> Window:
     return Window(frozenset(WEEKDAYS.index(day) for day in days), start, end, to_midnight)
 
 
-def _time(field: str, value: Any) -> time:
+def _time(field: str, value: str) -> time:
     try:
         found = time.fromisoformat(value)
     except (TypeError, ValueError) as error:

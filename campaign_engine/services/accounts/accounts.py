@@ -13,7 +13,6 @@ from campaign_engine import following
 from campaign_engine.clock import require_aware
 from campaign_engine.core import engine, traits_of
 from campaign_engine.errors import AlreadyExists, InvalidInput, NotFound
-from campaign_engine.json_types import Json
 from campaign_engine.models import Account, AccountStatus
 from campaign_engine.providers.base import Health, Provider, Sender, Traits
 from campaign_engine.rules import warm_up
@@ -282,7 +281,7 @@ def _faults(values: AccountValues, traits: Traits, account: Account | None) -> d
     return faults | limits.rate_faults(rate_limit, burst or 1)
 
 
-def _warm_up(value: WarmUpValues, now: datetime) -> Json:
+def _warm_up(value: WarmUpValues, now: datetime) -> warm_up.WarmUp:
     """Return a warm-up as it is stored, with defaults for what is left out.
 
     Raises:

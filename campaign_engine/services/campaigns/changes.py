@@ -14,12 +14,11 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from campaign_engine.errors import InvalidInput
-from campaign_engine.json_types import Json
 from campaign_engine.models import Account, AccountStatus, Campaign
 from campaign_engine.rules import recurrence as recurrence_rules
 from campaign_engine.rules.hours import working_hours
 from campaign_engine.rules.phone import InvalidPhone, parse_phone
-from campaign_engine.rules.recurrence import RecurrenceError
+from campaign_engine.rules.recurrence import RecurrenceError, RecurrenceValues
 from campaign_engine.rules.states import CampaignStatus
 from campaign_engine.rules.texts import content as content_rules
 from campaign_engine.rules.texts import rendering
@@ -59,7 +58,7 @@ class Change:
     values: DraftValues
     default_region: str
     now: datetime
-    recurrence: Json | None
+    recurrence: RecurrenceValues | None
     scheduled_at: datetime | None
     account_ids: Sequence[int] | None = None
     weights: Mapping[int, int | None] | None = None

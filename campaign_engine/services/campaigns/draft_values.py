@@ -5,6 +5,8 @@ from datetime import datetime
 from typing import Required, TypedDict
 
 from campaign_engine.json_types import Json
+from campaign_engine.rules.hours.working_hours import WorkingHoursValues
+from campaign_engine.rules.recurrence import RecurrenceValues
 
 
 class RecipientValues(TypedDict, total=False):
@@ -40,9 +42,9 @@ class DraftValues(TypedDict, total=False):
     content: Json
     scheduled_at: datetime | None
     timezone: str | None
-    recurrence: Json | None
+    recurrence: RecurrenceValues | None
     start_late_s: float | None
     pacing: Mapping[str, float | None] | None
-    working_hours: Json | None
+    working_hours: WorkingHoursValues | None
     rotation: RotationValues | None
     frequency_cap: str | None

@@ -13,28 +13,26 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from campaign_engine.json_types import Json
 from campaign_engine.logs import get_logger
 from campaign_engine.models import Campaign
 from campaign_engine.rules import recurrence as rules
-from campaign_engine.rules.recurrence import Recurrence
+from campaign_engine.rules.recurrence import Recurrence, RecurrenceValues
 from campaign_engine.rules.states import CampaignStatus
 
 log = get_logger(__name__)
 
-_SLOT = "slot_at"
-"""The key under which a stored recurrence has the time it gave this occurrence: `scheduled_at` may have moved since."""
+# A stored recurrence has as `slot_at` the time it gave this occurrence: `scheduled_at` may have moved since.
 
 _COPY = text(
-    f"""
+    """
     INSERT INTO campaigns (company_id, owner_id, name, parent_id, status, audience, content, pacing, working_hours,
       timezone, sticky, frequency_cap, start_late_s, recurrence, occurrence, scheduled_at, created_at)
     SELECT company_id, owner_id, name, coalesce(parent_id, id), 'scheduled', audience, content, pacing, working_hours,
-      timezone, sticky, frequency_cap, start_late_s, recurrence || jsonb_build_object('{_SLOT}', CAST(:slot AS text)),
+      timezone, sticky, frequency_cap, start_late_s, recurrence || jsonb_build_object('slot_at', CAST(:slot AS text)),
       occurrence + 1, :at, :now
     FROM campaigns WHERE id = :id
     RETURNING id
-    """  # noqa: S608 - the only inserted text is our own
+    """
 )
 _COPY_ACCOUNTS = text(
     "INSERT INTO campaign_accounts (campaign_id, account_id, weight)"
@@ -46,24 +44,24 @@ _COPY_RECIPIENTS = text(
 )
 
 
-def stored(recurrence: Recurrence, *, at: datetime) -> Json:
+def stored(recurrence: Recurrence, *, at: datetime) -> RecurrenceValues:
     """Return a recurrence as a campaign stores it, with the time `at` that it gave this occurrence."""
-    return {**recurrence.stored(), _SLOT: at.isoformat()}
+    return {**recurrence.stored(), "slot_at": at.isoformat()}
 
 
 def is_moved(campaign: Campaign) -> bool:
     """Return whether a person has moved this occurrence from the time that the recurrence gave it."""
     return campaign.recurrence is not None and campaign.scheduled_at != datetime.fromisoformat(
-        campaign.recurrence[_SLOT]
+        campaign.recurrence["slot_at"]
     )
 
 
-def in_zone(campaign: Campaign, zone: ZoneInfo) -> Json | None:
+def in_zone(campaign: Campaign, zone: ZoneInfo) -> RecurrenceValues | None:
     """Return the recurrence with its own time at the same hour of another zone, so that the occurrence comes once."""
     if campaign.recurrence is None:
         return None
-    slot = datetime.fromisoformat(campaign.recurrence[_SLOT]).astimezone(ZoneInfo(campaign.timezone))
-    return {**campaign.recurrence, _SLOT: slot.replace(tzinfo=zone).astimezone(UTC).isoformat()}
+    slot = datetime.fromisoformat(campaign.recurrence["slot_at"]).astimezone(ZoneInfo(campaign.timezone))
+    return {**campaign.recurrence, "slot_at": slot.replace(tzinfo=zone).astimezone(UTC).isoformat()}
 
 
 def following(campaign: Campaign, *, after: datetime) -> datetime | None:
@@ -73,7 +71,7 @@ def following(campaign: Campaign, *, after: datetime) -> datetime | None:
     recurrence = rules.parse(campaign.recurrence)
     if recurrence.count is not None and campaign.occurrence >= recurrence.count:
         return None
-    slot = datetime.fromisoformat(campaign.recurrence[_SLOT])
+    slot = datetime.fromisoformat(campaign.recurrence["slot_at"])
     return rules.next_after(recurrence, ZoneInfo(campaign.timezone), max(slot, after))
 
 

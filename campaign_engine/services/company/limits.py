@@ -11,11 +11,10 @@ from enum import Enum, auto
 from functools import lru_cache
 
 from campaign_engine.config import Config
-from campaign_engine.json_types import Json
 from campaign_engine.models import Account, Company
 from campaign_engine.rules.cool_down import Throttle, slowed
 from campaign_engine.rules.waiting import WaitReason
-from campaign_engine.rules.warm_up import messages_per_day, steps_of
+from campaign_engine.rules.warm_up import WarmUp, messages_per_day, steps_of
 from campaign_engine.services.company.settings import CompanySettings
 from ratelimit import InvalidLimit, Limit, Limiter, Rate
 
@@ -148,7 +147,7 @@ def _by_strategy(name: str, key: str, rate: Rate, burst: int, config: Config) ->
     return _limit(name, key, rate, 1, config.rate_limit_strategy, 0.0)
 
 
-def _of_warm_up(account: Account, warm_up: Json, now: datetime) -> list[Binding]:
+def _of_warm_up(account: Account, warm_up: WarmUp, now: datetime) -> list[Binding]:
     started_at = datetime.fromisoformat(warm_up["started_at"])
     steps = steps_of(warm_up["ladder"], started_at=started_at, ends_on_day=warm_up["ends_on_day"], now=now)
     count = messages_per_day(steps, now=now)

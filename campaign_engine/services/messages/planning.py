@@ -3,7 +3,7 @@
 A turn of a lane asks for a `plan`. Then `claiming` finds the rows that are next and claims them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -231,7 +231,9 @@ def busy_lanes(session: Session, line: Line) -> list[int]:
     return list(rows)
 
 
-def pacing_of(account: Account, company: Company, campaign_pacing: Json, config: Config) -> pacing.Pacing:
+def pacing_of(
+    account: Account, company: Company, campaign_pacing: Mapping[str, float | None], config: Config
+) -> pacing.Pacing:
     """Return the pacing in force: the campaign's, else the account's, else the company's, else the environment's."""
     return pacing.resolve(
         campaign_pacing,

@@ -11,14 +11,13 @@ from sqlalchemy import Row, select, text
 from sqlalchemy.orm import Session
 
 from campaign_engine.config import Config
-from campaign_engine.json_types import Json
 from campaign_engine.models import Account, AccountStatus, Company
 from campaign_engine.rules.cool_down import Throttle
 from campaign_engine.rules.eta import ends
 from campaign_engine.rules.eta.terms import End, Load, Quota, SenderTerms
 from campaign_engine.rules.hours import working_hours
 from campaign_engine.rules.hours.recipient_zone import Zones
-from campaign_engine.rules.hours.working_hours import WorkingHours
+from campaign_engine.rules.hours.working_hours import WorkingHours, WorkingHoursValues
 from campaign_engine.rules.pacing import Pacing
 from campaign_engine.rules.waiting import OF_THE_ACCOUNT, Wait
 from campaign_engine.services.campaigns import audience_sizes
@@ -129,7 +128,7 @@ def _is_by_recipient(row: Row[Any]) -> bool:
     return hours is not None and row.kind != "test" and hours.get("timezone") == working_hours.RECIPIENT
 
 
-def hours_of(value: Json, *, timezone: str, company: Company) -> WorkingHours:
+def hours_of(value: WorkingHoursValues, *, timezone: str, company: Company) -> WorkingHours:
     """Return a campaign's hours from its row; if they are those of each recipient, the company's zone stands in."""
     return _hours(json.dumps(value, sort_keys=True), timezone, company.timezone)
 
