@@ -7,7 +7,7 @@ from datetime import timedelta
 from campaign_engine.clock import utc_now
 from campaign_engine.logs import bound, get_logger
 from campaign_engine.services.accounts import activation
-from campaign_engine.services.campaigns import lifecycle, preparing, schedules
+from campaign_engine.services.campaigns import lifecycle, preparing, reading, schedules
 from campaign_engine.services.messages import planning, resending, settling
 from campaign_engine.services.messages.planning import Line
 from campaign_engine.services.people import confirmations, imports
@@ -44,7 +44,7 @@ def prepare_campaign(campaign_id: int) -> None:
                 if campaign.prepared_at is not None:
                     log.info("campaign.prepared", total=campaign.total_count, skipped=campaign.skipped_count)
                     lifecycle.complete_finished(session, [campaign_id], now=utc_now())
-                account_ids = lifecycle.account_ids_of(session, [campaign_id])[campaign_id]
+                account_ids = reading.account_ids_of(session, [campaign_id])[campaign_id]
             enqueueing.enqueue_lanes(current.redis, account_ids)
             if current.stopping.is_set():
                 enqueueing.enqueue_prepare(current.redis, campaign_id)

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from campaign_engine.clock import utc_now
 from campaign_engine.core import engine
 from campaign_engine.models import Campaign
-from campaign_engine.services.campaigns import lifecycle
+from campaign_engine.services.campaigns import reading
 from campaign_engine.services.outlook import progress
 from campaign_engine.services.outlook.preflight import launch
 from jobs.waking import waits_of
@@ -21,7 +21,7 @@ def read_progress(session: Session, selected: Sequence[Campaign]) -> list[progre
     Redis is away, the explanation is missing and the ETA knows less.
     """
     here = engine()
-    used = lifecycle.account_ids_of(session, [campaign.id for campaign in selected])
+    used = reading.account_ids_of(session, [campaign.id for campaign in selected])
     account_ids = sorted({account_id for ids in used.values() for account_id in ids})
     return progress.read(
         session,
@@ -39,7 +39,7 @@ def read_preflight(session: Session, campaign: Campaign, *, must_end_by: datetim
     Side effects: calls to Redis, like the progress.
     """
     here = engine()
-    account_ids = lifecycle.account_ids_of(session, [campaign.id])[campaign.id]
+    account_ids = reading.account_ids_of(session, [campaign.id])[campaign.id]
     return launch.check(
         session,
         campaign,

@@ -15,7 +15,7 @@ from campaign_engine.db import db
 from campaign_engine.errors import InvalidInput
 from campaign_engine.models import Account, Campaign, Company, Role, User
 from campaign_engine.rules.states import CAMPAIGN_IS_OVER
-from campaign_engine.services.campaigns import drafts, lifecycle
+from campaign_engine.services.campaigns import drafts, lifecycle, reading
 from campaign_engine.services.campaigns.draft_values import DraftValues
 from campaign_engine.services.outlook import progress
 from campaign_engine.services.people import contacts
@@ -101,7 +101,7 @@ def create(
 def list_campaigns(as_json: bool) -> None:
     """List the campaigns, newest first."""
     with transaction() as session:
-        found = lifecycle.of_company(session, chosen_company(session).id)
+        found = reading.of_company(session, chosen_company(session).id)
         shown = progress.read(session, found, config=engine().config, now=utc_now())
     if as_json:
         print_json(ProgressesSchema().dump({"items": shown}))

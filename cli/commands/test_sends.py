@@ -7,7 +7,7 @@ from campaign_engine.clock import utc_now
 from campaign_engine.core import engine
 from campaign_engine.errors import NotFound
 from campaign_engine.models import Account
-from campaign_engine.services.campaigns import lifecycle, test_sends
+from campaign_engine.services.campaigns import reading, test_sends
 from cli.commands.choosing import chosen_campaign
 from cli.context import ID, json_option, print_json, transaction, with_engine
 
@@ -27,7 +27,7 @@ def send_test(
     config = engine().config
     with transaction() as session:
         found = chosen_campaign(session, campaign_id)
-        campaign = lifecycle.get(session, found.company_id, campaign_id)
+        campaign = reading.get(session, found.company_id, campaign_id)
         accounts = session.execute(select(Account.id, Account.name).where(Account.company_id == campaign.company_id))
         account_ids = {key: row.id for row in accounts for key in (str(row.id), row.name)}
         if account_name is not None and account_name not in account_ids:

@@ -9,7 +9,7 @@ import pytest
 
 from campaign_engine.models import Campaign, Company, User
 from campaign_engine.rules.waiting import WaitReason
-from campaign_engine.services.campaigns import lifecycle
+from campaign_engine.services.campaigns import lifecycle, reading
 from jobs import waking
 from tests import factories
 from tests.browser.conftest import SIZES, Site, Window
@@ -102,7 +102,7 @@ def test_what_somebody_else_does_is_announced_and_the_buttons_follow(
     watching.one("#actions button").send_keys("")  # focus
     watching.run("document.querySelector('#actions button').focus()")
     with site.database() as session:
-        lifecycle.pause(session, lifecycle.get(session, campaign.company_id, campaign.id))
+        lifecycle.pause(session, reading.get(session, campaign.company_id, campaign.id))
     watching.until_text("#announcer", "The campaign is now paused. Paused by an operator.")
     watching.until_text("#actions", "Resume")
     assert watching.run("return document.activeElement.textContent.trim()") == "Resume"
@@ -132,7 +132,7 @@ def test_cancelling_asks_in_a_dialog_that_the_keyboard_can_leave(
 def wait(site: Site, campaign: Campaign, *, seconds: float) -> datetime:
     """Let the campaign's account wait, as a lane does; return until when."""
     with site.database() as session:
-        [account_id] = lifecycle.account_ids_of(session, [campaign.id])[campaign.id]
+        [account_id] = reading.account_ids_of(session, [campaign.id])[campaign.id]
     until = datetime.now(UTC) + timedelta(seconds=seconds)
     redis = site.app.extensions["campaign_engine"].redis
     waking.note_wait(redis, account_id, reason="pacing", until=until)
@@ -181,7 +181,7 @@ def test_the_list_moves_without_a_reload(window: Window, site: Site, admin: User
     window.until_text(".activity", "Sending.")
     assert jumped(window) < 0.005
     with site.database() as session:
-        lifecycle.pause(session, lifecycle.get(session, campaign.company_id, campaign.id))
+        lifecycle.pause(session, reading.get(session, campaign.company_id, campaign.id))
     window.until_text(".badge", "Paused")
     assert window.text("#announcer") == "November offer: Paused."
     assert stayed(window)

@@ -29,7 +29,7 @@ from campaign_engine.db import db, transaction
 from campaign_engine.models import Account
 from campaign_engine.services.accounts import accounts
 from campaign_engine.services.accounts.account_values import AccountValues
-from campaign_engine.services.campaigns import drafts, lifecycle
+from campaign_engine.services.campaigns import drafts, lifecycle, reading
 from campaign_engine.services.company import users
 from campaign_engine.services.outlook import progress
 from campaign_engine.services.outlook.progress import Progress
@@ -282,12 +282,12 @@ class Plant:
         connection = redis_clients.for_requests(self.config)
         with self.inside(), transaction(give=partial(enqueueing.give, connection)) as session:
             for campaign_id in campaign_ids:
-                lifecycle.start(session, lifecycle.get(session, owner[0], campaign_id), now=utc_now())
+                lifecycle.start(session, reading.get(session, owner[0], campaign_id), now=utc_now())
 
     def progress(self, owner: tuple[int, int], campaign_id: int) -> Progress:
         """Return a campaign's progress."""
         with self.inside(), transaction() as session:
-            campaign = lifecycle.get(session, owner[0], campaign_id)
+            campaign = reading.get(session, owner[0], campaign_id)
             return progress.read(session, [campaign], config=self.config, now=utc_now())[0]
 
     def miscounted(self) -> list[int]:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
 from campaign_engine.models import Account, Role, User
-from campaign_engine.services.campaigns import lifecycle
+from campaign_engine.services.campaigns import lifecycle, reading
 from campaign_engine.services.messages.planning import Line
 from jobs import waking
 from tests import factories
@@ -405,7 +405,7 @@ def test_a_campaign_that_is_over_offers_no_test_and_a_cancelled_one_no_second_tr
 ) -> None:
     operator, _ = visitors
     with database() as session:
-        found = lifecycle.get(session, session.get_one(Account, sent.account_id).company_id, sent.id)
+        found = reading.get(session, session.get_one(Account, sent.account_id).company_id, sent.id)
         lifecycle.cancel(session, found, now=utc_now())
     html = operator.see(f"/campaigns/{sent.id}")
     offered = {action.rpartition("/")[2] for action in _actions(html[html.index("</header>") :])}

@@ -9,7 +9,7 @@ import redis
 
 from campaign_engine.clock import utc_now
 from campaign_engine.models import User
-from campaign_engine.services.campaigns import lifecycle
+from campaign_engine.services.campaigns import reading
 from jobs.waking import note_wait
 from tests import factories
 from tests.web.conftest import Caller, problem
@@ -22,7 +22,7 @@ def draft(call: Caller, database: Callable[[], Any]) -> tuple[int, int]:
         phone = factories.phone_number()
         recipients = [{"phone": factories.phone_number()}, {"phone": phone}, {"phone": phone}]
         made = factories.campaign(session, owner, audience={"recipients": recipients})
-        return made.id, lifecycle.account_ids_of(session, [made.id])[made.id][0]
+        return made.id, reading.account_ids_of(session, [made.id])[made.id][0]
 
 
 def test_a_draft_is_told_how_many_get_it_and_when_it_ends(call: Caller, database: Callable[[], Any]) -> None:

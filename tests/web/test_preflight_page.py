@@ -11,7 +11,7 @@ from flask import Flask
 
 from campaign_engine.clock import utc_now
 from campaign_engine.models import Account, User
-from campaign_engine.services.campaigns import lifecycle
+from campaign_engine.services.campaigns import lifecycle, reading
 from campaign_engine.services.outlook.preflight import audience
 from tests import factories
 from tests.web.conftest import Database
@@ -83,7 +83,7 @@ def test_a_big_audience_is_counted_when_somebody_asks(
 def test_what_has_started_needs_no_check(database: Database, owner_id: int, visitor: Visitor) -> None:
     campaign_id = draft(database, owner_id)
     with database() as session:
-        campaign = lifecycle.get(session, session.get_one(User, owner_id).company_id, campaign_id)
+        campaign = reading.get(session, session.get_one(User, owner_id).company_id, campaign_id)
         lifecycle.start(session, campaign, now=utc_now())
     assert "Before the start" not in visitor.see(f"/campaigns/{campaign_id}")
 
@@ -93,7 +93,7 @@ def test_an_account_that_does_not_send_is_said_and_names_stay_text(
 ) -> None:
     campaign_id = draft(database, owner_id)
     with database() as session:
-        [account_id] = lifecycle.account_ids_of(session, [campaign_id])[campaign_id]
+        [account_id] = reading.account_ids_of(session, [campaign_id])[campaign_id]
         account = session.get_one(Account, account_id)
         account.name, account.status, account.status_reason = "<b>Loja</b>", "deactivated", "190: <i>expired</i>"
     page = visitor.see(f"/campaigns/{campaign_id}")

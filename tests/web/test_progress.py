@@ -9,7 +9,7 @@ import redis
 
 from campaign_engine.clock import utc_now
 from campaign_engine.models import User
-from campaign_engine.services.campaigns import lifecycle, preparing
+from campaign_engine.services.campaigns import lifecycle, preparing, reading
 from jobs.waking import note_wait
 from tests import factories
 from tests.web.conftest import Caller, problem
@@ -23,7 +23,7 @@ def running(call: Caller, database: Callable[[], Any]) -> tuple[int, int]:
         made = factories.campaign(session, owner, audience={"recipients": recipients})
         lifecycle.start(session, made, now=utc_now())
         preparing.prepare_chunk(session, made.id, now=utc_now())
-        return made.id, lifecycle.account_ids_of(session, [made.id])[made.id][0]
+        return made.id, reading.account_ids_of(session, [made.id])[made.id][0]
 
 
 def test_progress_has_the_shape_of_the_contract(call: Caller, database: Callable[[], Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from campaign_engine.clock import utc_now
 from campaign_engine.core import engine
-from campaign_engine.services.campaigns import lifecycle, test_sends
+from campaign_engine.services.campaigns import reading, test_sends
 from campaign_engine.services.campaigns.test_sends import TestSendValues
 from campaign_engine.services.messages import resending, retrying
 from campaign_engine.services.messages.resending import Undecided
@@ -42,7 +42,7 @@ def list_unknown_messages(limit: int, cursor: str | None, campaign_id: int | Non
     position = decode_cursor(cursor, int, int)
     with transaction() as session:
         if campaign_id is not None:
-            lifecycle.get(session, company_id(), campaign_id)
+            reading.get(session, company_id(), campaign_id)
         found = resending.undecided(
             session,
             company_id(),
@@ -61,7 +61,7 @@ def list_unknown_messages(limit: int, cursor: str | None, campaign_id: int | Non
 def resend_message(campaign_id: int, message_id: uuid.UUID) -> Any:
     """Send an unknown message again; the person may get it twice. Only after the grace time, once."""
     with transaction() as session:
-        campaign = lifecycle.get(session, company_id(), campaign_id)
+        campaign = reading.get(session, company_id(), campaign_id)
         message = resending.resend(session, campaign, message_id, grace_s=_grace_s(), now=utc_now())
         return {"message": message, "warning": resending.WARNING}
 
@@ -71,7 +71,7 @@ def resend_message(campaign_id: int, message_id: uuid.UUID) -> Any:
 def dismiss_message(campaign_id: int, message_id: uuid.UUID) -> Any:
     """Let an unknown message be: it is listed no more, and a late status still settles it."""
     with transaction() as session:
-        campaign = lifecycle.get(session, company_id(), campaign_id)
+        campaign = reading.get(session, company_id(), campaign_id)
         return resending.dismiss(session, campaign, message_id, grace_s=_grace_s(), now=utc_now())
 
 
@@ -80,7 +80,7 @@ def dismiss_message(campaign_id: int, message_id: uuid.UUID) -> Any:
 def resend_messages(campaign_id: int) -> Any:
     """Send all unknown messages that are past their grace time again; these people may get them twice."""
     with transaction() as session:
-        campaign = lifecycle.get(session, company_id(), campaign_id)
+        campaign = reading.get(session, company_id(), campaign_id)
         done = resending.resend_all(session, campaign, grace_s=_grace_s(), now=utc_now())
         excluded = {retrying.Exclusion.OPTED_OUT: done.barred_count} if done.barred_count else {}
         return {"count": done.count, "excluded": _excluded(excluded), "warning": resending.WARNING}
@@ -91,7 +91,7 @@ def resend_messages(campaign_id: int) -> Any:
 def dismiss_messages(campaign_id: int) -> Any:
     """Let all unknown messages be that are past their grace time."""
     with transaction() as session:
-        campaign = lifecycle.get(session, company_id(), campaign_id)
+        campaign = reading.get(session, company_id(), campaign_id)
         return {"count": resending.dismiss_all(session, campaign, grace_s=_grace_s(), now=utc_now())}
 
 
@@ -102,7 +102,7 @@ def retry_messages(values: dict[str, Any], campaign_id: int) -> Any:
     """Send failed messages of some classes again; with `dry_run` count them only (200)."""
     classes, codes, now = values["classes"], values.get("codes"), utc_now()
     with transaction() as session:
-        campaign = lifecycle.get(session, company_id(), campaign_id)
+        campaign = reading.get(session, company_id(), campaign_id)
         if values["dry_run"]:
             groups = retrying.failures(session, campaign, classes=classes, codes=codes, now=now)
         else:
@@ -122,7 +122,7 @@ def retry_messages(values: dict[str, Any], campaign_id: int) -> Any:
 def test_campaign(values: TestSendValues, campaign_id: int) -> Any:
     """Send the campaign's message to one number, before or while it runs."""
     with transaction() as session:
-        campaign = lifecycle.get(session, company_id(), campaign_id)
+        campaign = reading.get(session, company_id(), campaign_id)
         return test_sends.send(
             session,
             campaign,
@@ -140,7 +140,7 @@ def list_tests(limit: int, cursor: str | None, campaign_id: int) -> Any:
     """List the tests of a campaign, newest first, with what became of each."""
     (before_id,) = decode_cursor(cursor, int) or (None,)
     with transaction() as session:
-        campaign = lifecycle.get(session, company_id(), campaign_id)
+        campaign = reading.get(session, company_id(), campaign_id)
         found = test_sends.of_campaign(session, campaign, before_id=before_id, limit=limit + 1)
         return page(found, limit=limit, position=lambda each: [each.campaign.id])
 

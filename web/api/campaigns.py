@@ -10,7 +10,7 @@ from campaign_engine.clock import utc_now
 from campaign_engine.core import engine
 from campaign_engine.errors import InvalidInput
 from campaign_engine.models import Campaign
-from campaign_engine.services.campaigns import drafts, lifecycle, series
+from campaign_engine.services.campaigns import drafts, lifecycle, reading, series
 from campaign_engine.services.campaigns.draft_values import DraftValues
 from campaign_engine.services.outlook.progress import STATES
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
@@ -62,7 +62,7 @@ def list_campaigns(limit: int, cursor: str | None) -> Any:
     """List the campaigns, newest first."""
     with transaction() as session:
         (before_id,) = decode_cursor(cursor, int) or (None,)
-        found = lifecycle.of_company(session, company_id(), before_id=before_id, limit=limit + 1)
+        found = reading.of_company(session, company_id(), before_id=before_id, limit=limit + 1)
         listed = page(found, limit=limit, position=lambda campaign: [campaign.id])
         return {**listed, "items": _shown(session, listed["items"])}
 
@@ -91,7 +91,7 @@ def create_campaign(values: DraftValues) -> Any:
 def show_campaign(campaign_id: int) -> Any:
     """Show a campaign."""
     with transaction() as session:
-        return _shown(session, [lifecycle.get(session, company_id(), campaign_id)])[0]
+        return _shown(session, [reading.get(session, company_id(), campaign_id)])[0]
 
 
 @blueprint.route("/campaigns/<id:campaign_id>", methods=["PATCH"])
@@ -100,7 +100,7 @@ def show_campaign(campaign_id: int) -> Any:
 def change_campaign(values: DraftValues, campaign_id: int) -> Any:
     """Change a campaign; what is given replaces what was there, and takes effect at the next message."""
     with transaction() as session:
-        campaign = lifecycle.get(session, company_id(), campaign_id)
+        campaign = reading.get(session, company_id(), campaign_id)
         drafts.update(session, campaign, values=values, default_region=engine().config.default_region, now=utc_now())
         session.refresh(campaign)
         return _shown(session, [campaign])[0]
@@ -111,7 +111,7 @@ def change_campaign(values: DraftValues, campaign_id: int) -> Any:
 def delete_campaign(campaign_id: int) -> None:
     """Delete a campaign that never started."""
     with transaction() as session:
-        drafts.delete_draft(session, lifecycle.get(session, company_id(), campaign_id), now=utc_now())
+        drafts.delete_draft(session, reading.get(session, company_id(), campaign_id), now=utc_now())
 
 
 @blueprint.route("/campaigns/<id:campaign_id>/start", methods=["POST"])
@@ -119,7 +119,7 @@ def delete_campaign(campaign_id: int) -> None:
 def start_campaign(campaign_id: int) -> Any:
     """Start a campaign now; of two starts at once one is refused."""
     with transaction() as session:
-        campaign = lifecycle.get(session, company_id(), campaign_id)
+        campaign = reading.get(session, company_id(), campaign_id)
         lifecycle.start(session, campaign, now=utc_now())
         return _shown(session, [campaign])[0]
 
@@ -129,7 +129,7 @@ def start_campaign(campaign_id: int) -> Any:
 def pause_campaign(campaign_id: int) -> Any:
     """Stop sending after the messages in flight."""
     with transaction() as session:
-        campaign = lifecycle.get(session, company_id(), campaign_id)
+        campaign = reading.get(session, company_id(), campaign_id)
         lifecycle.pause(session, campaign)
         return _shown(session, [campaign])[0]
 
@@ -139,7 +139,7 @@ def pause_campaign(campaign_id: int) -> Any:
 def resume_campaign(campaign_id: int) -> Any:
     """Go on where a pause stopped."""
     with transaction() as session:
-        campaign = lifecycle.get(session, company_id(), campaign_id)
+        campaign = reading.get(session, company_id(), campaign_id)
         lifecycle.resume(session, campaign, now=utc_now())
         return _shown(session, [campaign])[0]
 
@@ -149,7 +149,7 @@ def resume_campaign(campaign_id: int) -> Any:
 def cancel_campaign(campaign_id: int) -> Any:
     """End a campaign for good; what was not sent is never sent."""
     with transaction() as session:
-        campaign = lifecycle.get(session, company_id(), campaign_id)
+        campaign = reading.get(session, company_id(), campaign_id)
         lifecycle.cancel(session, campaign, now=utc_now())
         return _shown(session, [campaign])[0]
 
@@ -160,7 +160,7 @@ def cancel_campaign(campaign_id: int) -> Any:
 def show_progress(since: int | None, campaign_id: int) -> Any:
     """Show how far a campaign is; with `since`, 304 while the version is still that one."""
     with transaction() as session:
-        campaign = lifecycle.get(session, company_id(), campaign_id)
+        campaign = reading.get(session, company_id(), campaign_id)
         if since == campaign.version:
             return Response(status=304)
         return read_progress(session, [campaign])[0]
@@ -173,7 +173,7 @@ def show_progresses(ids: str) -> Any:
     """Show how far several campaigns are, in the order asked for."""
     wanted = _ids(ids)
     with transaction() as session:
-        return {"items": read_progress(session, lifecycle.some_of_company(session, company_id(), wanted))}
+        return {"items": read_progress(session, reading.some_of_company(session, company_id(), wanted))}
 
 
 @blueprint.route("/campaigns/<id:campaign_id>/messages", methods=["GET"])
@@ -182,13 +182,13 @@ def show_progresses(ids: str) -> Any:
 def list_messages(limit: int, cursor: str | None, status: str | None, campaign_id: int) -> Any:
     """List what became of each recipient, all or those in one state (in the order of sending)."""
     with transaction() as session:
-        campaign = lifecycle.get(session, company_id(), campaign_id)
+        campaign = reading.get(session, company_id(), campaign_id)
         if status is None:
             (after_key,) = decode_cursor(cursor, str) or ("",)
-            found = lifecycle.messages_of(session, campaign, after_key=after_key, limit=limit + 1)
+            found = reading.messages_of(session, campaign, after_key=after_key, limit=limit + 1)
             return page(found, limit=limit, position=lambda message: [message.phone_key])
         (after,) = decode_cursor(cursor, int) or (-1,)
-        found = lifecycle.messages_with_status(session, campaign, status, after_position=after, limit=limit + 1)
+        found = reading.messages_with_status(session, campaign, status, after_position=after, limit=limit + 1)
         return page(found, limit=limit, position=lambda message: [message.position])
 
 
@@ -197,20 +197,20 @@ def list_messages(limit: int, cursor: str | None, status: str | None, campaign_i
 def export_campaign(campaign_id: int) -> Response:
     """Download what became of each recipient."""
     with transaction() as session:
-        lifecycle.get(session, company_id(), campaign_id)
+        reading.get(session, company_id(), campaign_id)
     return csv_download(
         f"campaign-{campaign_id}.csv",
         ["message_id", "name", *EXPORT_FIELDS],
         lambda session: (
             (message.id, name, *(getattr(message, field) for field in EXPORT_FIELDS))
-            for message, name in lifecycle.export_of(session, campaign_id)
+            for message, name in reading.export_of(session, campaign_id)
         ),
     )
 
 
 def _shown(session: Session, selected: Sequence[Campaign]) -> list[dict[str, object]]:
     ids = [campaign.id for campaign in selected]
-    weights, recipients = lifecycle.weights_of(session, ids), lifecycle.recipient_counts_of(session, ids)
+    weights, recipients = reading.weights_of(session, ids), reading.recipient_counts_of(session, ids)
     next_starts = series.next_starts_of(session, selected)
     return [
         {

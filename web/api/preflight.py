@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from campaign_engine.services.campaigns import lifecycle
+from campaign_engine.services.campaigns import reading
 from web.api.blueprint import Blueprint, company_id
 from web.progress import read_preflight
 from web.schemas.preflight import PreflightQuery, PreflightSchema
@@ -18,5 +18,5 @@ blueprint = Blueprint("preflight", __name__, description="What would become of a
 def show_preflight(must_end_by: datetime | None, campaign_id: int) -> Any:
     """Tell how many would get a draft or scheduled campaign, who is left out and why, and when it would end."""
     with transaction() as session:
-        campaign = lifecycle.get(session, company_id(), campaign_id)
+        campaign = reading.get(session, company_id(), campaign_id)
         return read_preflight(session, campaign, must_end_by=must_end_by)

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from campaign_engine.clock import utc_now
 from campaign_engine.models import Reply
-from campaign_engine.services.campaigns import lifecycle
+from campaign_engine.services.campaigns import reading
 from campaign_engine.services.people import persons
 from campaign_engine.services.webhooks import replies
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
@@ -24,7 +24,7 @@ def list_replies(limit: int, cursor: str | None, campaign_id: int | None, intent
     """List the replies, all or those to a campaign and its test sends, of an intent, or that wait for a decision."""
     with transaction() as session:
         if campaign_id is not None:
-            lifecycle.get(session, company_id(), campaign_id)
+            reading.get(session, company_id(), campaign_id)
         (before_id,) = decode_cursor(cursor, int) or (None,)
         found = replies.of_company(
             session,

@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response
 
 from campaign_engine.errors import InvalidInput, TransitionNotAllowed
 from campaign_engine.models import Campaign
-from campaign_engine.services.campaigns import lifecycle
+from campaign_engine.services.campaigns import reading
 from web import auth
 from web.transactions import transaction
 
@@ -18,7 +18,7 @@ def press(campaign_id: int, deed: Callable[[Session, Campaign], str]) -> Respons
     """Do `deed` to a campaign of the user's company, and lead back to its page, which says what was done or why not."""
     try:
         with transaction() as session:
-            said = deed(session, lifecycle.get(session, auth.current_user().company_id, campaign_id))
+            said = deed(session, reading.get(session, auth.current_user().company_id, campaign_id))
     except InvalidInput as error:
         flash(" ".join(sentence for sentences in error.errors.values() for sentence in sentences), "error")
     except TransitionNotAllowed as error:

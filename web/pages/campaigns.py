@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response
 
 from campaign_engine.clock import utc_now
 from campaign_engine.models import Campaign, Role, User
-from campaign_engine.services.campaigns import lifecycle as service
+from campaign_engine.services.campaigns import lifecycle, reading
 from campaign_engine.services.outlook.progress import STATES, Progress
 from web import auth
 from web.pages import campaign_actions, campaign_preflight, campaign_schedule, facts, ledger, words
@@ -29,7 +29,7 @@ def campaigns() -> str:
     """Show the company's campaigns, newest first."""
     before = ledger.cursor(request.args.get("before"))
     with transaction() as session:
-        found = service.of_company(
+        found = reading.of_company(
             session, auth.current_user().company_id, before_id=before, limit=CAMPAIGNS_PER_PAGE + 1
         )
         selected = found[:CAMPAIGNS_PER_PAGE]
@@ -60,7 +60,7 @@ def campaign(campaign_id: int) -> str:
     chosen = chosen if chosen in words.MESSAGE_STATUS else None
     start = ledger.cursor(request.args.get("from"))
     with transaction() as session:
-        found = service.get(session, auth.current_user().company_id, campaign_id)
+        found = reading.get(session, auth.current_user().company_id, campaign_id)
         [progress] = read_progress(session, [found])
         sections = campaign_actions.shown(session, found) | campaign_schedule.shown(session, found)
         sections |= campaign_preflight.shown(session, found)
@@ -93,7 +93,7 @@ def campaign(campaign_id: int) -> str:
 def confirm_cancel(campaign_id: int) -> str:
     """Ask whether a campaign is to end for good; with scripts the same question is a dialog."""
     with transaction() as session:
-        found = service.get(session, auth.current_user().company_id, campaign_id)
+        found = reading.get(session, auth.current_user().company_id, campaign_id)
         [progress] = read_progress(session, [found])
     return render_template("cancel.html", campaign=found, facts=_facts(progress))
 
@@ -111,10 +111,10 @@ def act(campaign_id: int, verb: str) -> Response:
 
 
 _ACTIONS: dict[str, Callable[[Session, Campaign], None]] = {
-    "start": lambda session, campaign: service.start(session, campaign, now=utc_now()),
-    "pause": service.pause,
-    "resume": lambda session, campaign: service.resume(session, campaign, now=utc_now()),
-    "cancel": lambda session, campaign: service.cancel(session, campaign, now=utc_now()),
+    "start": lambda session, campaign: lifecycle.start(session, campaign, now=utc_now()),
+    "pause": lifecycle.pause,
+    "resume": lambda session, campaign: lifecycle.resume(session, campaign, now=utc_now()),
+    "cancel": lambda session, campaign: lifecycle.cancel(session, campaign, now=utc_now()),
 }
 
 

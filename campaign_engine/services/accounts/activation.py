@@ -14,7 +14,7 @@ from campaign_engine import following
 from campaign_engine.logs import get_logger
 from campaign_engine.models import Account, AccountStatus, Campaign, CampaignAccount
 from campaign_engine.rules.states import CampaignStatus
-from campaign_engine.services.campaigns import lifecycle
+from campaign_engine.services.campaigns import lifecycle, reading
 from campaign_engine.services.company import audit, notifications
 
 log = get_logger(__name__)
@@ -81,7 +81,7 @@ def pause_stranded(session: Session, *, account_id: int | None = None) -> list[i
     """
     paused = []
     for campaign in _stranded(session, account_id):
-        why = lifecycle.why_not_active(lifecycle.accounts_of(session, campaign))
+        why = reading.why_not_active(reading.accounts_of(session, campaign))
         lifecycle.interrupt(session, campaign, reason=f"none of its accounts is active ({why})", code=NO_ACCOUNT)
         paused.append(campaign.id)
         if campaign.kind == "campaign":  # A test send is watched by whoever asked for it.

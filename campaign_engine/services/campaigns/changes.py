@@ -22,7 +22,7 @@ from campaign_engine.rules.recurrence import RecurrenceError, RecurrenceValues
 from campaign_engine.rules.states import CampaignStatus
 from campaign_engine.rules.texts import content as content_rules
 from campaign_engine.rules.texts import rendering
-from campaign_engine.services.campaigns import lifecycle, series
+from campaign_engine.services.campaigns import reading, series
 from campaign_engine.services.campaigns.audiences import Audience, known_variables
 from campaign_engine.services.campaigns.draft_values import DraftValues
 from campaign_engine.services.company import limits
@@ -115,7 +115,7 @@ def _check_accounts(change: Change) -> None:
 
 def _check_weights(change: Change) -> None:
     """Give each account its share: null for all, or 1 for those that are not named; other accounts keep theirs."""
-    present = lifecycle.weights_of(change.session, [change.campaign.id])[change.campaign.id]
+    present = reading.weights_of(change.session, [change.campaign.id])[change.campaign.id]
     senders = list(present) if change.account_ids is None else change.account_ids
     if "rotation" in change.values:
         given = (change.values["rotation"] or {}).get("weights") or {}
@@ -258,8 +258,8 @@ def _check_suits(change: Change) -> None:
     if any(name == "account_ids" or name.partition(".")[0] == "content" for name in change.faults):
         return
     campaign = change.campaign
-    senders = change.account_ids or lifecycle.account_ids_of(change.session, [campaign.id])[campaign.id]
-    unsuited = lifecycle.why_unsuited(change.session, senders, change.values.get("content", campaign.content))
+    senders = change.account_ids or reading.account_ids_of(change.session, [campaign.id])[campaign.id]
+    unsuited = reading.why_unsuited(change.session, senders, change.values.get("content", campaign.content))
     if unsuited is not None:
         change.faults["content"] = [unsuited]
 

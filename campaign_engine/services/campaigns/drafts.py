@@ -10,7 +10,7 @@ from campaign_engine import following
 from campaign_engine.errors import NotFound, TransitionNotAllowed
 from campaign_engine.models import Campaign, CampaignAccount, CampaignRecipient
 from campaign_engine.rules.states import CAMPAIGN_IS_OVER, CampaignStatus
-from campaign_engine.services.campaigns import changes, lifecycle
+from campaign_engine.services.campaigns import changes, lifecycle, reading
 from campaign_engine.services.campaigns.changes import Change
 from campaign_engine.services.campaigns.draft_values import DraftValues
 from campaign_engine.services.company import audit
@@ -72,14 +72,14 @@ def update(session: Session, campaign: Campaign, *, values: DraftValues, default
         # This comes before the lock on the campaign: a sender locks the rows first, and then counts them.
         _free_waiting(session, campaign)
     # Locked, so that it cannot start while its audience is being replaced.
-    lifecycle.reread(session, campaign, locked=True)
+    reading.reread(session, campaign, locked=True)
     if campaign.status in CAMPAIGN_IS_OVER:
         raise TransitionNotAllowed(kind="campaign", verb="change", status=campaign.status)
     change = changes.checked(session, campaign, values, default_region=default_region, now=now)
     _write(change)
     given = sorted(values)
     audit.record(session, "campaign.changed", company_id=campaign.company_id, subject=campaign.id, fields=given)
-    following.wake(session, lifecycle.account_ids_of(session, [campaign.id])[campaign.id])
+    following.wake(session, reading.account_ids_of(session, [campaign.id])[campaign.id])
     _schedule(change)
 
 

@@ -20,7 +20,7 @@ from campaign_engine.rules.phone import InvalidPhone, Phone, parse_phone
 from campaign_engine.rules.states import CAMPAIGN_IS_OVER
 from campaign_engine.rules.texts import content as content_rules
 from campaign_engine.rules.texts import rendering
-from campaign_engine.services.campaigns import lifecycle, preparing
+from campaign_engine.services.campaigns import lifecycle, preparing, reading
 from campaign_engine.services.campaigns.draft_values import RecipientValues
 from campaign_engine.services.company import audit
 
@@ -150,13 +150,13 @@ def _phone(session: Session, campaign: Campaign, given: str, default_region: str
 
 
 def _account_id(session: Session, campaign: Campaign, given: int | None) -> int:
-    accounts = [each for each in lifecycle.accounts_of(session, campaign) if given in (None, each.id)]
+    accounts = [each for each in reading.accounts_of(session, campaign) if given in (None, each.id)]
     if not accounts:
         raise InvalidInput.field("account_id", f"The campaign has no account {given}.")
     for account in accounts:
         if account.status == AccountStatus.ACTIVE:
             return account.id
-    said = f"No account is active ({lifecycle.why_not_active(accounts)})."
+    said = f"No account is active ({reading.why_not_active(accounts)})."
     raise InvalidInput.field("account_id", said, code="no_active_account")
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from campaign_engine.errors import InvalidInput, NotFound, TransitionNotAllowed
 from campaign_engine.models import Campaign
 from campaign_engine.rules.states import CampaignStatus
-from campaign_engine.services.campaigns import drafts, lifecycle
+from campaign_engine.services.campaigns import drafts, lifecycle, reading
 from tests import factories
 from tests.campaign_engine import cloned, numbered
 from tests.campaign_engine.numbered import NOW
@@ -32,7 +32,7 @@ def _update(session: Session, campaign: Campaign, **values: Any) -> None:
 
 
 def _weights(session: Session, campaign: Campaign) -> dict[int, int | None]:
-    return lifecycle.weights_of(session, [campaign.id])[campaign.id]
+    return reading.weights_of(session, [campaign.id])[campaign.id]
 
 
 def test_a_faulty_draft_names_every_field_and_leaves_nothing(session: Session) -> None:
@@ -163,7 +163,7 @@ def test_what_was_decided_at_the_start_says_why_it_cannot_change(session: Sessio
     assert caught.value.errors["rotation"] == [
         "Its messages are dealt out to its accounts already; cancel and make a new campaign."
     ]
-    assert not lifecycle.get(session, campaign.company_id, campaign.id).sticky
+    assert not reading.get(session, campaign.company_id, campaign.id).sticky
 
 
 def test_a_start_in_the_past_is_refused_whoever_asks(session: Session) -> None:

@@ -16,7 +16,7 @@ from campaign_engine.errors import InvalidInput, NotFound, OutsideHours, Transit
 from campaign_engine.models import Campaign
 from campaign_engine.rules.states import CAMPAIGN_TRANSITIONS, CampaignStatus
 from campaign_engine.services.accounts import accounts
-from campaign_engine.services.campaigns import drafts, lifecycle
+from campaign_engine.services.campaigns import drafts, lifecycle, reading
 from campaign_engine.services.people import contacts
 from tests import factories
 from tests.campaign_engine import numbered
@@ -124,7 +124,7 @@ def test_what_stops_at_closing_time_is_not_resumed_while_its_hours_are_over(
     assert caught.value.detail == f"This campaign stops outside its working hours; {said}"
     assert caught.value.code == "outside_hours"
     assert caught.value.opens_at is not None
-    found = lifecycle.get(session, campaign.company_id, campaign.id)
+    found = reading.get(session, campaign.company_id, campaign.id)
     assert (found.status, found.status_code, found.status_reason) == ("paused", "closing_time", "over")
     lifecycle.resume(session, campaign, now=caught.value.opens_at)
     assert campaign.status == CampaignStatus.RUNNING
@@ -182,7 +182,7 @@ def test_a_campaign_nobody_would_get_is_not_started(session: Session) -> None:
         lifecycle.start(session, campaign, now=NOW)
     assert list(caught.value.errors) == ["audience"]
     assert caught.value.code == "no_recipients"
-    assert lifecycle.get(session, campaign.company_id, campaign.id).status == CampaignStatus.DRAFT
+    assert reading.get(session, campaign.company_id, campaign.id).status == CampaignStatus.DRAFT
 
 
 def test_a_campaign_without_an_active_account_is_not_started(session: Session) -> None:
@@ -197,15 +197,15 @@ def test_another_companys_things_look_like_none(session: Session) -> None:
     campaign = _draft(session)
     stranger = factories.user(session, factories.company(session))
     for look_up in (
-        lambda: lifecycle.get(session, stranger.company_id, campaign.id),
+        lambda: reading.get(session, stranger.company_id, campaign.id),
         lambda: contacts.get_list(session, stranger.company_id, campaign.audience["list_ids"][0]),
         lambda: accounts.get(
-            session, stranger.company_id, lifecycle.account_ids_of(session, [campaign.id])[campaign.id][0]
+            session, stranger.company_id, reading.account_ids_of(session, [campaign.id])[campaign.id][0]
         ),
     ):
         with pytest.raises(NotFound):
             look_up()
-    foreign_account = lifecycle.account_ids_of(session, [campaign.id])[campaign.id]
+    foreign_account = reading.account_ids_of(session, [campaign.id])[campaign.id]
     with pytest.raises(InvalidInput) as caught:
         drafts.create(
             session,

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from campaign_engine.errors import InvalidInput, TransitionNotAllowed
 from campaign_engine.models import Campaign
 from campaign_engine.rules.states import CampaignStatus
-from campaign_engine.services.campaigns import drafts, lifecycle, series
+from campaign_engine.services.campaigns import drafts, lifecycle, reading, series
 from tests import factories
 from tests.campaign_engine import cloned, numbered
 from tests.campaign_engine.numbered import NOW
@@ -95,7 +95,7 @@ def test_a_start_writes_the_next_occurrence_like_this_one(session: Session) -> N
 
 
 def _weights(session: Session, campaign: Campaign) -> dict[int, int | None]:
-    return lifecycle.weights_of(session, [campaign.id])[campaign.id]
+    return reading.weights_of(session, [campaign.id])[campaign.id]
 
 
 def _recipients(session: Session, campaign: Campaign) -> list[Any]:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from campaign_engine.errors import InvalidInput, NotFound, TransitionNotAllowed
 from campaign_engine.models import Account, Campaign, CampaignRecipient, User
-from campaign_engine.services.campaigns import drafts, lifecycle, test_sends
+from campaign_engine.services.campaigns import drafts, lifecycle, reading, test_sends
 from tests import factories
 from tests.campaign_engine import numbered
 from tests.campaign_engine.numbered import NOW
@@ -50,7 +50,7 @@ def _send(session: Session, campaign: Campaign, **values: Any) -> test_sends.Tes
 
 
 def _accounts(session: Session, campaign: Campaign) -> list[Account]:
-    return [session.get_one(Account, each) for each in lifecycle.account_ids_of(session, [campaign.id])[campaign.id]]
+    return [session.get_one(Account, each) for each in reading.account_ids_of(session, [campaign.id])[campaign.id]]
 
 
 def test_a_test_is_under_way_at_once_with_the_content_and_no_hours_or_delay(
@@ -61,7 +61,7 @@ def test_a_test_is_under_way_at_once_with_the_content_and_no_hours_or_delay(
     assert (test.kind, test.parent_id, test.status) == ("test", campaign.id, "running")
     assert (test.content, test.pacing, test.working_hours) == (campaign.content, {"message_delay_s": 0}, None)
     assert sent.account_id == _accounts(session, campaign)[0].id
-    assert lifecycle.account_ids_of(session, [test.id])[test.id] == [sent.account_id]
+    assert reading.account_ids_of(session, [test.id])[test.id] == [sent.account_id]
     assert (sent.message.phone, sent.message.status) == (TESTER, "pending")
     assert sent.message.variables == {"name": "Tess", "n": "7"}
     assert campaign.status == "draft"
@@ -79,10 +79,10 @@ def test_the_campaigns_audience_gets_nothing_of_a_test(session: Session, campaig
 
 def test_tests_are_no_campaigns(session: Session, campaign: Campaign) -> None:
     test_id = _send(session, campaign).campaign.id
-    assert [each.id for each in lifecycle.of_company(session, campaign.company_id)] == [campaign.id]
-    assert lifecycle.some_of_company(session, campaign.company_id, [test_id]) == []
+    assert [each.id for each in reading.of_company(session, campaign.company_id)] == [campaign.id]
+    assert reading.some_of_company(session, campaign.company_id, [test_id]) == []
     with pytest.raises(NotFound):
-        lifecycle.get(session, campaign.company_id, test_id)
+        reading.get(session, campaign.company_id, test_id)
 
 
 def test_the_tests_of_a_campaign_are_listed_newest_first(session: Session, campaign: Campaign) -> None:

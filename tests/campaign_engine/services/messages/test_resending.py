@@ -16,7 +16,7 @@ from campaign_engine.config import Config
 from campaign_engine.db import transaction
 from campaign_engine.errors import GraceNotOver, NotFound, TransitionNotAllowed
 from campaign_engine.models import Account, Campaign, Message, Notification, User
-from campaign_engine.services.campaigns import lifecycle
+from campaign_engine.services.campaigns import lifecycle, reading
 from campaign_engine.services.messages import resending
 from campaign_engine.services.outlook import progress
 from campaign_engine.services.webhooks import deliveries
@@ -79,7 +79,7 @@ def _report(session: Session, campaign: Campaign, message_id: uuid.UUID, status:
     }
     value = {"metadata": {"phone_number_id": "111"}, "statuses": [status_object]}
     payload = {"entry": [{"changes": [{"field": "messages", "value": value}]}]}
-    [account_id] = lifecycle.account_ids_of(session, [campaign.id])[campaign.id]
+    [account_id] = reading.account_ids_of(session, [campaign.id])[campaign.id]
     deliveries.store(
         session, provider="cloud_api", account_ids=[account_id], body=json.dumps(payload).encode(), now=NOW
     )
@@ -106,7 +106,7 @@ def test_only_what_is_unknown_for_longer_than_the_grace_is_listed(session: Sessi
 def test_the_list_goes_over_all_campaigns_newest_first_and_is_read_in_pages(
     session: Session, campaign: Campaign
 ) -> None:
-    [account_id] = lifecycle.account_ids_of(session, [campaign.id])[campaign.id]
+    [account_id] = reading.account_ids_of(session, [campaign.id])[campaign.id]
     owner, number = session.get_one(User, campaign.owner_id), session.get_one(Account, account_id)
     newer = numbered.running(session, owner, accounts=[number], count=2, first=20)
     _become_unknown(session, newer)

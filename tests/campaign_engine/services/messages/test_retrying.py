@@ -14,7 +14,7 @@ from campaign_engine.config import Config
 from campaign_engine.db import transaction
 from campaign_engine.errors import InvalidInput, TransitionNotAllowed
 from campaign_engine.models import Account, Campaign, User
-from campaign_engine.services.campaigns import lifecycle
+from campaign_engine.services.campaigns import lifecycle, reading
 from campaign_engine.services.messages import retrying
 from campaign_engine.services.messages.retrying import Exclusion, FailureGroup
 from campaign_engine.services.outlook import progress
@@ -91,7 +91,7 @@ def test_what_still_comes_in_of_the_earlier_tries_does_not_count_against_the_nex
 ) -> None:
     fail(0, "temporary", "131016")
     _retry(session, campaign, "temporary")
-    [account_id] = lifecycle.account_ids_of(session, [campaign.id])[campaign.id]
+    [account_id] = reading.account_ids_of(session, [campaign.id])[campaign.id]
     number = session.get_one(Account, account_id).phone_number_id
     [message_id] = session.scalars(text("SELECT id FROM messages WHERE next_attempt_at IS NOT NULL"))
     late = {

@@ -16,7 +16,7 @@ from campaign_engine.core import prefix_of
 from campaign_engine.db import db
 from campaign_engine.models import Account, Campaign, Company, User
 from campaign_engine.rules.waiting import Wait
-from campaign_engine.services.campaigns import lifecycle, preparing
+from campaign_engine.services.campaigns import lifecycle, preparing, reading
 from campaign_engine.services.company import limits
 from campaign_engine.services.outlook import progress
 from ratelimit import Limiter
@@ -213,7 +213,7 @@ def test_the_last_of_six_messages_at_twenty_a_minute_leaves_after_fifteen_second
 
 
 def test_two_campaigns_on_one_number_take_twice_as_long(session: Session, campaign: Campaign, owner: User) -> None:
-    number_id = lifecycle.account_ids_of(session, [campaign.id])[campaign.id][0]
+    number_id = reading.account_ids_of(session, [campaign.id])[campaign.id][0]
     number = session.get_one(Account, number_id)
     other = numbered.running(session, owner, accounts=[number], count=6, first=100)
     assert eta_s(session, campaign) == eta_s(session, other) == 33.0
@@ -543,7 +543,7 @@ def test_a_campaign_that_does_not_run_says_why(session: Session, owner: User, nu
 def statements(session: Session, company_id: int, campaign_ids: list[int]) -> tuple[int, list[int]]:
     """Return how many statements the progress of these campaigns takes, and whose progress came back."""
     session.expunge_all()  # nothing is known from before
-    selected = lifecycle.some_of_company(session, company_id, campaign_ids)
+    selected = reading.some_of_company(session, company_id, campaign_ids)
     seen: list[str] = []
 
     def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:

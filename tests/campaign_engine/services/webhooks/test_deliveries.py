@@ -20,7 +20,7 @@ from campaign_engine.models import Account, Campaign, Company
 from campaign_engine.providers.base import Accepted
 from campaign_engine.providers.cloud_api.door import DOOR, signature_of
 from campaign_engine.providers.doors import Knock
-from campaign_engine.services.campaigns import lifecycle
+from campaign_engine.services.campaigns import reading
 from campaign_engine.services.messages import settling
 from campaign_engine.services.outlook import progress
 from campaign_engine.services.webhooks import deliveries
@@ -42,7 +42,7 @@ def campaign(session: Session) -> Campaign:
 
 
 def _number(session: Session, campaign: Campaign) -> Account:
-    return session.get_one(Account, lifecycle.account_ids_of(session, [campaign.id])[campaign.id][0])
+    return session.get_one(Account, reading.account_ids_of(session, [campaign.id])[campaign.id][0])
 
 
 def _send(session: Session, campaign: Campaign, count: int = 1) -> list[uuid.UUID]:

@@ -17,7 +17,7 @@ from campaign_engine.db import db, transaction
 from campaign_engine.errors import NotFound, TransitionNotAllowed
 from campaign_engine.models import Account, AuditEntry, Campaign, Company, Notification, OptOut, Reply, User
 from campaign_engine.providers.base import Accepted, Inbound
-from campaign_engine.services.campaigns import lifecycle
+from campaign_engine.services.campaigns import reading
 from campaign_engine.services.messages import claiming, planning, screening, settling
 from campaign_engine.services.people import contacts, opt_outs
 from campaign_engine.services.webhooks import deliveries, replies
@@ -532,4 +532,4 @@ def test_a_batch_costs_the_same_statements_for_one_and_for_many(
     one = batch(message(0, "SAIR"), statuses=[])
     many = batch(*(message(person, "SAIR") for person in range(1, 300)), statuses=[])
     assert one == many == 7  # events, accounts, replies, opt-outs, desks, confirmations, mark
-    assert lifecycle.get(session, owner.company_id, campaign.id).read_count == 3
+    assert reading.get(session, owner.company_id, campaign.id).read_count == 3
