@@ -4,36 +4,32 @@ The message of the error completes a sentence that begins with the name of the f
 """
 
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from simulator.number_rules import RuleBook
 
+N = TypeVar("N", int, float)
 RangeMs = tuple[float, float]
 
 
-def number(value: object) -> float:
-    # NaN and the infinities pass json.loads; only the comparison keeps them out.
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1e12:
-        raise ValueError("must be a number from 0 up")
-    return float(value)
+def _between(lowest: float, highest: float, kind: type[N], sentence: str) -> Callable[[object], N]:
+    """Return a check that takes the numbers of a range, whole ones only where `kind` is int."""
+
+    def check(value: object) -> N:
+        # NaN and the infinities pass json.loads; only the comparison keeps them out.
+        if isinstance(value, bool) or not isinstance(value, (int, kind)) or not lowest <= value <= highest:
+            raise ValueError(sentence)
+        return kind(value)
+
+    return check
 
 
-def share(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise ValueError("must be a number from 0 to 1")
-    return float(value)
-
-
-def count(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 10**12:
-        raise ValueError("must be a whole number from 0 up")
-    return value
-
-
-def positive(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**9:
-        raise ValueError("must be a whole number from 1 up")
-    return value
+number = _between(0, 1e12, float, "must be a number from 0 up")
+share = _between(0, 1, float, "must be a number from 0 to 1")
+count = _between(0, 10**12, int, "must be a whole number from 0 up")
+positive = _between(1, 10**9, int, "must be a whole number from 1 up")
+code = _between(0, 9_999_999, int, "must be one of Meta's error codes, for example 131026")
 
 
 def range_ms(value: object) -> RangeMs:
@@ -45,12 +41,6 @@ def range_ms(value: object) -> RangeMs:
     if shortest > longest:
         raise ValueError("must have its shortest time first")
     return shortest, longest
-
-
-def code(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 9_999_999:
-        raise ValueError("must be one of Meta's error codes, for example 131026")
-    return value
 
 
 def codes(value: object) -> tuple[int, ...]:
