@@ -12,75 +12,63 @@ from typing import Any, NoReturn
 
 import click
 
-from simulator.behaviour import SETTINGS, Behaviour, Kind, Setting
+from simulator import checks
+from simulator.behaviour import SETTINGS, Behaviour, Check, Setting
 from simulator.errors import InvalidField, StateDirDamaged, StateDirInUse
 
 _PR_SET_PDEATHSIG = 1
 
 
-class _Milliseconds(click.ParamType[Any]):
-    """One time or a range: `500`, or `500-2000`."""
+class _Parts(click.ParamType[Any]):
+    """A text of several parts; `wanted` says how it should look."""
 
-    name = "MS|MS-MS"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            times = [float(part) for part in str(value).split("-")]
-        except ValueError:
-            self.fail(f"{value!r} is not a time in milliseconds, nor a range like 500-2000.", param, ctx)
-        return times[0] if len(times) == 1 else times
-
-
-class _Codes(click.ParamType[Any]):
-    """Error codes with commas between them: `131026,131049`."""
-
-    name = "CODE,..."
+    def __init__(self, name: str, read: Callable[[str], object], wanted: str) -> None:
+        self.name = name
+        self._read = read
+        self._wanted = wanted
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
-            return [int(part) for part in str(value).split(",")]
+            return self._read(value)
         except ValueError:
-            self.fail(f"{value!r} is not a list of error codes like 131026,131049.", param, ctx)
+            self.fail(f"{value!r} is not {self._wanted}.", param, ctx)
 
 
-class _Rule(click.ParamType[Any]):
-    """A rule for the recipients with this ending: `0001=fail:131026`."""
+def _milliseconds(text: str) -> float | list[float]:
+    times = [float(part) for part in text.split("-")]
+    return times[0] if len(times) == 1 else times
 
-    name = "SUFFIX=RULE"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        suffix, separator, rule = str(value).partition("=")
-        if not separator:
-            self.fail(f"{value!r} is not like 0001=fail:131026.", param, ctx)
-        return suffix, rule
+def _codes(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def _rule(text: str) -> tuple[str, str]:
+    suffix, rule = text.split("=", 1)
+    return suffix, rule
+
+
+_TYPES: dict[Check, click.ParamType[Any]] = {
+    checks.share: click.FLOAT,
+    checks.number: click.FLOAT,
+    checks.count: click.INT,
+    checks.positive: click.INT,
+    checks.code: click.INT,
+    checks.range_ms: _Parts("MS|MS-MS", _milliseconds, "a time in milliseconds, nor a range like 500-2000"),
+    checks.codes: _Parts("CODE,...", _codes, "a list of error codes like 131026,131049"),
+    checks.rules: _Parts("SUFFIX=RULE", _rule, "like 0001=fail:131026"),
+}
 
 
 def _option(setting: Setting) -> Callable[[Any], Any]:
     """Return the option of one setting; an option that is not given leaves the default of the setting."""
-    flag = "--" + setting.name.replace("_", "-")
-    kinds: dict[Kind, Any] = {
-        Kind.SHARE: click.FLOAT,
-        Kind.AMOUNT: click.FLOAT,
-        Kind.COUNT: click.INT,
-        Kind.POSITIVE: click.INT,
-        Kind.CODE: click.INT,
-        Kind.RANGE_MS: _Milliseconds(),
-        Kind.CODES: _Codes(),
-        Kind.RULES: _Rule(),
-    }
-    if setting.kind is Kind.FLAG:
-        return click.option(
-            f"{flag}/--no-{flag[2:]}",
-            setting.name,
-            default=None,
-            help=f"{setting.explanation}{_shown(setting)}",
-        )
+    name = setting.name.replace("_", "-")
     return click.option(
-        flag,
+        f"--{name}/--no-{name}" if setting.check is checks.flag else f"--{name}",
         setting.name,
-        type=kinds.get(setting.kind, click.STRING),
+        type=_TYPES.get(setting.check),
         default=None,
-        multiple=setting.kind is Kind.RULES,
+        multiple=setting.check is checks.rules,
         help=f"{setting.explanation}{_shown(setting)}",
     )
 
@@ -88,12 +76,12 @@ def _option(setting: Setting) -> Callable[[Any], Any]:
 def _shown(setting: Setting) -> str:
     """Return the default as the option would take it, for the help text."""
     default = setting.default
-    if setting.kind is Kind.RULES:
+    if setting.check is checks.rules:
         return ""
     if isinstance(default, bool):
         return f"  [default: {'on' if default else 'off'}]"
     if isinstance(default, tuple):
-        separator = "-" if setting.kind is Kind.RANGE_MS else ","
+        separator = "-" if setting.check is checks.range_ms else ","
         return f"  [default: {separator.join(_plain(each) for each in default)}]"
     return f"  [default: {_plain(default)}]" if isinstance(default, (int, float)) or default else ""
 
