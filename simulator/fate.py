@@ -14,6 +14,7 @@ from typing import Any
 
 from simulator.behaviour import Behaviour
 from simulator.checks import RangeMs
+from simulator.errors import Refused, ServerFault
 from simulator.number_rules import Action, NumberRule
 
 # Which draw decides what.
@@ -167,16 +168,8 @@ def within(range_ms: RangeMs, share: float) -> float:
     return (shortest + (longest - shortest) * share) / 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A request that is refused by share: a Meta code, or an HTTP status without a Graph body."""
-
-    code: int | None = None
-    http_status: int | None = None
-
-
-def fault(behaviour: Behaviour, key: str, earlier_requests: int) -> Fault | None:
-    """Return the fault that the shares give to a send request, or None.
+def fault(behaviour: Behaviour, key: str, earlier_requests: int) -> Refused | ServerFault | None:
+    """Return what the shares answer a send request with instead of accepting it, or None.
 
     The number of earlier requests with the same key is part of the draw, so that a retry may succeed. The
     text drawn from is "SEED:request EARLIER:KEY"; draw 0 decides on HTTP 500, 1 on a refusal, 2 on its code.
@@ -185,8 +178,9 @@ def fault(behaviour: Behaviour, key: str, earlier_requests: int) -> Fault | None
         return None
     draws = draw(behaviour.seed, f"request {earlier_requests}:{key}")
     if draws[0] < behaviour.http_500_share:
-        return Fault(http_status=500)
+        return ServerFault(500)
     if draws[1] < behaviour.refusal_share:
         codes = behaviour.refusal_codes
-        return Fault(code=codes[int(draws[2] * len(codes))])
+        code = codes[int(draws[2] * len(codes))]
+        return Refused(code, "The simulator was told to refuse a share of the messages.")
     return None

@@ -128,10 +128,8 @@ class Simulation:
             if rule.action is Action.HTTP:
                 raise ServerFault(rule.code)
         met = fault(behaviour, sending.key, earlier)
-        if met is not None and met.http_status is not None:
-            raise ServerFault(met.http_status)
-        if met is not None and met.code is not None:
-            raise Refused(met.code, "The simulator was told to refuse a share of the messages.")
+        if met is not None:
+            raise met
 
     def _earlier_requests(self, sending: Sending) -> int:
         if sending.callback_data is None:
