@@ -23,7 +23,7 @@ from simulator.state.limits import Limits
 from simulator.state.lines import Line
 from simulator.state.numbers import Number, Numbers
 from simulator.state.templates import Template, Templates, created
-from simulator.wamid import PhoneMessageIds, Wamids
+from simulator.wamid import MessageIds
 
 _DAY_S = 86_400.0
 # How much later than the second status the first one is reported when the two change places.
@@ -52,8 +52,7 @@ class Simulation:
         self._initial_behaviour = behaviour.with_changes({})
         self._journal = journal
         self._limits = Limits()
-        self._wamids = Wamids()
-        self._phone_message_ids = PhoneMessageIds()
+        self._message_ids = MessageIds()
         self._template_ids = 0
         self._inbound_ids: set[str] = set()
         self._refused_requests: dict[str, int] = {}
@@ -171,8 +170,8 @@ class Simulation:
 
     def _message_id(self, line: Line | None, person: str) -> str:
         if isinstance(line, Instance) and not line.is_business:
-            return self._phone_message_ids.next()
-        return self._wamids.next_for(person)
+            return self._message_ids.of_phone()
+        return self._message_ids.of_meta(person)
 
     def _schedule(self, message: Message, duplicate_delay_s: float) -> None:
         due_at = [at for _, at in message.steps]
