@@ -37,7 +37,7 @@ class ControlApi:
             web.delete("/simulator/numbers/{phone_number_id}", _checked(self._unregister)),
             web.get("/simulator/instances", _checked(self._list_instances)),
             web.post("/simulator/instances", _checked(self._register_instance)),
-            web.delete("/simulator/instances/{instance}", _checked(self._unregister_instance)),
+            web.delete("/simulator/instances/{instance}", _checked(self._unregister)),
             web.get("/simulator/behaviour", _checked(self._show_behaviour)),
             web.patch("/simulator/behaviour", _checked(self._change_behaviour)),
             web.get("/simulator/ledger", _checked(self._ledger)),
@@ -55,26 +55,19 @@ class ControlApi:
         return web.json_response({"numbers": self._with_counts(self._simulation.numbers)})
 
     async def _register(self, request: web.Request) -> web.Response:
-        number = self._simulation.register(await _body(request))
-        return web.json_response(number.public())
-
-    async def _unregister(self, request: web.Request) -> web.Response:
-        phone_number_id = request.match_info["phone_number_id"]
-        if not self._simulation.unregister(phone_number_id):
-            return _problem(404, "phone_number_id", "is not registered")
-        return web.json_response({"removed": phone_number_id})
+        return web.json_response(self._simulation.register(await _body(request)).public())
 
     async def _list_instances(self, _request: web.Request) -> web.Response:
         return web.json_response({"instances": self._with_counts(self._simulation.instances)})
 
     async def _register_instance(self, request: web.Request) -> web.Response:
-        instance = self._simulation.register_instance(await _body(request))
-        return web.json_response(instance.public())
+        return web.json_response(self._simulation.register_instance(await _body(request)).public())
 
-    async def _unregister_instance(self, request: web.Request) -> web.Response:
-        name = request.match_info["instance"]
-        if not self._simulation.unregister_instance(name):
-            return _problem(404, "instance", "is not registered")
+    async def _unregister(self, request: web.Request) -> web.Response:
+        [(field, name)] = request.match_info.items()
+        lines = self._simulation.instances if field == "instance" else self._simulation.numbers
+        if not self._simulation.unregister(lines, name):
+            return _problem(404, field, "is not registered")
         return web.json_response({"removed": name})
 
     async def _show_behaviour(self, _request: web.Request) -> web.Response:

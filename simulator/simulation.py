@@ -16,11 +16,11 @@ from simulator.fate import DUPLICATE_DELAY, REPLY_DELAY, Draws, Fate, decide, dr
 from simulator.number_rules import Action, NumberRule, magic_rule
 from simulator.sending import Sending
 from simulator.state import instances, ledger, numbers
-from simulator.state.instances import Instance, Instances
+from simulator.state.instances import Instance
 from simulator.state.journal import NoJournal
 from simulator.state.ledger import Ledger, Message
 from simulator.state.limits import Limits
-from simulator.state.lines import Line
+from simulator.state.lines import Line, Lines
 from simulator.state.numbers import Number, Numbers
 from simulator.state.templates import Template, Templates, created
 from simulator.wamid import MessageIds
@@ -44,8 +44,8 @@ class Simulation:
     ) -> None:
         self.clock = Clock()
         self.behaviour = behaviour
-        self.numbers = Numbers()
-        self.instances = Instances()
+        self.numbers = Numbers("number")
+        self.instances = Lines[Instance]("instance")
         self.templates = Templates()
         self.ledger = Ledger()
         self.delivery = Delivery(now=self.clock.now, behaviour=lambda: self.behaviour, line=self.line, pack=pack)
@@ -240,27 +240,19 @@ class Simulation:
 
     def register(self, fields: Mapping[str, object]) -> Number:
         """Add a number or change one. Raises InvalidField."""
-        known_id = fields.get("phone_number_id")
-        known = self.numbers.get(known_id) if isinstance(known_id, str) else None
-        if isinstance(known_id, str) and self.instances.get(known_id) is not None:
+        name = fields.get("phone_number_id")
+        if self.instances.get(name) is not None:
             raise InvalidField("phone_number_id", "is the name of an instance")
-        number = numbers.registered(known, fields)
+        number = numbers.registered(self.numbers.get(name), fields)
         self.numbers.put(number)
         self._journal.write("number", asdict(number))
         return number
 
-    def unregister(self, phone_number_id: str) -> bool:
-        """Remove a number; return whether there was one."""
-        removed = self.numbers.remove(phone_number_id)
-        if removed:
-            self._journal.write("number_removed", phone_number_id)
-        return removed
-
     def register_instance(self, fields: Mapping[str, object]) -> Instance:
         """Add an instance or change one; a change of its state is told by webhook. Raises InvalidField."""
         name = fields.get("instance")
-        known = self.instances.get(name) if isinstance(name, str) else None
-        if isinstance(name, str) and self.numbers.get(name) is not None:
+        known = self.instances.get(name)
+        if self.numbers.get(name) is not None:
             raise InvalidField("instance", "is the id of a number")
         instance = instances.registered(known, fields)
         self.instances.put(instance)
@@ -271,11 +263,11 @@ class Simulation:
             self.announce(instance.instance, "connection.update", value)
         return instance
 
-    def unregister_instance(self, name: str) -> bool:
-        """Remove an instance; return whether there was one."""
-        removed = self.instances.remove(name)
+    def unregister(self, lines: Lines[Number] | Lines[Instance], name: str) -> bool:
+        """Remove a number or an instance; return whether there was one."""
+        removed = lines.remove(name)
         if removed:
-            self._journal.write("instance_removed", name)
+            self._journal.write(f"{lines.kind}_removed", name)
         return removed
 
     def create_template(self, waba_id: str, fields: Mapping[str, object]) -> Template:
@@ -303,10 +295,9 @@ class Simulation:
             self.numbers.clear()
             self.instances.clear()
             self.templates.clear()
-        for number in self.numbers:
-            self._journal.write("number", asdict(number))
-        for instance in self.instances:
-            self._journal.write("instance", asdict(instance))
+        for lines in (self.numbers, self.instances):
+            for line in lines:
+                self._journal.write(lines.kind, asdict(line))
         for waba_id, template in self.templates.added():
             self._journal.write("template", [waba_id, asdict(template)])
         await self.delivery.clear()
@@ -345,7 +336,7 @@ class Simulation:
             case "acknowledged", [int(seq), int(step), float(at)]:
                 self.ledger.messages[seq - 1].acknowledged_at[step] = at
             case "number", dict():
-                self.numbers.put(numbers.restored(data))
+                self.numbers.put(Number(**data))
             case "number_removed", str(phone_number_id):
                 self.numbers.remove(phone_number_id)
             case "instance", dict():

@@ -1,6 +1,6 @@
 """The registered Evolution instances: phone sessions, what each shows of itself, and how its webhooks look."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -56,28 +56,6 @@ class Instance:
         shown = asdict(self)
         del shown["apikey"]
         return shown
-
-
-class Instances:
-    """The registry, by name."""
-
-    def __init__(self) -> None:
-        self._by_name: dict[str, Instance] = {}
-
-    def __iter__(self) -> Iterator[Instance]:
-        return iter(list(self._by_name.values()))
-
-    def get(self, name: str) -> Instance | None:
-        return self._by_name.get(name)
-
-    def put(self, instance: Instance) -> None:
-        self._by_name[instance.instance] = instance
-
-    def remove(self, name: str) -> bool:
-        return self._by_name.pop(name, None) is not None
-
-    def clear(self) -> None:
-        self._by_name.clear()
 
 
 def registered(known: Instance | None, fields: Mapping[str, object]) -> Instance:

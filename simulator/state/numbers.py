@@ -1,12 +1,12 @@
 """The registered business numbers: who may send, and where the webhooks of each go."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from simulator import checks
 from simulator.errors import InvalidField
 from simulator.fields import Fields, checked
+from simulator.state.lines import Lines
 
 DEFAULT_WABA_ID = "100000000000001"
 
@@ -41,40 +41,14 @@ class Number:
         return shown
 
 
-class Numbers:
-    """The registry, by phone number id."""
-
-    def __init__(self) -> None:
-        self._by_id: dict[str, Number] = {}
-        self._tokens: set[str] = set()
-
-    def __iter__(self) -> Iterator[Number]:
-        return iter(list(self._by_id.values()))
-
-    def __len__(self) -> int:
-        return len(self._by_id)
-
-    def get(self, phone_number_id: str) -> Number | None:
-        return self._by_id.get(phone_number_id)
+class Numbers(Lines[Number]):
+    """The registry of numbers, which also finds them by token and by WABA."""
 
     def knows_token(self, token: str) -> bool:
-        return token in self._tokens
+        return any(number.access_token == token for number in self._by_name.values())
 
     def of_waba(self, waba_id: str) -> list[Number]:
         return [number for number in self if number.waba_id == waba_id]
-
-    def put(self, number: Number) -> None:
-        self._by_id[number.phone_number_id] = number
-        self._tokens = {each.access_token for each in self._by_id.values()}
-
-    def clear(self) -> None:
-        self._by_id.clear()
-        self._tokens.clear()
-
-    def remove(self, phone_number_id: str) -> bool:
-        removed = self._by_id.pop(phone_number_id, None) is not None
-        self._tokens = {each.access_token for each in self._by_id.values()}
-        return removed
 
 
 def registered(known: Number | None, fields: Mapping[str, object]) -> Number:
@@ -91,11 +65,6 @@ def registered(known: Number | None, fields: Mapping[str, object]) -> Number:
         # A fictional number of the North American 555 range, different for each id.
         number = replace(number, display_phone_number="1555" + number.phone_number_id[-7:].zfill(7))
     return number
-
-
-def restored(stored: Mapping[str, Any]) -> Number:
-    """Return a number that the journal holds."""
-    return Number(**stored)
 
 
 _FIELDS: Fields = {
