@@ -45,7 +45,7 @@ class Template:
             raise Refused(132015, f"Template {self.name} is {self.status.lower()}.")
         self._check_text("body", _texts(self.components, "BODY"), _parameters(components, "body"))
         header = _of_type(self.components, "HEADER")
-        if header is not None:
+        if header:
             self._check_header(header, _parameters(components, "header"))
         self._check_buttons(components)
 
@@ -79,7 +79,7 @@ class Template:
     def _check_buttons(self, components: Sequence[Mapping[str, Any]]) -> None:
         buttons = _of_type(self.components, "BUTTONS")
         given = {str(each.get("index")) for each in components if _is(each, "button") and each.get("parameters")}
-        for place, button in enumerate(buttons.get("buttons", []) if buttons is not None else []):
+        for place, button in enumerate(buttons.get("buttons", [])):
             has_variable = _is(button, "URL") and bool(_placeholders(str(button.get("url", ""))))
             if has_variable and str(place) not in given:
                 raise Refused(131008, f"buttons: Button at index {place} of type Url requires a parameter")
@@ -157,18 +157,17 @@ def _is(component: Mapping[str, Any], kind: str) -> bool:
     return str(component.get("type", "")).lower() == kind.lower()
 
 
-def _of_type(components: Iterable[Mapping[str, Any]], kind: str) -> Mapping[str, Any] | None:
-    return next((each for each in components if _is(each, kind)), None)
+def _of_type(components: Iterable[Mapping[str, Any]], kind: str) -> Mapping[str, Any]:
+    """Return the first component of this type, an empty one when there is none."""
+    return next((each for each in components if _is(each, kind)), {})
 
 
 def _texts(components: Iterable[Mapping[str, Any]], kind: str) -> str:
-    component = _of_type(components, kind)
-    return str(component.get("text", "")) if component is not None else ""
+    return str(_of_type(components, kind).get("text", ""))
 
 
 def _parameters(components: Iterable[Mapping[str, Any]], kind: str) -> list[Mapping[str, Any]]:
-    component = _of_type(components, kind)
-    return list(component.get("parameters", [])) if component is not None else []
+    return list(_of_type(components, kind).get("parameters", []))
 
 
 def _placeholders(text: str) -> list[str]:
