@@ -62,9 +62,9 @@ class CloudApi:
         message: Message | None = None
         try:
             body = cloud_messages.parse(raw)
-            receipt = cloud_messages.read_receipt(body)
-            if receipt is not None:
-                self._simulation.mark_read(receipt.message_id)
+            read_id = cloud_messages.read_receipt(body)
+            if read_id is not None:
+                self._simulation.mark_read(read_id)
                 response = _json({"success": True})
             else:
                 message = self._accept(number, body, arrived_at)

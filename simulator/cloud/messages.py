@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from simulator import recipients
@@ -23,13 +22,6 @@ _INTERACTIVE_TYPES = (
 Body = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class ReadReceipt:
-    """A request that marks a user's message as read, with or without the typing indicator."""
-
-    message_id: str
-
-
 def parse(raw: bytes) -> Body:
     """Return the JSON object of a request. Raises Refused (100)."""
     try:
@@ -46,8 +38,11 @@ def parse(raw: bytes) -> Body:
     return body
 
 
-def read_receipt(body: Body) -> ReadReceipt | None:
-    """Return the read receipt when the request is one (docs/wire.md, Read receipts). Raises Refused."""
+def read_receipt(body: Body) -> str | None:
+    """Return the id of the user's message that the request marks as read, None when it is no read receipt.
+
+    It comes with or without the typing indicator (docs/wire.md, Read receipts). Raises Refused.
+    """
     if "status" not in body:
         return None
     if body["status"] != "read":
@@ -58,7 +53,7 @@ def read_receipt(body: Body) -> ReadReceipt | None:
     typing = body.get("typing_indicator")
     if typing is not None and (not isinstance(typing, dict) or typing.get("type") != "text"):
         raise Refused(131009, "Param typing_indicator.type must be text.")
-    return ReadReceipt(message_id)
+    return message_id
 
 
 def sending(

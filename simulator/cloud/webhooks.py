@@ -68,7 +68,7 @@ def _messages_change(number: Number, updates: Sequence[Update]) -> Json:
     if statuses:
         value["statuses"] = statuses
     if inbound:
-        value["contacts"] = [_contact(each) for each in inbound]
+        value["contacts"] = [{"wa_id": each.wa_id, "profile": {"name": each.name}} for each in inbound]
         value["messages"] = [_inbound(number, each) for each in inbound]
     return {"field": "messages", "value": value}
 
@@ -98,10 +98,6 @@ def _pricing(category: str) -> Json:
         "type": "free_customer_service" if free else "regular",
         "category": category,
     }
-
-
-def _contact(inbound: InboundMessage) -> Json:
-    return {"wa_id": inbound.wa_id, "profile": {"name": inbound.name}}
 
 
 def _inbound(number: Number, inbound: InboundMessage) -> Json:
