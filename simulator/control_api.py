@@ -143,8 +143,8 @@ class ControlApi:
         return _problem(404, "path", f"{request.path} with {request.method} is not part of the control API")
 
     def _with_counts(self, lines: Iterable[Number | Instance]) -> list[dict[str, object]]:
-        use_of = self._simulation.ledger.use_of
-        return [{**line.public(), "accepted": use_of(line.phone_number_id).accepted} for line in lines]
+        uses = self._simulation.ledger.by_number
+        return [{**line.public(), "accepted": uses[line.phone_number_id].accepted} for line in lines]
 
     def _line_with_webhook(self, body: Mapping[str, Any]) -> Line:
         line = self._simulation.line(_text(body, "phone_number_id"))

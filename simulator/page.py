@@ -80,7 +80,7 @@ def _numbers(simulation: Simulation) -> str:
             f"<code>{escape(number.phone_number_id)}</code>",
             f"{escape(number.status)}, {escape(number.quality_rating)}",
             f"<code>{escape(number.webhook_url or 'none')}</code>",
-            simulation.ledger.use_of(number.phone_number_id).accepted,
+            simulation.ledger.by_number[number.phone_number_id].accepted,
         )
         for number in simulation.numbers
     ]
@@ -96,7 +96,7 @@ def _instances(simulation: Simulation) -> str:
             escape(instance.state),
             escape(instance.channel),
             f"<code>{escape(instance.webhook_url or 'none')}</code>",
-            simulation.ledger.use_of(instance.instance).accepted,
+            simulation.ledger.by_number[instance.instance].accepted,
         )
         for instance in simulation.instances
     ]

@@ -93,8 +93,7 @@ class Simulation:
         if self.ledger.get(message.seq) is not message:
             return
         message.answered = True
-        if self._journal.keeps:
-            self._journal.write_soon("answered", message.seq)
+        self._journal.write_soon("answered", message.seq)
 
     def mark_read(self, message_id: str) -> None:
         """Take a read receipt. Raises Refused (131009) for a message that no user sent."""
@@ -199,8 +198,7 @@ class Simulation:
         if message.acknowledged_at[step] is None and self.ledger.get(message.seq) is message:
             now = self.clock.now()
             message.acknowledged_at[step] = now
-            if self._journal.keeps:
-                self._journal.write_soon("acknowledged", [message.seq, step, now])
+            self._journal.write_soon("acknowledged", [message.seq, step, now])
 
     # What users and Meta do.
 

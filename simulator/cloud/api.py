@@ -54,7 +54,7 @@ class CloudApi:
             response = self._refusal(refusal)
             await self._answering.take_time()
             return response
-        with self._simulation.ledger.use_of(number.phone_number_id).sends:
+        with self._simulation.ledger.by_number[number.phone_number_id].sends:
             return await self._answer(request, number, raw, arrived_at)
 
     async def _answer(self, request: web.Request, number: Number, raw: bytes, arrived_at: float) -> web.StreamResponse:
@@ -92,7 +92,7 @@ class CloudApi:
         number = self._simulation.numbers.get(request.match_info["node_id"])
         if number is None:
             return await self._graph(self._node)(request)
-        with self._simulation.ledger.use_of(number.phone_number_id).health_checks:
+        with self._simulation.ledger.by_number[number.phone_number_id].health_checks:
             return await self._graph(self._node)(request)
 
     async def _node(self, request: web.Request) -> web.Response:

@@ -66,7 +66,7 @@ class EvolutionApi:
             except _Unknown as unknown:
                 await self._answering.take_time()
                 return unknown.response
-            with self._simulation.ledger.use_of(instance.phone_number_id).sends:
+            with self._simulation.ledger.by_number[instance.phone_number_id].sends:
                 return await self._answer(request, instance, raw, read)
 
         return send
@@ -128,7 +128,7 @@ class EvolutionApi:
         instance = self._simulation.instances.get(request.match_info["instance"])
         if instance is None:
             return await self._answers(self._state_of)(request)
-        with self._simulation.ledger.use_of(instance.phone_number_id).health_checks:
+        with self._simulation.ledger.by_number[instance.phone_number_id].health_checks:
             return await self._answers(self._state_of)(request)
 
     async def _state_of(self, instance: Instance, _body: Body) -> web.Response:

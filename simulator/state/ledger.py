@@ -1,6 +1,6 @@
 """The ledger: every message that was accepted, in the order of arrival, and what can be counted from it."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -124,7 +124,7 @@ class Ledger:
     requests: int = 0
     answers_lost: int = 0
     refused: Counter[str] = field(default_factory=Counter)
-    by_number: dict[str, NumberUse] = field(default_factory=dict)
+    by_number: defaultdict[str, NumberUse] = field(default_factory=lambda: defaultdict(NumberUse))
     _by_recipient: dict[str, int] = field(default_factory=dict)
     _by_callback_data: dict[str, int] = field(default_factory=dict)
     _repeated_recipients: dict[str, int] = field(default_factory=dict)
@@ -136,18 +136,11 @@ class Ledger:
 
     def add(self, message: Message) -> None:
         self.messages.append(message)
-        self.use_of(message.phone_number_id).accepted += 1
+        self.by_number[message.phone_number_id].accepted += 1
         self.answers_lost += message.fate.answer_lost
         _count(message.to_key, self._by_recipient, self._repeated_recipients)
         if message.callback_data is not None:
             _count(message.callback_data, self._by_callback_data, self._repeated_callback_data)
-
-    def use_of(self, phone_number_id: str) -> NumberUse:
-        """Return the counts of one registered number."""
-        use = self.by_number.get(phone_number_id)
-        if use is None:
-            use = self.by_number[phone_number_id] = NumberUse()
-        return use
 
     def accepted_with(self, callback_data: str) -> int:
         """Return how many accepted messages carried this callback data."""
