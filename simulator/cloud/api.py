@@ -8,7 +8,6 @@ from aiohttp import ClientPayloadError, web
 from simulator.answering import Answering
 from simulator.cloud import messages as cloud_messages
 from simulator.cloud import nodes as cloud_nodes
-from simulator.cloud.messages import Body
 from simulator.errors import Refused, ServerFault
 from simulator.graph_errors import THROTTLING_CODES, answer_body, describe
 from simulator.simulation import Simulation
@@ -67,24 +66,14 @@ class CloudApi:
                 self._simulation.mark_read(read_id)
                 response = _json({"success": True})
             else:
-                message = self._accept(number, body, arrived_at)
+                sending = cloud_messages.sending(body, number, self._simulation.templates, self._simulation.behaviour)
+                message = self._simulation.submit(number, sending, arrived_at)
                 response = _json(_accepted(message))
         except Refused as refusal:
             response = self._refusal(refusal)
         except ServerFault as server_fault:
             response = self._server_fault(server_fault)
         return await self._answering.deliver(request, response, message)
-
-    def _accept(self, number: Number, body: Body, arrived_at: float) -> Message:
-        behaviour = self._simulation.behaviour
-        sending = cloud_messages.sending(
-            body,
-            number,
-            self._simulation.templates,
-            accept_unknown_templates=behaviour.accept_unknown_templates,
-            country_code_without_plus=behaviour.country_code_without_plus,
-        )
-        return self._simulation.submit(number, sending, arrived_at)
 
     # Nodes and templates.
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from simulator import recipients
+from simulator.behaviour import Behaviour
 from simulator.errors import Refused
 from simulator.recipients import Recipient
 from simulator.sending import Sending
@@ -56,16 +57,9 @@ def read_receipt(body: Body) -> str | None:
     return message_id
 
 
-def sending(
-    body: Body,
-    number: Number,
-    templates: Templates,
-    *,
-    accept_unknown_templates: bool,
-    country_code_without_plus: str,
-) -> Sending:
+def sending(body: Body, number: Number, templates: Templates, behaviour: Behaviour) -> Sending:
     """Return what the request asks to send. Raises Refused with Meta's code for what is wrong."""
-    recipient = _recipient(body, country_code_without_plus)
+    recipient = _recipient(body, behaviour.country_code_without_plus)
     if recipient.wa_id and recipient.wa_id == recipients.wa_id_of(number.display_phone_number):
         raise Refused(131021, "The recipient is the sender.")
     callback_data = _callback_data(body.get("biz_opaque_callback_data"))
@@ -73,7 +67,7 @@ def sending(
     if not isinstance(kind, str):
         raise Refused(100, "Param type must be a string.")
     if kind == "template":
-        summary, category = _template(_payload(body, kind), number, templates, accept_unknown_templates)
+        summary, category = _template(_payload(body, kind), number, templates, behaviour.accept_unknown_templates)
     else:
         check = _CHECKS.get(kind)
         if check is None:

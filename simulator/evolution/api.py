@@ -22,7 +22,7 @@ Reader = Callable[[Body], Sending]
 
 
 class _Unsent(Exception):
-    """The session could not send; the text is that of the exception inside Evolution."""
+    """The session could not send."""
 
 
 class _Unknown(Exception):
@@ -81,26 +81,22 @@ class EvolutionApi:
             if delay_ms:
                 # For this long typing is shown and the request stays open.
                 await asyncio.sleep(delay_ms / 1000)
-            message = self._accept(instance, sending)
+            if instance.state != "open":
+                raise _Unsent
+            message = self._simulation.submit(instance, sending, self._simulation.clock.now())
             response = _json(_stored(message, instance), status=201)
         except SchemaFault as fault:
             response = _refusal(400, "Bad Request", [list(fault.problems)])
         except NotOnWhatsApp as unknown:
             response = self._nobody(unknown.number)
-        except _Unsent as unsent:
+        except _Unsent:
             self._simulation.ledger.refused["unsent"] += 1
-            response = _refusal(400, "Bad Request", [str(unsent)])
+            response = _refusal(400, "Bad Request", ["Error: Connection Closed"])
         except Refused as refusal:
             response = self._refused(instance, sending, refusal)
         except ServerFault as server_fault:
             response = self._server_fault(server_fault)
         return await self._answering.deliver(request, response, message)
-
-    def _accept(self, instance: Instance, sending: Sending) -> Message:
-        """Record a message. Raises _Unsent, Refused, ServerFault."""
-        if instance.state != "open":
-            raise _Unsent("Error: Connection Closed")
-        return self._simulation.submit(instance, sending, self._simulation.clock.now())
 
     def _refused(self, instance: Instance, sending: Sending, refusal: Refused) -> web.Response:
         """Answer one of Meta's codes: handed through with 201, as a number nobody has, or as an exception."""
