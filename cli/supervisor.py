@@ -181,6 +181,7 @@ class Supervisor:
 
     def __init__(self, installation: Installation, *, stop_timeout_s: float = STOP_TIMEOUT_S) -> None:
         self._installation = installation
+        self._marks = {_OWNER_VARIABLE: str(installation.var_dir)}
         self._stop_timeout_s = stop_timeout_s
         self._children: dict[str, _ChildState] = {}
         self._services: list[_ServiceState] = []
@@ -239,7 +240,7 @@ class Supervisor:
         Restarts happen in here. It returns [] at once when a stop was requested and reported before.
         """
         deadline = time.monotonic() + timeout_s
-        with self._in_control():
+        with self._control(is_held=True):
             while True:
                 events = list(self._events())
                 if events or self.stop_requested or time.monotonic() >= deadline:
@@ -265,7 +266,7 @@ class Supervisor:
         Afterwards nothing is left of them, grandchildren included. Calling it again does nothing.
         """
         began_at = time.monotonic()
-        with self._in_control():
+        with self._control(is_held=True):
             self._stop_children(began_at + self._stop_timeout_s * _CHILDREN_SHARE)
             self._stop_services(began_at + self._stop_timeout_s - _KILLING_TAKES_S)
 
@@ -283,9 +284,8 @@ class Supervisor:
     def _child_events(self, state: _ChildState) -> Iterator[Event]:
         child = state.child
         if state.process is None:
-            if state.restarts.is_due():
-                self._spawn(state)
-                yield from self._started(state)
+            if state.restarts.is_due() and (pid := self._spawn(state)):
+                yield Started(child.name, pid)
         elif state.has_ended():
             exit_code = self._bury(state)
             delay_s = state.restarts.died()
@@ -295,15 +295,11 @@ class Supervisor:
             state.is_ready = True
             yield Ready(child.name)
 
-    def _started(self, state: _ChildState) -> Iterator[Event]:
-        if state.process is not None:
-            yield Started(state.child.name, state.process.pid)
-
     def _service_events(self, state: _ServiceState) -> Iterator[Event]:
         service = state.service
         if state.restarts.is_due():
             try:
-                with self._out_of_control():
+                with self._control(is_held=False):
                     service.start()
             except EmbeddedError as error:
                 delay_s = state.restarts.died()
@@ -316,7 +312,8 @@ class Supervisor:
             _log.warning("service_died", service=service.name, restart_in_s=delay_s)
             yield Died(service.name, None, delay_s)
 
-    def _spawn(self, state: _ChildState) -> None:
+    def _spawn(self, state: _ChildState) -> int | None:
+        """Start a child and return its process id; None when it could not be started, and is tried again."""
         child = state.child
         log_path = self._installation.log_dir / f"{child.name}.log"
         children.rotate(log_path)
@@ -325,16 +322,17 @@ class Supervisor:
                 child.argv,
                 log_path=log_path,
                 death_signal=signal.SIGKILL,  # nothing gentler is sure to end it
-                env={**(os.environ if child.env is None else child.env), **self._marks(), **_mark_of(child)},
+                env={**(os.environ if child.env is None else child.env), **self._marks, **_mark_of(child)},
                 cwd=Path.cwd(),
             )
         except OSError as error:  # no processes or no memory left: a passing state of the machine
             delay_s = state.restarts.died()
             _log.error("child_not_started", child=child.name, error=str(error), again_in_s=delay_s)
-            return
+            return None
         state.restarts.started()
         state.is_ready = child.is_ready is None
         _log.info("child_started", child=child.name, pid=state.process.pid)
+        return state.process.pid
 
     def _bury(self, state: _ChildState) -> int | None:
         """Reap a child that has ended, after killing what it left behind. Returns its exit code."""
@@ -360,7 +358,6 @@ class Supervisor:
         for state in running:
             if state.process is not None and not state.has_ended():
                 _log.warning("child_killed", child=state.child.name, pid=state.process.pid)
-        for state in running:
             self._bury(state)
         self._children.clear()
         self._kill_strays()
@@ -386,15 +383,12 @@ class Supervisor:
     def _kill_strays(self, also: Mapping[str, str] | None = None) -> None:
         """Kill the processes with our marks until a search finds none: one may fork during the search."""
         for _ in range(10):
-            strays = children.carrying({**self._marks(), **(also or {})})
+            strays = children.carrying({**self._marks, **(also or {})})
             strays = [pid for pid in strays if children.is_running(pid)]
             if not strays:
                 return
             children.kill(strays)
             time.sleep(0.01)
-
-    def _marks(self) -> dict[str, str]:
-        return {_OWNER_VARIABLE: str(self._installation.var_dir)}
 
     def _next_due_at(self) -> float:
         restarts = [state.restarts for state in self._children.values()]
@@ -411,21 +405,13 @@ class Supervisor:
                 self._alarm.recv(4096)
 
     @contextmanager
-    def _in_control(self) -> Iterator[None]:
-        """Keep a second stop signal from raising: the code inside notices it."""
-        before, self._is_in_control = self._is_in_control, True
+    def _control(self, *, is_held: bool) -> Iterator[None]:
+        """Say whether the code inside notices a second stop signal, which raises where control is not held."""
+        before, self._is_in_control = self._is_in_control, is_held
         try:
             yield
         finally:
             self._is_in_control = before
-
-    @contextmanager
-    def _out_of_control(self) -> Iterator[None]:
-        self._is_in_control = False
-        try:
-            yield
-        finally:
-            self._is_in_control = True
 
     def _on_stop_signal(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
