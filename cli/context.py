@@ -123,11 +123,10 @@ def _jsonable(value: Any) -> Any:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print rows under their column names, aligned."""
-    texts = [[("" if cell is None else str(cell)) for cell in row] for row in rows]
-    widths = [
-        max(len(name), *(len(row[at]) for row in texts)) if texts else len(name) for at, name in enumerate(columns)
-    ]
-    for row in [[name.upper() for name in columns], *texts]:
+    table = [[name.upper() for name in columns]]
+    table += [["" if cell is None else str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 

@@ -7,11 +7,11 @@ from datetime import timedelta
 from typing import TextIO
 from zoneinfo import ZoneInfo
 
+from campaign_engine.rules.states import CAMPAIGN_IS_OVER
 from campaign_engine.rules.waiting import WaitReason
 from campaign_engine.services.outlook.progress import Progress
 
 BAR_WIDTH = 24
-OVER = ("completed", "cancelled", "failed")
 _ORDINARY = (
     WaitReason.PACING,
     WaitReason.ACCOUNT_LIMIT,
@@ -36,7 +36,7 @@ def line_of(progress: Progress, *, zone: ZoneInfo) -> str:
         f"failed {counts['failed']}",
     ]
     parts += [f"{name} {counts[name]}" for name in ("unknown", "skipped") if counts[name]]
-    if progress.status in OVER:
+    if progress.status in CAMPAIGN_IS_OVER:
         parts.append(progress.status)
     elif progress.status == "running":
         parts.append(f"{progress.rate_per_minute:.0f}/min")
