@@ -43,7 +43,9 @@ def up(no_simulator: bool, no_demo: bool, port: int | None) -> None:
 
     Stays until Ctrl-C, which stops every process within five seconds.
     """
-    config = _with_port(configuration.load(), port)
+    config = configuration.load()
+    if port is not None:
+        config = replace(config, web_port=port)
     logs.configure(log_format="text", level="ERROR")
     if not ports.is_free(config.web_port):
         fail(
@@ -75,10 +77,6 @@ def up(no_simulator: bool, no_demo: bool, port: int | None) -> None:
         _stay(supervisor)
 
 
-def _with_port(config: Config, port: int | None) -> Config:
-    return replace(config, web_port=port) if port is not None else config
-
-
 def _say(sentence: str) -> None:
     click.echo(f"· {sentence}")
 
@@ -96,7 +94,7 @@ def _start_servers(config: Config, installation: Installation, supervisor: Super
         redis = EmbeddedRedis(installation)
         supervisor.start_service(redis)
         installation.update_local(redis_url=redis.url)
-    return _with_port(configuration.load(), config.web_port)
+    return replace(configuration.load(), web_port=config.web_port)
 
 
 def _redis_answers(config: Config, supervisor: Supervisor, *, patience_s: float = LOADING_TIMEOUT_S) -> bool:

@@ -58,7 +58,13 @@ class Installation:
             raise PermissionRefused(Path(error.filename or self.var_dir), str(error.strerror)) from error
         try:
             self.require_free_space()
-            self._write_local({**self._new_keys(), **self.read_local(), "pid": os.getpid()})
+            new = {
+                "database_url": None,
+                "redis_url": None,
+                "secret_key": secrets.token_urlsafe(48),
+                "encryption_key": Fernet.generate_key().decode(),
+            }
+            write_state(self.local_path, {**new, **self.read_local(), "pid": os.getpid()})
         except BaseException:
             self._unlock()
             raise
@@ -86,7 +92,7 @@ class Installation:
 
     def update_local(self, **values: str | int | None) -> None:
         """Replace the named keys of local.json, atomically. Raises LocalStateUnreadable, OSError."""
-        self._write_local({**self.read_local(), **values})
+        write_state(self.local_path, {**self.read_local(), **values})
 
     def require_free_space(self) -> None:
         """Raise DiskFull when a server could not be started safely under this folder."""
@@ -120,17 +126,6 @@ class Installation:
             os.ftruncate(self._lock_fd, 0)
             os.close(self._lock_fd)
             self._lock_fd = None
-
-    def _new_keys(self) -> dict[str, str | None]:
-        return {
-            "database_url": None,
-            "redis_url": None,
-            "secret_key": secrets.token_urlsafe(48),
-            "encryption_key": Fernet.generate_key().decode(),
-        }
-
-    def _write_local(self, state: Json) -> None:
-        write_state(self.local_path, state)
 
 
 def read_state(path: Path) -> Json:
