@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +101,8 @@ def signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> No
 
 def descendants(pid: int) -> list[int]:
     """Return the process ids below `pid` that are alive, nearest first. Empty where there is no /proc."""
-    parents = dict(_parents())
+    folders = ((folder, _stat_fields(folder)) for folder in _PROC.glob("[0-9]*"))
+    parents = {int(folder.name): int(fields[1]) for folder, fields in folders if fields is not None}
     found = [pid]
     for ancestor in found:
         found += [child for child, parent in parents.items() if parent == ancestor]
@@ -133,7 +134,7 @@ def kill(pids: Sequence[int]) -> None:
 def identity(pid: int) -> str | None:
     """Return a mark that a later process with the same id would not have; None when it is gone or a zombie."""
     state = _stat_fields(_PROC / str(pid))
-    if state is None or state[0] in "ZX":
+    if state is None:
         return None
     boot = ""
     with suppress(OSError):
@@ -143,9 +144,8 @@ def identity(pid: int) -> str | None:
 
 def is_running(pid: int) -> bool:
     """Tell whether a process exists and is more than a zombie."""
-    state = _stat_fields(_PROC / str(pid))
-    if state is not None:
-        return state[0] not in "ZX"
+    if _stat_fields(_PROC / str(pid)) is not None:
+        return True
     if _PROC.joinpath("self").exists():
         return False
     try:
@@ -166,16 +166,13 @@ def _launch(death_signal: signal.Signals, account: SystemUser | None, reach: Seq
     return [*command, "--"]
 
 
-def _parents() -> Iterator[tuple[int, int]]:
-    for folder in _PROC.glob("[0-9]*"):
-        fields = _stat_fields(folder)
-        if fields is not None and fields[0] not in "ZX":
-            yield int(folder.name), int(fields[1])
-
-
 def _stat_fields(folder: Path) -> list[str] | None:
-    """Return the fields of proc(5) `stat` from the third (state) on; the name before them may hold anything."""
+    """Return the fields of proc(5) `stat` from the third (state) on; None for a process that is gone or a zombie.
+
+    The name before them may hold anything.
+    """
     try:
-        return (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
+        fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return None
+    return None if fields[0] in "ZX" else fields

@@ -175,7 +175,8 @@ class EmbeddedServer(ABC):
         deadline = time.monotonic() + START_TIMEOUT_S
         while process is not None and not self._is_ready(port):
             if process.poll() is not None:
-                raise self._failure(process.returncode, self._log_since(log_start))
+                log_text = self.log_path.read_bytes()[log_start:].decode(errors="replace")
+                raise self._failure(process.returncode, log_text)
             if time.monotonic() > deadline:
                 raise StartFailed(self.name, f"it was not ready after {START_TIMEOUT_S:.0f} s", self.log_path)
             time.sleep(_POLL_S)
@@ -204,11 +205,6 @@ class EmbeddedServer(ABC):
     def _disk_full(self) -> DiskFull:
         space = os.statvfs(self._installation.var_dir)
         return DiskFull(self._installation.var_dir, space.f_bavail * space.f_frsize, NEEDED_FREE_BYTES)
-
-    def _log_since(self, start: int) -> str:
-        with self.log_path.open("rb") as log:
-            log.seek(start)
-            return log.read().decode(errors="replace")
 
     def _await_predecessor(self) -> None:
         """Wait for the server of a parent that was killed a moment ago: it may still be writing its data."""

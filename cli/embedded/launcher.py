@@ -101,14 +101,9 @@ def _can_use(path: Path) -> bool:
 
 def _available_capability() -> int | None:
     """Return the weakest capability we have that opens foreign folders; containers often lack the first."""
-    permitted = 0
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("CapPrm:"):
-            permitted = int(line.split()[1], 16)
-    for capability in (_CAP_DAC_READ_SEARCH, _CAP_DAC_OVERRIDE):
-        if permitted & 1 << capability:
-            return capability
-    return None
+    status = Path("/proc/self/status").read_text().splitlines()
+    permitted = next((int(line.split()[1], 16) for line in status if line.startswith("CapPrm:")), 0)
+    return next((each for each in (_CAP_DAC_READ_SEARCH, _CAP_DAC_OVERRIDE) if permitted & 1 << each), None)
 
 
 def _keep_only(capability: int) -> None:
