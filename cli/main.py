@@ -1,6 +1,6 @@
 """`campaign-engine`: everything an operator does at a terminal. Commands are imported when they are asked for."""
 
-import importlib
+import pkgutil
 from typing import Any
 
 import click
@@ -32,8 +32,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _COMMANDS:
             return None
-        module, _, attribute = _COMMANDS[cmd_name].partition(":")
-        found: click.Command = getattr(importlib.import_module(module), attribute)
+        found: click.Command = pkgutil.resolve_name(_COMMANDS[cmd_name])
         return found
 
     def invoke(self, ctx: click.Context) -> Any:

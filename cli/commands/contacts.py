@@ -41,7 +41,7 @@ def import_file(file: Path, list_name: str, mapping: tuple[str, ...], region: st
             filename=file.name,
             stream=stream,
             list_name=list_name,
-            mapping=dict(_pairs(mapping)) or None,
+            mapping=dict(map(_pair, mapping)) or None,
             default_region=region or config.default_region,
             max_bytes=config.import_max_mb << 20,
         )
@@ -82,14 +82,11 @@ def import_file(file: Path, list_name: str, mapping: tuple[str, ...], region: st
         fail(str(failure))
 
 
-def _pairs(mapping: tuple[str, ...]) -> list[tuple[str, str]]:
-    pairs = []
-    for item in mapping:
-        field, separator, column = item.partition("=")
-        if not separator:
-            raise click.UsageError(f"--map {item}: write FIELD=COLUMN, for example phone=Celular.")
-        pairs.append((field, column))
-    return pairs
+def _pair(given: str) -> tuple[str, str]:
+    field, separator, column = given.partition("=")
+    if not separator:
+        raise click.UsageError(f"--map {given}: write FIELD=COLUMN, for example phone=Celular.")
+    return field, column
 
 
 def _show_progress(rows: int) -> None:
