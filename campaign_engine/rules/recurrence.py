@@ -24,7 +24,10 @@ _TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 
 
 class RecurrenceValues(TypedDict, total=False):
-    """A recurrence as the JSON API takes it, and as a campaign stores it, then with `slot_at`: see `series`."""
+    """A recurrence as the JSON API takes it, and as a campaign stores it.
+
+    A stored one has `slot_at`, the time that it gave this occurrence: `scheduled_at` may have moved since.
+    """
 
     every: Required[str]
     interval: int | None

@@ -21,8 +21,6 @@ from campaign_engine.rules.states import CampaignStatus
 
 log = get_logger(__name__)
 
-# A stored recurrence has as `slot_at` the time it gave this occurrence: `scheduled_at` may have moved since.
-
 _COPY = text(
     """
     INSERT INTO campaigns (company_id, owner_id, name, parent_id, status, audience, content, pacing, working_hours,
