@@ -6,7 +6,7 @@ happen only when the rows are really there (a job on a queue, above all).
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -75,6 +75,11 @@ def actor_of(session: Session) -> Actor | None:
 def affected(result: Result[Any]) -> int:
     """Return how many rows a statement changed; by its type SQLAlchemy's result of a text has no such count."""
     return cast(CursorResult[Any], result).rowcount
+
+
+def arrays(names: Sequence[str], rows: Sequence[Sequence[object]]) -> dict[str, list[object]]:
+    """Return rows as one array for each column, by the names given: what a statement with `unnest` is executed with."""
+    return {name: [row[at] for row in rows] for at, name in enumerate(names)}
 
 
 def ping_after_idling(engine: Engine) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import delete, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from campaign_engine.db import affected
+from campaign_engine.db import affected, arrays
 from campaign_engine.errors import AlreadyExists, InvalidInput, NotFound, TransitionNotAllowed
 from campaign_engine.models import Contact, ContactList, ListMember
 from campaign_engine.rules.phone import InvalidPhone, parse_phone
@@ -62,17 +62,12 @@ def upsert_many(session: Session, *, company_id: int, contacts: Sequence[NewCont
     """
     if not contacts:
         return Written(ids={}, created_count=0)
-    rows = session.execute(
-        _UPSERT,
-        {
-            "company_id": company_id,
-            "phones": [contact.phone for contact in contacts],
-            "keys": [contact.phone_key for contact in contacts],
-            "names": [contact.name for contact in contacts],
-            "variables": [json.dumps(dict(contact.variables)) for contact in contacts],
-            "tags": [json.dumps(list(contact.tags)) for contact in contacts],
-        },
-    ).all()
+    given = [
+        (each.phone, each.phone_key, each.name, json.dumps(dict(each.variables)), json.dumps(list(each.tags)))
+        for each in contacts
+    ]
+    values = arrays(("phones", "keys", "names", "variables", "tags"), given)
+    rows = session.execute(_UPSERT, {**values, "company_id": company_id}).all()
     return Written(ids={row.phone_key: row.id for row in rows}, created_count=sum(1 for row in rows if row.created))
 
 
@@ -301,12 +296,11 @@ def remove_from_list(session: Session, contact_list: ContactList, contact_ids: S
 def remember_aliases(session: Session, aliases: Mapping[int, str]) -> None:
     """Store how the provider spells contacts (`wa_id` by contact id), where that differs from what is stored."""
     if aliases:
-        ordered = sorted(aliases)
         session.execute(
             text(
                 "UPDATE contacts c SET wa_id = a.wa_id FROM unnest(CAST(:ids AS bigint[]), CAST(:wa_ids AS text[]))"
                 " AS a(id, wa_id)"
                 " WHERE c.id = a.id AND c.wa_id IS DISTINCT FROM a.wa_id"
             ),
-            {"ids": ordered, "wa_ids": [aliases[contact_id] for contact_id in ordered]},
+            arrays(("ids", "wa_ids"), sorted(aliases.items())),
         )

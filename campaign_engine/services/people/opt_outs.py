@@ -13,7 +13,7 @@ from datetime import datetime
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from campaign_engine.db import actor_of
+from campaign_engine.db import actor_of, arrays
 from campaign_engine.errors import NotFound
 from campaign_engine.logs import get_logger
 from campaign_engine.models import OptOut
@@ -116,15 +116,8 @@ def lift_many(
     """
     if not resumed:
         return set()
-    rows = session.execute(
-        _LIFT,
-        {
-            "company_ids": [person[0] for person, _ in resumed],
-            "keys": [person[1] for person, _ in resumed],
-            "ats": [at for _, at in resumed],
-            "kinds": list(kinds),
-        },
-    )
+    values = arrays(("company_ids", "keys", "ats"), [(*person, at) for person, at in resumed])
+    rows = session.execute(_LIFT, {**values, "kinds": list(kinds)})
     lifted = {(row.company_id, row.phone_key) for row in rows}
     log.info("opt_outs.lifted", given=len(resumed), changed=len(lifted))
     return lifted
@@ -198,18 +191,10 @@ def settle_undecided(
     """
     if decided:
         actor = actor_of(session)
-        session.execute(
-            _SETTLE_UNDECIDED,
-            {
-                "company_ids": [company_id for company_id, _ in decided],
-                "keys": [key for _, key in decided],
-                "decisions": list(decided.values()),
-                "untils": [(until or {}).get(person) for person in decided],
-                "now": now,
-                "if_moot": if_moot,
-                "actor": actor.user_id if actor else None,
-            },
-        )
+        rows = [(*person, decision, (until or {}).get(person)) for person, decision in decided.items()]
+        values = arrays(("company_ids", "keys", "decisions", "untils"), rows)
+        common = {"now": now, "if_moot": if_moot, "actor": actor.user_id if actor else None}
+        session.execute(_SETTLE_UNDECIDED, values | common)
 
 
 def carry_over(session: Session, moved: Sequence[tuple[int, str, str]]) -> None:
@@ -224,11 +209,7 @@ def carry_over(session: Session, moved: Sequence[tuple[int, str, str]]) -> None:
                 " ON m.company_id = o.company_id AND m.old = o.phone_key"
                 " ORDER BY o.company_id, m.new ON CONFLICT DO NOTHING"
             ),
-            {
-                "company_ids": [company_id for company_id, _, _ in moved],
-                "olds": [old for _, old, _ in moved],
-                "news": [new for _, _, new in moved],
-            },
+            arrays(("company_ids", "olds", "news"), moved),
         )
 
 

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from campaign_engine.db import arrays
 from campaign_engine.models import WebhookEvent
 from campaign_engine.providers.base import Provider
 from campaign_engine.providers.values import object_in
@@ -49,18 +50,8 @@ def hold_back(
     ]
     if not spoken:
         return list(events)
-    event_ids, account_ids, identities, received_ats = (list(column) for column in zip(*spoken, strict=True))
-    early = set(
-        session.scalars(
-            _EARLY,
-            {
-                "event_ids": event_ids,
-                "account_ids": account_ids,
-                "provider_message_ids": identities,
-                "received_ats": received_ats,
-            },
-        )
-    )
+    names = ("event_ids", "account_ids", "provider_message_ids", "received_ats")
+    early = set(session.scalars(_EARLY, arrays(names, spoken)))
     for event in events:
         if event.id in early:
             event.apply_after = now + PAUSE

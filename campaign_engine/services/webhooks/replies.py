@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Row, and_, case, or_, select, text, true
 from sqlalchemy.orm import Session, aliased
 
-from campaign_engine.db import actor_of
+from campaign_engine.db import actor_of, arrays
 from campaign_engine.errors import NotFound, TransitionNotAllowed
 from campaign_engine.logs import get_logger
 from campaign_engine.models import Campaign, Reply
@@ -243,9 +243,7 @@ def apply_preferences(session: Session, preferences: Sequence[tuple[int, Notice]
     if not preferences:
         return
     people = [(company_id, notice.subject or "") for company_id, notice in preferences]
-    rows = session.execute(
-        _ALIASES, {"company_ids": [company for company, _ in people], "aliases": [alias for _, alias in people]}
-    )
+    rows = session.execute(_ALIASES, arrays(("company_ids", "aliases"), people))
     known = {(row.company_id, row.wa_id): row.phone_key for row in rows}
     noted: dict[Person, NewOptOut] = {}
     resumed: dict[Person, datetime] = {}
