@@ -6,7 +6,7 @@ the business account it names.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import or_, select, text
@@ -36,15 +36,17 @@ _STATES = {
 
 @dataclass(frozen=True, slots=True)
 class _Spoken:
-    """A notice and the accounts it speaks of; `about` says its subject in a few words."""
+    """A notice that came at `at`, and the accounts it speaks of."""
 
     notice: Notice
     accounts: Sequence[Account]
+    at: datetime
 
     @property
-    def company_ids(self) -> list[int]:
-        """The companies of the accounts."""
-        return sorted({account.company_id for account in self.accounts})
+    def by_company(self) -> list[tuple[int, list[Account]]]:
+        """The companies of the accounts, each with its own."""
+        company_ids = sorted({account.company_id for account in self.accounts})
+        return [(each, [account for account in self.accounts if account.company_id == each]) for each in company_ids]
 
 
 def apply(session: Session, notices: Sequence[Notice], *, account_ids: Sequence[int], at: datetime) -> None:
@@ -59,25 +61,10 @@ def apply(session: Session, notices: Sequence[Notice], *, account_ids: Sequence[
         .execution_options(populate_existing=True)
     ).all()
     for notice in notices:
-        spoken = _Spoken(notice, _spoken_of(notice, signed))
-        log.info(
-            "notice.applied",
-            kind=notice.kind,
-            value=notice.value,
-            account_ids=[account.id for account in spoken.accounts],
-        )
-        if notice.kind is NoticeKind.TEMPLATE_STATUS:
-            _template_status(session, spoken)
-        elif notice.kind is NoticeKind.TEMPLATE_CHANGED:
-            _template_changed(session, spoken)
-        elif notice.kind is NoticeKind.ACCOUNT_STOPPED:
-            _account_stopped(session, spoken)
-        elif notice.kind is NoticeKind.LIMIT_CHANGED:
-            _limit_changed(session, spoken)
-        elif notice.kind is NoticeKind.CONNECTION:
-            _connection(session, spoken, at=at)
-        else:
-            _tell(session, spoken)
+        spoken = _Spoken(notice, _spoken_of(notice, signed), at)
+        account_ids = [account.id for account in spoken.accounts]
+        log.info("notice.applied", kind=notice.kind, value=notice.value, account_ids=account_ids)
+        _ACTIONS.get(notice.kind, _tell)(session, spoken)
 
 
 def _spoken_of(notice: Notice, signed: Sequence[Account]) -> list[Account]:
@@ -102,11 +89,11 @@ def _names_of(account: Account) -> set[str]:
 def _template_status(session: Session, spoken: _Spoken) -> None:
     notice = spoken.notice
     state = _STATES.get(notice.value)
-    for company_id in spoken.company_ids:
+    for company_id, _ in spoken.by_company:
         if state is not None:
             _write_template(session, company_id, notice, "status", state)
         paused = _pause_campaigns(session, company_id, notice) if notice.value in UNSENDABLE else 0
-        follows = f" {_count(paused, 'campaign')} paused." if paused else ""
+        follows = f" {paused} {'campaign' if paused == 1 else 'campaigns'} paused." if paused else ""
         notifications.notify(
             session,
             company_id=company_id,
@@ -147,7 +134,7 @@ def _pause_campaigns(session: Session, company_id: int, notice: Notice) -> int:
 
 def _template_changed(session: Session, spoken: _Spoken) -> None:
     notice = spoken.notice
-    for company_id in spoken.company_ids:
+    for company_id, _ in spoken.by_company:
         if notice.aspect in ("quality", "category"):
             _write_template(session, company_id, notice, notice.aspect, notice.value)
         worse = notice.aspect == "category" or notice.value in ("RED", "YELLOW")
@@ -204,47 +191,36 @@ def _limit_changed(session: Session, spoken: _Spoken) -> None:
     _notify_each(session, spoken, kind="account_limit", severity="info", text=f"the messaging limit is now {said}")
 
 
-def _connection(session: Session, spoken: _Spoken, *, at: datetime) -> None:
+def _connection(session: Session, spoken: _Spoken) -> None:
     state = spoken.notice.value
     if spoken.notice.health is not None:
-        _keep_health(session, spoken, spoken.notice.health, at=at)
+        _keep_health(session, spoken, spoken.notice.health)
     if state in ("close", "refused"):
         reason = f" ({spoken.notice.detail})" if spoken.notice.detail else ""
-        _notify_each(
-            session,
-            spoken,
-            kind="connection_lost",
-            severity="warning",
-            text=f"the phone's session is closed{reason}; connect it again",
-        )
+        said = f"the phone's session is closed{reason}; connect it again"
+        _notify_each(session, spoken, kind="connection_lost", severity="warning", text=said)
     elif state == "open":
-        for company_id in spoken.company_ids:
-            mine = [account for account in spoken.accounts if account.company_id == company_id]
+        for _, mine in spoken.by_company:
             is_off = any(account.status == AccountStatus.DEACTIVATED for account in mine)
             stays = "; an account that was deactivated stays so until somebody reactivates it" if is_off else ""
-            _notify_each(
-                session,
-                _Spoken(spoken.notice, mine),
-                kind="connection_open",
-                severity="info",
-                text=f"the phone's session is open{stays}",
-            )
+            said = f"the phone's session is open{stays}"
+            _notify_each(session, replace(spoken, accounts=mine), kind="connection_open", severity="info", text=said)
 
 
-def _keep_health(session: Session, spoken: _Spoken, health: Health, *, at: datetime) -> None:
-    """Store what a health check at `at` would have found, for accounts that had no check since."""
+def _keep_health(session: Session, spoken: _Spoken, health: Health) -> None:
+    """Store what a health check would have found when the notice came, for accounts that had no check since."""
     outdated = session.scalars(
         select(Account)
         .where(
             Account.id.in_([account.id for account in spoken.accounts]),
-            or_(Account.health_checked_at.is_(None), Account.health_checked_at <= at),
+            or_(Account.health_checked_at.is_(None), Account.health_checked_at <= spoken.at),
         )
         .order_by(Account.id)
         .with_for_update(key_share=True)
         .execution_options(populate_existing=True)
     ).all()
     for account in outdated:
-        accounts.keep_health(account, health, now=at)
+        accounts.keep_health(account, health, now=spoken.at)
 
 
 def _tell(session: Session, spoken: _Spoken) -> None:
@@ -258,8 +234,7 @@ def _tell(session: Session, spoken: _Spoken) -> None:
 
 def _notify_each(session: Session, spoken: _Spoken, *, kind: str, severity: str, text: str) -> None:
     """Notify each company once, about all its accounts that are spoken of."""
-    for company_id in spoken.company_ids:
-        mine = [account for account in spoken.accounts if account.company_id == company_id]
+    for company_id, mine in spoken.by_company:
         notifications.notify(
             session,
             company_id=company_id,
@@ -270,13 +245,19 @@ def _notify_each(session: Session, spoken: _Spoken, *, kind: str, severity: str,
         )
 
 
+_ACTIONS = {
+    NoticeKind.TEMPLATE_STATUS: _template_status,
+    NoticeKind.TEMPLATE_CHANGED: _template_changed,
+    NoticeKind.ACCOUNT_STOPPED: _account_stopped,
+    NoticeKind.LIMIT_CHANGED: _limit_changed,
+    NoticeKind.CONNECTION: _connection,
+}
+"""What is done about a notice; all others are only told."""
+
+
 def _template_of(notice: Notice) -> str:
     return f"{notice.subject} ({notice.language})" if notice.language else str(notice.subject)
 
 
 def _words(notice: Notice) -> str:
     return f"{notice.value} ({notice.detail})" if notice.detail else notice.value
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
