@@ -6,6 +6,7 @@ last committed chunk, so the job may run twice.
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from itertools import count, dropwhile, islice
 from typing import BinaryIO
 
 from sqlalchemy import delete, select, text
@@ -63,15 +64,13 @@ def create(
     session.add(record)
     session.flush()
     size = 0
-    parts: list[int] = []
-    while piece := stream.read(CHUNK_BYTES):
+    for part, piece in enumerate(iter(lambda: stream.read(CHUNK_BYTES), b"")):
         size += len(piece)
         if size > max_bytes:
             raise InvalidInput.field(
                 "file", f"The file is larger than {max_bytes >> 20} MB; split it.", code="file_too_large"
             )
-        session.add(ImportChunk(import_id=record.id, part=len(parts), data=piece))
-        parts.append(len(piece))
+        session.add(ImportChunk(import_id=record.id, part=part, data=piece))
         session.flush()
         session.expire_all()
     record = session.get_one(ContactImport, record.id)
@@ -130,10 +129,12 @@ class Importer:
         record = session.get_one(ContactImport, import_id)
         self._import_id = import_id
         self._rows_per_transaction = rows_per_transaction
-        self._format = FileFormat.from_json(record.file_format)
-        self._rows = contact_file.read_rows(self._counted(_chunks(session, import_id)), self._format)
         self._bytes_read = 0
-        self.line_done = record.line_done
+        self.line_done = done = record.line_done
+        rows = contact_file.read_rows(
+            self._counted(_chunks(session, import_id)), FileFormat.from_json(record.file_format)
+        )
+        self._rows = dropwhile(lambda row: row.line <= done, rows)
         self.row_count = record.row_count
 
     def write_some(self, session: Session, *, now: datetime) -> bool:
@@ -148,13 +149,7 @@ class Importer:
             # Another run of the same job is ahead of us, and will finish.
             return False
         record.status = ImportStatus.RUNNING
-        batch: list[Row | BadRow] = []
-        for row in self._rows:
-            if row.line <= self.line_done:
-                continue
-            batch.append(row)
-            if len(batch) >= self._rows_per_transaction:
-                break
+        batch = list(islice(self._rows, self._rows_per_transaction))
         if batch:
             self._write(session, record, batch)
             record.line_done = self.line_done = batch[-1].line
@@ -275,12 +270,10 @@ def _storable(text: str) -> str:
 
 def _chunks(session: Session, import_id: int) -> Iterator[bytes]:
     """Yield the pieces of the file in order, one at a time."""
-    part = 0
-    while True:
+    for part in count():
         data = session.scalar(
             select(ImportChunk.data).where(ImportChunk.import_id == import_id, ImportChunk.part == part)
         )
         if data is None:
             return
         yield data
-        part += 1
