@@ -10,11 +10,11 @@ from datetime import datetime
 from typing import TypedDict
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select, text
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from campaign_engine.errors import InvalidInput
-from campaign_engine.models import Account, AccountStatus, Campaign
+from campaign_engine.models import Account, AccountStatus, Campaign, ContactList
 from campaign_engine.rules import recurrence as recurrence_rules
 from campaign_engine.rules.hours import working_hours
 from campaign_engine.rules.phone import InvalidPhone, parse_phone
@@ -99,18 +99,12 @@ def _check_accounts(change: Change) -> None:
     if not change.account_ids:
         change.faults["account_ids"] = ["At least one account is needed."]
         return
-    known = set(
-        change.session.scalars(
-            select(Account.id).where(
-                Account.company_id == change.campaign.company_id,
-                Account.id.in_(change.account_ids),
-                Account.status != AccountStatus.DELETED,
-            )
-        )
+    usable = select(Account.id).where(
+        Account.company_id == change.campaign.company_id,
+        Account.id.in_(change.account_ids),
+        Account.status != AccountStatus.DELETED,
     )
-    missing = [str(account_id) for account_id in change.account_ids if account_id not in known]
-    if missing:
-        change.faults["account_ids"] = [f"There is no account {', '.join(missing)}."]
+    _require_known(change, "account_ids", "account", change.account_ids, usable)
 
 
 def _check_weights(change: Change) -> None:
@@ -149,16 +143,17 @@ def _check_audience(change: Change) -> None:
 
 
 def _check_lists(change: Change, name: str, list_ids: Sequence[int]) -> None:
-    wanted = list(dict.fromkeys(list_ids))
-    known = set(
-        change.session.scalars(
-            text("SELECT id FROM contact_lists WHERE company_id = :company AND id = ANY(CAST(:ids AS bigint[]))"),
-            {"company": change.campaign.company_id, "ids": wanted},
-        )
+    usable = select(ContactList.id).where(
+        ContactList.company_id == change.campaign.company_id, ContactList.id.in_(list_ids)
     )
-    missing = [str(list_id) for list_id in wanted if list_id not in known]
+    _require_known(change, f"audience.{name}", "list", list_ids, usable)
+
+
+def _require_known(change: Change, field: str, noun: str, given: Sequence[int], found: Select[int]) -> None:
+    known = set(change.session.scalars(found))
+    missing = dict.fromkeys(str(each) for each in given if each not in known)
     if missing:
-        change.faults[f"audience.{name}"] = [f"There is no list {', '.join(missing)}."]
+        change.faults[field] = [f"There is no {noun} {', '.join(missing)}."]
 
 
 def _check_start(change: Change) -> None:
