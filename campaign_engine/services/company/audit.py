@@ -45,16 +45,10 @@ def of_company(
 
     `subject` is (kind, id), or (kind, None) for all of a kind.
     """
-    query = select(AuditEntry).where(AuditEntry.company_id == company_id)
+    kind, identity = subject or (None, None)
+    wanted = {"subject_kind": kind, "subject_id": identity, "actor_id": actor_id, "action": action}
+    query = select(AuditEntry).filter_by(company_id=company_id)
+    query = query.filter_by(**{name: value for name, value in wanted.items() if value is not None})
     if before_id is not None:
         query = query.where(AuditEntry.id < before_id)
-    if subject is not None:
-        kind, identity = subject
-        query = query.where(AuditEntry.subject_kind == kind)
-        if identity is not None:
-            query = query.where(AuditEntry.subject_id == identity)
-    if actor_id is not None:
-        query = query.where(AuditEntry.actor_id == actor_id)
-    if action is not None:
-        query = query.where(AuditEntry.action == action)
     return session.scalars(query.order_by(AuditEntry.id.desc()).limit(limit)).all()
