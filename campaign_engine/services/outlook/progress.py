@@ -1,7 +1,7 @@
 """How far campaigns are: read from the counters of their rows, in time that does not grow with the campaign."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -79,12 +79,8 @@ class Progress:
 _HAS_AN_END = (CampaignStatus.SCHEDULED, CampaignStatus.PREPARING, CampaignStatus.RUNNING)
 
 
-@dataclass(frozen=True, slots=True)
-class _Use:
-    """A campaign's use of an account: until when its own delay holds there."""
-
-    account: Account
-    delayed_until: datetime | None
+_Use = tuple[Account, datetime | None]
+"""An account of a campaign, and until when the campaign's own delay holds there."""
 
 
 def read(
@@ -115,7 +111,7 @@ def read(
         rows = waiting_rows.get(campaign.id, WaitingRows(fresh=True))
         waiting = _waiting(campaign, companies[campaign.company_id], uses[campaign.id], rows, waits or {}, now)
         ends_at = _ends_at(campaign, ends.get(campaign.id), rows, now)
-        found.append(_progress(campaign, [use.account for use in uses[campaign.id]], waiting, ends_at, now=now))
+        found.append(_progress(campaign, [account for account, _ in uses[campaign.id]], waiting, ends_at, now=now))
     return found
 
 
@@ -193,18 +189,21 @@ def _waiting(
     if campaign.status in CAMPAIGN_IS_OVER or campaign.status in (CampaignStatus.DRAFT, CampaignStatus.PREPARING):
         return
     if campaign.status == CampaignStatus.PAUSED:
-        yield _paused(campaign)
+        reason = campaign.status_reason or "paused"
+        yield Waiting(WaitReason.PAUSED, None, reason if reason.startswith("paused") else f"paused: {reason}")
     elif campaign.status == CampaignStatus.SCHEDULED:
-        yield _scheduled(campaign, now)
+        start = _reason(campaign, Wait(WaitReason.SCHEDULE, campaign.scheduled_at), None, now)
+        held = campaign.status_reason
+        yield start if held is None else replace(start, text=f"{start.text}; {held}")
     elif campaign.pending_count > 0:
         own = _own_wait(campaign, company, rows, now)
         if own is not None:
             yield _reason(campaign, own, None, now)
             return
-        for use in uses:
-            wait = _wait_of(use, waits.get(use.account.id), now)
+        for account, delayed_until in uses:
+            wait = _wait_of(account, delayed_until, waits.get(account.id), now)
             if wait is not None:
-                yield _reason(campaign, wait, use.account, now)
+                yield _reason(campaign, wait, account, now)
 
 
 def _own_wait(campaign: Campaign, company: Company, rows: WaitingRows, now: datetime) -> Wait | None:
@@ -220,16 +219,16 @@ def _own_wait(campaign: Campaign, company: Company, rows: WaitingRows, now: date
     return None
 
 
-def _wait_of(use: _Use, lane: Wait | None, now: datetime) -> Wait | None:
+def _wait_of(account: Account, delayed_until: datetime | None, lane: Wait | None, now: datetime) -> Wait | None:
     """Return what the campaign waits for on an account: what holds the lane, or its own delay there.
 
     If the lane serves others, or waits for something that concerns only others, the campaign does not wait for it.
     """
-    if use.account.status != AccountStatus.ACTIVE:
+    if account.status != AccountStatus.ACTIVE:
         return Wait(WaitReason.ACCOUNT_INACTIVE, None)
     waits = []
-    if use.delayed_until is not None and use.delayed_until > now:
-        waits.append(Wait(WaitReason.CAMPAIGN_DELAY, use.delayed_until))
+    if delayed_until is not None and delayed_until > now:
+        waits.append(Wait(WaitReason.CAMPAIGN_DELAY, delayed_until))
     if lane is not None and lane.reason not in _OF_ONE_CAMPAIGN and (lane.until is None or lane.until > now):
         waits.append(lane)
     return max(waits, key=lambda wait: (wait.until is None, wait.until), default=None)
@@ -251,19 +250,6 @@ def _reason(campaign: Campaign, wait: Wait, account: Account | None, now: dateti
     return Waiting(wait.reason, wait.until, said, account.id if account is not None else None)
 
 
-def _paused(campaign: Campaign) -> Waiting:
-    reason = campaign.status_reason or "paused"
-    return Waiting(WaitReason.PAUSED, None, reason if reason.startswith("paused") else f"paused: {reason}")
-
-
-def _scheduled(campaign: Campaign, now: datetime) -> Waiting:
-    zone = ZoneInfo(campaign.timezone)
-    said = sentence(WaitReason.SCHEDULE, until=campaign.scheduled_at, now=now, zone=zone)
-    if campaign.status_reason is not None:
-        said = f"{said}; {campaign.status_reason}"
-    return Waiting(WaitReason.SCHEDULE, campaign.scheduled_at, said)
-
-
 def _uses_of(session: Session, campaign_ids: Sequence[int]) -> dict[int, list[_Use]]:
     found: dict[int, list[_Use]] = {campaign_id: [] for campaign_id in campaign_ids}
     rows = session.execute(
@@ -273,7 +259,7 @@ def _uses_of(session: Session, campaign_ids: Sequence[int]) -> dict[int, list[_U
         .order_by(Account.id)
     )
     for campaign_id, account, delayed_until in rows:
-        found[campaign_id].append(_Use(account, delayed_until))
+        found[campaign_id].append((account, delayed_until))
     return found
 
 
