@@ -36,15 +36,11 @@ class PooledHttp:
 
     def __init__(self, *, timeout_s: float, pool_size: int) -> None:
         self._timeout = (CONNECT_TIMEOUT_S, timeout_s)
-        self._pool_size = pool_size
         self._direct = DirectHttp(connect_timeout_s=CONNECT_TIMEOUT_S, timeout_s=timeout_s)
         self._session = requests.Session()
         self._surroundings_of: dict[str, tuple[bool | str, Mapping[str, str]]] = {}
-        self._session.mount("https://", self._new_adapter())
-        self._session.mount("http://", self._new_adapter())
-
-    def _new_adapter(self) -> HTTPAdapter:
-        return HTTPAdapter(pool_connections=16, pool_maxsize=self._pool_size, max_retries=0)
+        for scheme in ("https://", "http://"):
+            self._session.mount(scheme, HTTPAdapter(pool_connections=16, pool_maxsize=pool_size, max_retries=0))
 
     def send(
         self, url: str, *, headers: Mapping[str, str], body: bytes, leaving: Callable[[], object]

@@ -55,10 +55,10 @@ class CloudApi:
     traits: ClassVar[Traits] = TRAITS
     door: ClassVar[Door] = DOOR
 
-    def __init__(self, *, version: str, timeout_s: float, base_url: str = "", pool_size: int = 128) -> None:
+    def __init__(self, *, version: str, timeout_s: float, base_url: str = "") -> None:
         self._version = version
         self._base_url = base_url.rstrip("/")
-        self._http = PooledHttp(timeout_s=timeout_s, pool_size=pool_size)
+        self._http = PooledHttp(timeout_s=timeout_s, pool_size=128)
 
     @classmethod
     def of(cls, config: Config) -> Self:

@@ -58,8 +58,8 @@ class Evolution:
     traits: ClassVar[Traits] = TRAITS
     door: ClassVar[Door] = DOOR
 
-    def __init__(self, *, timeout_s: float, pool_size: int = 16, now: Callable[[], datetime] = utc_now) -> None:
-        self._http = PooledHttp(timeout_s=timeout_s, pool_size=pool_size)
+    def __init__(self, *, timeout_s: float, now: Callable[[], datetime] = utc_now) -> None:
+        self._http = PooledHttp(timeout_s=timeout_s, pool_size=16)
         self._now = now
 
     @classmethod
@@ -104,10 +104,8 @@ class Evolution:
         found: list[NumberCheck] = []
         for start in range(0, len(numbers), NUMBERS_A_CHECK):
             asked = [number.removeprefix("+") for number in numbers[start : start + NUMBERS_A_CHECK]]
-            answers = {
-                answer.get("number"): answer
-                for answer in self._list("chat/whatsappNumbers", sender, {"numbers": asked})
-            }
+            said = self._list("chat/whatsappNumbers", sender, {"numbers": asked})
+            answers = {answer.get("number"): answer for answer in said}
             found += (
                 NumberCheck(f"+{number}", answer.get("exists") is True, number_of(answer.get("jid")))
                 for number in asked
@@ -148,7 +146,7 @@ class Evolution:
 
     def _list(self, path: str, sender: Sender, body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         try:
-            response = self._post(path, sender, body)
+            response = self._exchange("POST", path, sender, json.dumps(body).encode())
         except NETWORK_FAULTS as error:
             raise AddressBookFault(f"The provider cannot be reached: {reason_of(error)}.", passes=True) from None
         payload = json_of(response)
@@ -157,9 +155,6 @@ class Evolution:
             passes = failure is None or failure.error_class in (ErrorClass.TEMPORARY, ErrorClass.THROTTLED)
             raise AddressBookFault(_said(failure, response, sender), passes=passes)
         return list(objects_of(payload))
-
-    def _post(self, path: str, sender: Sender, body: Mapping[str, Any]) -> requests.Response:
-        return self._exchange("POST", path, sender, json.dumps(body).encode())
 
     def _exchange(self, method: str, path: str, sender: Sender, body: bytes | None) -> requests.Response:
         return self._http.exchange(

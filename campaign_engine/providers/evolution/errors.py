@@ -47,10 +47,6 @@ class KnownFault:
     code: str
     status: int | None = None
 
-    def is_meant(self, status: int, words: str) -> bool:
-        """Say whether an answer with this status and these words is this fault."""
-        return self.words in words.lower() and self.status in (None, status)
-
 
 KNOWN_FAULTS = (
     # The phone's session is not open. Baileys checks that before it writes to its socket.
@@ -78,10 +74,9 @@ def failure_of(status: int, payload: Any, *, retry_after_s: float | None = None)
     messages = list(_messages_of(body))
     words = text_of(" ".join(message for message in messages if isinstance(message, str)).strip())
     if any(answer.get("exists") is False for answer in objects_of(messages)):
-        detail = "This number is not on WhatsApp."
-        return Failure(ErrorClass.RECIPIENT, "not_on_whatsapp", detail)
+        return Failure(ErrorClass.RECIPIENT, "not_on_whatsapp", "This number is not on WhatsApp.")
     for fault in KNOWN_FAULTS:
-        if words is not None and fault.is_meant(status, words):
+        if words is not None and fault.words in words.lower() and fault.status in (None, status):
             return Failure(fault.error_class, fault.code, words)
     known = CLASS_OF_STATUS.get(status)
     if known is not None:
