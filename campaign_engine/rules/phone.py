@@ -199,8 +199,7 @@ def _compact(text: str) -> str:
 def _holds_several(text: str) -> bool:
     if text.count("+") > 1:
         return True
-    counts = [len(_NOT_A_DIGIT.sub("", part)) for part in _SEPARATOR.split(text)]
-    counts = [count for count in counts if count]
+    counts = [count for part in _SEPARATOR.split(text) if (count := len(_NOT_A_DIGIT.sub("", part)))]
     if any(count >= _SUBSCRIBER_DIGITS for count in counts[:-1]):
         return True
     return sum(len(_NOT_A_DIGIT.sub("", part)) >= 10 for part in text.split()) > 1

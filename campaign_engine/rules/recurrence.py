@@ -7,6 +7,7 @@ time, it comes at the first instant after the gap. If a change repeats it, it co
 import calendar
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import MAXYEAR, date, datetime, time, timedelta
 from typing import Required, TypedDict
@@ -96,7 +97,7 @@ def next_after(recurrence: Recurrence, zone: ZoneInfo, after: datetime) -> datet
 
     `count` is not looked at: the caller knows how often it came.
     """
-    try:
+    with suppress(OverflowError):  # the calendar ends
         today = after.astimezone(zone).date()
         settled = recurrence.starting(today)
         for day in _days_of(settled, since=today):
@@ -105,8 +106,6 @@ def next_after(recurrence: Recurrence, zone: ZoneInfo, after: datetime) -> datet
             at = first_instant(datetime.combine(day, settled.at), zone)
             if at > after:
                 return at
-    except OverflowError:
-        pass  # the calendar ends
     return None
 
 

@@ -85,10 +85,8 @@ class WorkingHours:
         Hours that stay open longer than a week are said to close after about a week: ask again then.
         """
         for opens, closes in self._stretches(now):
-            if opens <= now < closes:
-                return closes
-            if opens > now:
-                return None
+            if now < closes:
+                return closes if opens <= now else None
         return None
 
     def opens_at(self, now: datetime) -> datetime | None:
