@@ -117,7 +117,10 @@ def _write(session: Session, account: Account, proposal: Proposal, *, vault: Vau
     """Write the values of a proposal, or raise; a new account is not added to the session."""
     values: Mapping[str, object] = proposal.values
     name = proposal.values.get("name", account.name)
-    if name != account.name and _named(session, account.company_id, name) is not None:
+    named = select(Account.id).where(
+        Account.company_id == account.company_id, Account.name == name, Account.status != AccountStatus.DELETED
+    )
+    if name != account.name and session.scalars(named).first() is not None:
         raise AlreadyExists("name", f"There is an account called {name} already.")
     traits = traits_of(account.provider)
     # A null for a column with a default means: back to the default.
@@ -225,14 +228,6 @@ def _require_unused_number(session: Session, account: Account, traits: Traits) -
     ).first()
     if other is not None:
         raise AlreadyExists(field, f"The account “{other}” sends from this number already.")
-
-
-def _named(session: Session, company_id: int, name: str) -> Account | None:
-    return session.scalars(
-        select(Account).where(
-            Account.company_id == company_id, Account.name == name, Account.status != AccountStatus.DELETED
-        )
-    ).first()
 
 
 def _set_secrets(account: Account, values: Mapping[str, object], vault: Vault) -> None:

@@ -51,10 +51,10 @@ def remaining(session: Session, campaign_ids: Collection[int]) -> dict[int, Coun
     rows = session.execute(
         _SAMPLE, {"ids": list(campaign_ids), "slices": SLICES, "a_slice": A_SLICE, "telling": TELLING}
     )
-    phones: dict[int, list[tuple[str, int]]] = {}
+    found: dict[int, Counter[Zones]] = {}
     for row in rows:
-        phones.setdefault(row.id, []).append((row.phone, row.people))
-    return {campaign_id: by_zones(found) for campaign_id, found in phones.items()}
+        found.setdefault(row.id, Counter())[zones_of(row.phone)] += row.people
+    return found
 
 
 def by_zones(people: Iterable[tuple[str, int]]) -> Counter[Zones]:

@@ -139,14 +139,12 @@ def count(session: Session, campaign: Campaign, *, cap: Rate | None, now: dateti
 
 def _needed(campaign: Campaign) -> list[str]:
     """Return the variables that a recipient needs to get a message; `phone` is not among them, everybody has one."""
-    required = {
-        name: None for _, template in content_rules.templates_of(campaign.content) for name in template.required
-    }
-    return [name for name in required if name != "phone"]
+    templates = content_rules.templates_of(campaign.content)
+    return list(dict.fromkeys(name for _, each in templates for name in each.required if name != "phone"))
 
 
 def _value(at: int, name: str) -> str:
     """Return the SQL of a variable's value; null if there is none, or only blanks."""
-    of_variables = f"p.variables ->> CAST(:variable_{at} AS text)" if name != "name" else "p.variables ->> 'name'"
-    value = f"coalesce(p.name, {of_variables})" if name == "name" else of_variables
+    own = name == "name"
+    value = "coalesce(p.name, p.variables ->> 'name')" if own else f"p.variables ->> CAST(:variable_{at} AS text)"
     return f"nullif(btrim({value}, E' \\t\\n\\r'), '')"
