@@ -16,6 +16,7 @@ from campaign_engine import following
 from campaign_engine.errors import InvalidInput, NotFound
 from campaign_engine.logs import get_logger
 from campaign_engine.models import ContactImport, ContactList, ImportChunk, ImportedKey, ImportRowError, ImportStatus
+from campaign_engine.providers.values import text_of
 from campaign_engine.rules.files import contact_file
 from campaign_engine.rules.files.contact_file import ContactFileError, FileFormat, Row
 from campaign_engine.rules.files.csv_records import EXCERPT_CHARS, BadRow, detect_encoding
@@ -56,7 +57,7 @@ def create(
     record = ContactImport(
         company_id=company_id,
         created_by=user_id,
-        filename=_storable(filename)[:200],
+        filename=text_of(filename, longest=200) or "",  # on Linux it may hold bytes that are no text
         size_bytes=0,
         file_format={},
         default_region=default_region,
@@ -261,11 +262,6 @@ def fail(session: Session, import_id: int, *, reason: str, now: datetime) -> Non
 def _drop_what_only_the_job_needs(session: Session, import_id: int) -> None:
     session.execute(delete(ImportChunk).where(ImportChunk.import_id == import_id))
     session.execute(delete(ImportedKey).where(ImportedKey.import_id == import_id))
-
-
-def _storable(text: str) -> str:
-    """Return a file's name as PostgreSQL can store it: on Linux it may hold bytes that are no text."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "")
 
 
 def _chunks(session: Session, import_id: int) -> Iterator[bytes]:
