@@ -242,12 +242,8 @@ class _Simulation:
             flow.advance(seconds)
             for use in flow.uses:
                 if flow.is_open and use.account.is_free(at):
-                    whose = (
-                        None
-                        if use.bound in (WaitReason.USER_LIMIT, WaitReason.CAMPAIGN_DELAY)
-                        else use.account.account_id
-                    )
-                    held = (use.bound, whose)
+                    of_campaign = use.bound in (WaitReason.USER_LIMIT, WaitReason.CAMPAIGN_DELAY)
+                    held = (use.bound, None if of_campaign else use.account.account_id)
                     flow.held_s[held] = flow.held_s.get(held, 0.0) + seconds / len(flow.uses)
                 if use.rate > 0:
                     use.account.sent += use.rate * len(flow.members) * seconds

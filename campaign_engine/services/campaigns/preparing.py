@@ -172,10 +172,8 @@ def prepare_chunk(session: Session, campaign_id: int, *, now: datetime, chunk: i
     return campaign
 
 
-def unprepared(session: Session) -> list[int]:
+def unprepared(session: Session) -> Sequence[int]:
     """Return the started campaigns whose messages are not all written: their prepare job may have been lost."""
-    return list(
-        session.scalars(
-            text("SELECT id FROM campaigns WHERE status IN ('preparing', 'running', 'paused') AND prepared_at IS NULL")
-        )
-    )
+    return session.scalars(
+        text("SELECT id FROM campaigns WHERE status IN ('preparing', 'running', 'paused') AND prepared_at IS NULL")
+    ).all()

@@ -4,6 +4,7 @@ It starts. Or it cannot start just now, says why and is tried again for a while.
 person decides. To look twice is harmless: the row is locked, and only a scheduled campaign is touched.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -26,13 +27,10 @@ PUNCTUAL = timedelta(minutes=1)
 """A start this late counts as on time, whatever is set: the queue and the periodic verification may take as long."""
 
 
-def due(session: Session, *, now: datetime) -> list[int]:
+def due(session: Session, *, now: datetime) -> Sequence[int]:
     """Return the scheduled campaigns whose time has come, however long ago."""
-    return list(
-        session.scalars(
-            text("SELECT id FROM campaigns WHERE status = 'scheduled' AND scheduled_at <= :now"), {"now": now}
-        )
-    )
+    is_due = text("SELECT id FROM campaigns WHERE status = 'scheduled' AND scheduled_at <= :now")
+    return session.scalars(is_due, {"now": now}).all()
 
 
 def due_within(session: Session, *, now: datetime, until: datetime) -> list[tuple[int, datetime]]:

@@ -119,8 +119,7 @@ def store(session: Session, *, provider: str, account_ids: Sequence[int], body: 
 
 def waiting_count(session: Session) -> int:
     """Return how many stored webhooks have not been applied."""
-    found = session.scalar(text("SELECT count(*) FROM webhook_events WHERE applied_at IS NULL"))
-    return int(found or 0)
+    return session.scalar(select(func.count()).where(WebhookEvent.applied_at.is_(None))) or 0
 
 
 def apply_waiting(

@@ -15,7 +15,6 @@ from sqlalchemy.orm import Session, aliased
 
 from campaign_engine.db import actor_of, arrays
 from campaign_engine.errors import NotFound, TransitionNotAllowed
-from campaign_engine.logs import get_logger
 from campaign_engine.models import Campaign, Reply
 from campaign_engine.providers.base import Inbound, Notice, NoticeKind
 from campaign_engine.rules.opt_out import intent
@@ -24,8 +23,6 @@ from campaign_engine.rules.phone import InvalidPhone, key_of
 from campaign_engine.services.company import audit, notifications
 from campaign_engine.services.people import opt_outs
 from campaign_engine.services.people.opt_outs import DISMISSED, HELD, OPTED_OUT, NewOptOut, Person
-
-log = get_logger(__name__)
 
 ANSWERS_WITHIN = timedelta(days=7)
 CLOCKS_APART = timedelta(minutes=1)
@@ -247,9 +244,8 @@ def apply_preferences(session: Session, preferences: Sequence[tuple[int, Notice]
     known = {(row.company_id, row.wa_id): row.phone_key for row in rows}
     noted: dict[Person, NewOptOut] = {}
     resumed: dict[Person, datetime] = {}
-    for (company_id, alias), (_, notice) in sorted(
-        zip(people, preferences, strict=True), key=lambda each: each[1][1].at or now
-    ):
+    for company_id, notice in sorted(preferences, key=lambda each: each[1].at or now):
+        alias = notice.subject or ""
         key = known.get((company_id, alias)) or _key_of(alias) or alias
         person, at = (company_id, key), notice.at or now
         if notice.kind is NoticeKind.MARKETING_RESUMED:
