@@ -100,7 +100,6 @@ class Pigeons:
         answer = self._http.exchange(
             "GET",
             f"{sender.base_url}/{sender.number}",
-            base_url=sender.base_url,
             headers={"Seal": sender.secret},
             body=None,
         )

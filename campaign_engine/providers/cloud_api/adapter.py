@@ -84,7 +84,8 @@ class CloudApi:
     def check_health(self, sender: Sender) -> Health:
         """Ask for the phone number's node."""
         try:
-            response = self._exchange("GET", f"{self._node(sender)}?fields={HEALTH_FIELDS}", sender, None)
+            url = f"{self._node(sender)}?fields={HEALTH_FIELDS}"
+            response = self._http.exchange("GET", url, headers=_authorized(sender), body=None)
         except NETWORK_FAULTS as error:
             return Health(reachable=False, summary=f"The provider cannot be reached: {reason_of(error)}", details={})
         payload = json_object_of(response)
@@ -123,13 +124,7 @@ class CloudApi:
         return list(webhooks.notices_in(payload))
 
     def _node(self, sender: Sender) -> str:
-        return f"{self._address(sender)}/{self._version}/{sender.number}"
-
-    def _address(self, sender: Sender) -> str:
-        return sender.base_url or self._base_url
-
-    def _exchange(self, method: str, url: str, sender: Sender, body: bytes | None) -> requests.Response:
-        return self._http.exchange(method, url, base_url=self._address(sender), headers=_authorized(sender), body=body)
+        return f"{sender.base_url or self._base_url}/{self._version}/{sender.number}"
 
 
 def _authorized(sender: Sender) -> dict[str, str]:

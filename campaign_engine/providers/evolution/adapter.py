@@ -157,9 +157,7 @@ class Evolution:
         return list(objects_of(payload))
 
     def _exchange(self, method: str, path: str, sender: Sender, body: bytes | None) -> requests.Response:
-        return self._http.exchange(
-            method, _address(path, sender), base_url=sender.base_url, headers=_authorized(sender), body=body
-        )
+        return self._http.exchange(method, _address(path, sender), headers=_authorized(sender), body=body)
 
 
 def _address(path: str, sender: Sender) -> str:
