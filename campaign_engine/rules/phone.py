@@ -10,6 +10,7 @@ repeats the number: it may reach a log.
 
 import re
 import unicodedata
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -149,6 +150,13 @@ def key_of(e164_or_wa_id: str) -> str:
         if digits.startswith(("521", "549")):
             return digits[:2] + digits[3:]
     return digits
+
+
+def key_or_none(e164_or_wa_id: str) -> str | None:
+    """Return what `key_of` returns, or None where it raises: for the id of a person who hides the number."""
+    with suppress(InvalidPhone):
+        return key_of(e164_or_wa_id)
+    return None
 
 
 def _quickly(digits: str, region: str | None) -> Phone | None:

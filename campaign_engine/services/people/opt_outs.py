@@ -17,7 +17,7 @@ from campaign_engine.db import actor_of, arrays
 from campaign_engine.errors import NotFound
 from campaign_engine.logs import get_logger
 from campaign_engine.models import OptOut
-from campaign_engine.rules.phone import InvalidPhone, key_of
+from campaign_engine.rules.phone import key_or_none
 from campaign_engine.services.company import audit
 from campaign_engine.services.people.contacts import understood_phone
 
@@ -258,7 +258,8 @@ def lift(session: Session, *, company_id: int, phone: str, default_region: str, 
         InvalidInput: it is not a number.
         NotFound: nothing is noted of this person.
     """
-    key = _key_as_shown(phone)
+    # Where `persons.phones_of` has shown a person who hides the number, the key is no number.
+    key = key_or_none(phone) or phone.removeprefix("+")
     noted = session.get(OptOut, (company_id, key)) if key.isprintable() else None
     if noted is None:
         _, key = understood_phone(phone, field="phone", default_region=default_region)
@@ -269,11 +270,3 @@ def lift(session: Session, *, company_id: int, phone: str, default_region: str, 
     session.flush()
     settle_undecided(session, {(company_id, key): DISMISSED}, now=now)
     audit.record(session, "opt_out.lifted", company_id=company_id, subject=key, kind=noted.kind, source=noted.source)
-
-
-def _key_as_shown(phone: str) -> str:
-    """Return the key of a person from what `persons.phones_of` shows; if the number is hidden, the key is no number."""
-    try:
-        return key_of(phone)
-    except InvalidPhone:
-        return phone.removeprefix("+")

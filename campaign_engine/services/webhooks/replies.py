@@ -19,7 +19,7 @@ from campaign_engine.models import Campaign, Reply
 from campaign_engine.providers.base import Inbound, Notice, NoticeKind
 from campaign_engine.rules.opt_out import intent
 from campaign_engine.rules.opt_out.intent import Intent
-from campaign_engine.rules.phone import InvalidPhone, key_of
+from campaign_engine.rules.phone import key_or_none
 from campaign_engine.services.company import audit, notifications
 from campaign_engine.services.people import opt_outs
 from campaign_engine.services.people.opt_outs import DISMISSED, HELD, OPTED_OUT, NewOptOut, Person
@@ -166,7 +166,7 @@ def _store(session: Session, received: Sequence[Received]) -> Sequence[Row[Any]]
     if not received:
         return []
     inbound = [each.inbound for each in received]
-    keys = [_key_of(each.sender) for each in inbound]
+    keys = [key_or_none(each.sender) for each in inbound]
     return session.execute(
         _STORE,
         {
@@ -194,17 +194,11 @@ def _intent_of(inbound: Inbound) -> Intent:
     return intent.read(inbound.text).intent
 
 
-def _key_of(sender: str) -> str | None:
-    """Return the equivalence key of a number as a provider spells it; None if the person hides it."""
-    try:
-        return key_of(sender)
-    except InvalidPhone:
-        return None
-
-
 def _follow_numbers(session: Session, moved: Sequence[Received]) -> None:
     """Let opt-outs follow people who have changed their number."""
-    pairs = [(each.company_id, _key_of(each.inbound.sender), _key_of(each.inbound.payload or "")) for each in moved]
+    pairs = [
+        (each.company_id, key_or_none(each.inbound.sender), key_or_none(each.inbound.payload or "")) for each in moved
+    ]
     opt_outs.carry_over(session, [(company, old, new) for company, old, new in pairs if old and new and old != new])
 
 
@@ -246,7 +240,7 @@ def apply_preferences(session: Session, preferences: Sequence[tuple[int, Notice]
     resumed: dict[Person, datetime] = {}
     for company_id, notice in sorted(preferences, key=lambda each: each[1].at or now):
         alias = notice.subject or ""
-        key = known.get((company_id, alias)) or _key_of(alias) or alias
+        key = known.get((company_id, alias)) or key_or_none(alias) or alias
         person, at = (company_id, key), notice.at or now
         if notice.kind is NoticeKind.MARKETING_RESUMED:
             resumed[person] = at
