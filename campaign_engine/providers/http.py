@@ -128,6 +128,7 @@ def reason_of(error: Exception) -> str:
         "ProtocolError": "the connection broke",
         "IncompleteRead": "the connection broke",
         "LocationParseError": "the address is not one",
+        "InvalidURL": "the address is not one",
         "OSError": "the certificates this machine trusts cannot be read",
         "SSLError": "the TLS certificate or handshake was refused",
     }
@@ -135,5 +136,5 @@ def reason_of(error: Exception) -> str:
 
 
 def _cause_of(error: Exception) -> object:
-    cause = error.args[0] if error.args else error
+    cause = error.args[0] if error.args and isinstance(error.args[0], Exception) else error
     return getattr(cause, "reason", cause)

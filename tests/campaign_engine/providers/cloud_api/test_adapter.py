@@ -185,6 +185,15 @@ def test_an_address_that_leads_nowhere_is_not_sent(api: CloudApi, base_url: str)
     assert (health.reachable, health.refused_field) == (False, None)
 
 
+@pytest.mark.parametrize("address", ["http://[::1", "http://a b/", "http://.example.com", "http://*.example.com"])
+def test_a_health_check_of_an_address_that_is_none_says_so(api: CloudApi, address: str) -> None:
+    health = api.check_health(sender(address))
+    assert (health.reachable, health.summary) == (
+        False,
+        "The provider cannot be reached: the address is not one",
+    )
+
+
 # --- What may have left.
 
 LOST: dict[str, tuple[Behaviour, bool]] = {
