@@ -7,6 +7,7 @@ reference that the log line carries too.
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from http import HTTPStatus
 
 from flask import Flask, Response, json, render_template, request
@@ -132,20 +133,16 @@ def _page(problem: Problem) -> str:
 
 def _of_engine_error(error: EngineError) -> Problem:
     status = next(STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF)
-    headers: dict[str, str] = {}
-    if isinstance(error, NotAuthenticated):
-        presented = "Authorization" in request.headers
-        headers["WWW-Authenticate"] = 'Bearer realm="campaign-engine"' + (
-            ', error="invalid_token"' if presented else ""
-        )
-    elif isinstance(error, TooManyRequests):
-        headers["Retry-After"] = str(seconds_until(error.retry_at, now=utc_now()))
-    elif isinstance(error, GraceNotOver):
-        headers["Retry-After"] = str(seconds_until(error.over_at, now=utc_now()))
-    elif isinstance(error, OutsideHours) and error.opens_at is not None:
-        headers["Retry-After"] = str(seconds_until(error.opens_at, now=utc_now()))
-    elif isinstance(error, DependencyUnavailable):
-        headers["Retry-After"] = str(RETRY_AFTER_S)
+    match error:
+        case NotAuthenticated():
+            fault = ', error="invalid_token"' if "Authorization" in request.headers else ""
+            headers = {"WWW-Authenticate": f'Bearer realm="campaign-engine"{fault}'}
+        case TooManyRequests(retry_at=at) | GraceNotOver(over_at=at) | OutsideHours(opens_at=datetime() as at):
+            headers = {"Retry-After": str(seconds_until(at, now=utc_now()))}
+        case DependencyUnavailable():
+            headers = {"Retry-After": str(RETRY_AFTER_S)}
+        case _:
+            headers = {}
     return Problem(status, error.code, error.detail, errors=getattr(error, "errors", {}), headers=headers)
 
 
@@ -188,11 +185,12 @@ def _of_http(error: HTTPException) -> WerkzeugResponse:
     # webargs puts the place it read from (json, query, form, files) around the fields.
     parts = [flattened(part) for part in messages.values()] if messages else []
     errors = {name: sentences for part in parts for name, sentences in part.items()}
+    first = next((f"{name}: {sentences[0]}" for name, sentences in errors.items()), None)
     return answer(
         Problem(
             HTTPStatus(error.code),
             CODE_OF.get(error.code, "http_error"),
-            _first_of(errors) or _detail_of(error),
+            first or _detail_of(error),
             errors=errors,
             headers={name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")},
         )
@@ -207,10 +205,6 @@ def _detail_of(error: HTTPException) -> str:
     if error.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and request.max_content_length is not None:
         return f"The body is larger than the {request.max_content_length:,} bytes accepted here."
     return error.description or "The request cannot be served."
-
-
-def _first_of(errors: Mapping[str, Sequence[str]]) -> str | None:
-    return next((f"{name}: {sentences[0]}" for name, sentences in errors.items()), None)
 
 
 def _of_defect(error: BaseException) -> Problem:
