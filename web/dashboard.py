@@ -157,9 +157,7 @@ def _loosen_policy(response: Response) -> Response:
 
 
 def _nonce() -> str:
-    if "dashboard_nonce" not in g:
-        g.dashboard_nonce = secrets.token_urlsafe(16)
-    nonce: str = g.dashboard_nonce
+    nonce: str = g.setdefault("dashboard_nonce", secrets.token_urlsafe(16))
     return nonce
 
 

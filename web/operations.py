@@ -27,7 +27,8 @@ def healthz() -> Response:
 @blueprint.get("/readyz")
 def readyz() -> tuple[Response, int]:
     """Say which of the parts that requests need answer."""
-    parts = {"postgres": _state(_ask_postgres), "redis": _state(_ask_redis), "limits": _state(_ask_limits)}
+    redis, limits = engine().redis, engine().limiter_redis
+    parts = {"postgres": _state(_ask_postgres), "redis": _state(redis.ping), "limits": _state(limits.ping)}
     ready = all(state == "ok" for state in parts.values())
     return jsonify(status="ok" if ready else "unavailable", parts=parts), 200 if ready else 503
 
@@ -44,11 +45,3 @@ def _state(ask: Callable[[], object]) -> str:
 def _ask_postgres() -> None:
     with transaction() as session:
         session.execute(text("SELECT 1"))
-
-
-def _ask_redis() -> None:
-    engine().redis.ping()
-
-
-def _ask_limits() -> None:
-    engine().limiter_redis.ping()

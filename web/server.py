@@ -8,7 +8,7 @@ import errno
 import os
 import socket
 import sys
-from typing import Any, NoReturn
+from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
@@ -106,7 +106,8 @@ def _listen(host: str, port: int) -> socket.socket:
             listener.close()
             raise
     except OSError as error:
-        _refuse(_sentence(error, host, port))
+        sys.stderr.write(f"web: {_sentence(error, host, port)}\n")
+        raise SystemExit(1) from error
     return listener
 
 
@@ -116,8 +117,3 @@ def _sentence(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EACCES:
         return f"port {port} may not be opened by this user; set WEB_PORT to 1024 or more"
     return f"cannot listen on {host}:{port}: {error.strerror or error}; set WEB_HOST and WEB_PORT"
-
-
-def _refuse(sentence: str) -> NoReturn:
-    sys.stderr.write(f"web: {sentence}\n")
-    raise SystemExit(1)
