@@ -9,7 +9,7 @@ from campaign_engine.services.accounts import accounts, activation, health
 from campaign_engine.services.accounts.account_values import AccountValues
 from campaign_engine.services.accounts.accounts import Proposal
 from web.api.blueprint import Blueprint, company_id, decode_cursor, page
-from web.schemas.accounts import AccountChangeSchema, AccountPageSchema, AccountSchema
+from web.schemas.accounts import AccountPageSchema, AccountSchema
 from web.schemas.base import PageQuery
 from web.transactions import transaction
 
@@ -48,16 +48,15 @@ def show_account(account_id: int) -> Any:
 
 
 @blueprint.route("/accounts/<id:account_id>", methods=["PATCH"])
-@blueprint.arguments(AccountChangeSchema(partial=True))
+@blueprint.arguments(AccountSchema(partial=True, exclude=("provider",)))
 @blueprint.response(200, AccountSchema)
 def change_account(values: AccountValues, account_id: int) -> Any:
     """Change an account; limits and pacing take effect at the next message."""
     with transaction() as session:
         account = accounts.get(session, company_id(), account_id)
     proposal = _proposed(values, account)
-    here = engine()
     with transaction() as session:
-        accounts.update(session, account, proposal, vault=here.vault, now=utc_now())
+        accounts.update(session, account, proposal, vault=engine().vault, now=utc_now())
         return account
 
 

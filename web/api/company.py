@@ -13,7 +13,6 @@ from web.schemas.company import (
     SettingsSchema,
     TokenPageSchema,
     TokenSchema,
-    UserChangeSchema,
     UserPageSchema,
     UserSchema,
 )
@@ -84,7 +83,7 @@ def show_user(user_id: int) -> Any:
 
 
 @people.route("/users/<id:user_id>", methods=["PATCH"])
-@people.arguments(UserChangeSchema(partial=True))
+@people.arguments(UserSchema(partial=True, exclude=("email",)))
 @people.response(200, UserSchema)
 def change_user(values: dict[str, Any], user_id: int) -> Any:
     """Change a user's role or password; a new password ends the user's sessions."""

@@ -142,11 +142,4 @@ class AccountSchema(Schema):
     created_at = Instant(dump_only=True)
 
 
-class AccountChangeSchema(AccountSchema):
-    """What may change about an account."""
-
-    class Meta:
-        exclude = ("provider",)
-
-
 AccountPageSchema: Any = page_of(AccountSchema)

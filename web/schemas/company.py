@@ -34,13 +34,6 @@ class UserSchema(Schema):
     created_at = Instant(dump_only=True)
 
 
-class UserChangeSchema(UserSchema):
-    """What may change about a person."""
-
-    class Meta:
-        exclude = ("email",)
-
-
 class SettingsSchema(Schema):
     """The company and what it sets otherwise than the installation; null goes back to the installation's."""
 
