@@ -26,7 +26,7 @@ def list_accounts(limit: int, cursor: str | None) -> Any:
     with transaction() as session:
         (after_id,) = decode_cursor(cursor, int) or (0,)
         found = accounts.of_company(session, company_id(), after_id=after_id, limit=limit + 1)
-        return page(found, limit=limit, position=lambda account: [account.id])
+        return page(found, limit=limit)
 
 
 @blueprint.route("/accounts", methods=["POST"])

@@ -29,7 +29,7 @@ def list_audit_entries(
             before_id=before_id,
             limit=limit + 1,
         )
-        return page(found, limit=limit, position=lambda entry: [entry.id])
+        return page(found, limit=limit)
 
 
 def _subject(given: str | None) -> tuple[str, str | None] | None:

@@ -19,7 +19,6 @@ from web import api_limits, auth
 from web.bodies import whole_body
 from web.schemas.fields import MAX_ID, Body, unstorable
 
-Item = TypeVar("Item")
 View = TypeVar("View", bound=Callable[..., Any])
 
 
@@ -159,13 +158,12 @@ def decode_cursor(cursor: str | None, *types: type) -> list[Any] | None:
     return position
 
 
-def page(found: Sequence[Item], *, limit: int, position: Any) -> dict[str, Any]:
+def page(
+    found: Sequence[Any], *, limit: int, position: Callable[[Any], Sequence[Any]] = lambda item: [item.id]
+) -> dict[str, Any]:
     """Return a page of a list that was asked for `limit` + 1 items; `position(item)` is where it ends."""
     items = found[:limit]
-    return {
-        "items": items,
-        "next_cursor": encode_cursor(position(items[-1])) if len(found) > limit else None,
-    }
+    return {"items": items, "next_cursor": encode_cursor(position(items[-1])) if len(found) > limit else None}
 
 
 def _refuse_constant(name: str) -> NoReturn:

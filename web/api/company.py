@@ -60,7 +60,7 @@ def list_users(limit: int, cursor: str | None) -> Any:
     with transaction() as session:
         (after_id,) = decode_cursor(cursor, int) or (0,)
         found = users.of_company(session, company_id(), after_id=after_id, limit=limit + 1)
-        return page(found, limit=limit, position=lambda user: [user.id])
+        return page(found, limit=limit)
 
 
 @people.route("/users", methods=["POST"])

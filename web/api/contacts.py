@@ -22,7 +22,7 @@ def list_contacts(limit: int, cursor: str | None, list_id: int | None) -> Any:
             contacts.get_list(session, company_id(), list_id)
         (after_id,) = decode_cursor(cursor, int) or (0,)
         found = contacts.of_company(session, company_id(), list_id=list_id, after_id=after_id, limit=limit + 1)
-        return page(found, limit=limit, position=lambda contact: [contact.id])
+        return page(found, limit=limit)
 
 
 @blueprint.route("/contacts", methods=["POST"])

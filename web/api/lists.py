@@ -22,7 +22,7 @@ def list_lists(limit: int, cursor: str | None) -> Any:
     with transaction() as session:
         (after_id,) = decode_cursor(cursor, int) or (0,)
         found = contacts.lists_of(session, company_id(), after_id=after_id, limit=limit + 1)
-        shown = page(found, limit=limit, position=lambda each: [each.id])
+        shown = page(found, limit=limit)
         return {**shown, "items": _shown(session, shown["items"])}
 
 

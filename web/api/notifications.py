@@ -25,7 +25,7 @@ def list_notifications(limit: int, cursor: str | None, unread: bool | None) -> A
     with transaction() as session:
         (before_id,) = decode_cursor(cursor, int) or (None,)
         found = notifications.of_company(session, company_id(), unread=unread, before_id=before_id, limit=limit + 1)
-        return page(found, limit=limit, position=lambda notification: [notification.id])
+        return page(found, limit=limit)
 
 
 @blueprint.route("/notifications/<id:notification_id>/read", methods=["POST"])

@@ -35,7 +35,7 @@ def list_replies(limit: int, cursor: str | None, campaign_id: int | None, intent
             before_id=before_id,
             limit=limit + 1,
         )
-        listed = page(found, limit=limit, position=lambda reply: [reply.id])
+        listed = page(found, limit=limit)
         return {**listed, "items": _shown(session, listed["items"])}
 
 

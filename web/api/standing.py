@@ -31,7 +31,7 @@ def list_rate_limits(limit: int, cursor: str | None) -> Any:
     with transaction() as session:
         (after_id,) = decode_cursor(cursor, int) or (0,)
         found = accounts.of_company(session, user.company_id, after_id=after_id, limit=limit + 1)
-    listed = page(found, limit=limit, position=lambda account: [account.id])
+    listed = page(found, limit=limit)
     asked: list[tuple[Account | None, Limit]] = [
         (account, binding.limit)
         for account in listed["items"]

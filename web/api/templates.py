@@ -20,7 +20,7 @@ def list_templates(limit: int, cursor: str | None) -> Any:
     with transaction() as session:
         (after_id,) = decode_cursor(cursor, int) or (0,)
         found = templates.of_company(session, company_id(), after_id=after_id, limit=limit + 1)
-        return page(found, limit=limit, position=lambda template: [template.id])
+        return page(found, limit=limit)
 
 
 @blueprint.route("/templates", methods=["POST"])
