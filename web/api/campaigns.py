@@ -1,6 +1,7 @@
 """Campaigns: drafted, changed, started, paused, resumed, cancelled, followed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from flask import Response
@@ -63,7 +64,7 @@ def list_campaigns(limit: int, cursor: str | None) -> Any:
     with transaction() as session:
         (before_id,) = decode_cursor(cursor, int) or (None,)
         found = reading.of_company(session, company_id(), before_id=before_id, limit=limit + 1)
-        listed = page(found, limit=limit, position=lambda campaign: [campaign.id])
+        listed = page(found, limit=limit)
         return {**listed, "items": _shown(session, listed["items"])}
 
 
@@ -118,40 +119,28 @@ def delete_campaign(campaign_id: int) -> None:
 @blueprint.response(202, CampaignShownSchema)
 def start_campaign(campaign_id: int) -> Any:
     """Start a campaign now; of two starts at once one is refused."""
-    with transaction() as session:
-        campaign = reading.get(session, company_id(), campaign_id)
-        lifecycle.start(session, campaign, now=utc_now())
-        return _shown(session, [campaign])[0]
+    return _moved(campaign_id, partial(lifecycle.start, now=utc_now()))
 
 
 @blueprint.route("/campaigns/<id:campaign_id>/pause", methods=["POST"])
 @blueprint.response(202, CampaignShownSchema)
 def pause_campaign(campaign_id: int) -> Any:
     """Stop sending after the messages in flight."""
-    with transaction() as session:
-        campaign = reading.get(session, company_id(), campaign_id)
-        lifecycle.pause(session, campaign)
-        return _shown(session, [campaign])[0]
+    return _moved(campaign_id, lifecycle.pause)
 
 
 @blueprint.route("/campaigns/<id:campaign_id>/resume", methods=["POST"])
 @blueprint.response(202, CampaignShownSchema)
 def resume_campaign(campaign_id: int) -> Any:
     """Go on where a pause stopped."""
-    with transaction() as session:
-        campaign = reading.get(session, company_id(), campaign_id)
-        lifecycle.resume(session, campaign, now=utc_now())
-        return _shown(session, [campaign])[0]
+    return _moved(campaign_id, partial(lifecycle.resume, now=utc_now()))
 
 
 @blueprint.route("/campaigns/<id:campaign_id>/cancel", methods=["POST"])
 @blueprint.response(202, CampaignShownSchema)
 def cancel_campaign(campaign_id: int) -> Any:
     """End a campaign for good; what was not sent is never sent."""
-    with transaction() as session:
-        campaign = reading.get(session, company_id(), campaign_id)
-        lifecycle.cancel(session, campaign, now=utc_now())
-        return _shown(session, [campaign])[0]
+    return _moved(campaign_id, partial(lifecycle.cancel, now=utc_now()))
 
 
 @blueprint.route("/campaigns/<id:campaign_id>/progress", methods=["GET"])
@@ -206,6 +195,13 @@ def export_campaign(campaign_id: int) -> Response:
             for message, name in reading.export_of(session, campaign_id)
         ),
     )
+
+
+def _moved(campaign_id: int, move: Callable[[Session, Campaign], None]) -> dict[str, object]:
+    with transaction() as session:
+        campaign = reading.get(session, company_id(), campaign_id)
+        move(session, campaign)
+        return _shown(session, [campaign])[0]
 
 
 def _shown(session: Session, selected: Sequence[Campaign]) -> list[dict[str, object]]:
