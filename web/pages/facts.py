@@ -86,13 +86,12 @@ def segments(counts: Mapping[str, int], total: int) -> list[Segment]:
         return [Segment(state, 0.0, 0.0) for state in SEGMENTS]
     least = 4.0
     widths = {state: max(least, BAR_WIDTH * counts[state] / total) if counts[state] else 0.0 for state in SEGMENTS}
-    too_wide = sum(widths.values()) / BAR_WIDTH
+    too_wide = max(1.0, sum(widths.values()) / BAR_WIDTH)
     x = 0.0
     pieces = []
     for state, width in widths.items():
-        width = width / too_wide if too_wide > 1 else width
-        pieces.append(Segment(state, round(x, 2), round(width, 2)))
-        x += width
+        pieces.append(Segment(state, round(x, 2), round(width / too_wide, 2)))
+        x += width / too_wide
     return pieces
 
 
@@ -108,7 +107,6 @@ def describe(progress: Progress, *, zone: ZoneInfo, now: datetime) -> dict[str, 
         "done_share": share(done, total),
         "rate": f"{progress.rate_per_minute:,.1f}".removesuffix(".0"),
         "success": share(progress.success_rate, 1) if progress.success_rate is not None else NONE,
-        "eta": eta(progress, zone=zone, now=now),
         "end": end(progress, zone=zone, now=now),
         "activity": activity(progress, zone=zone, now=now),
         "bar": bar_label(counts, total),
@@ -122,7 +120,7 @@ def describe(progress: Progress, *, zone: ZoneInfo, now: datetime) -> dict[str, 
         shown[f"funnel.{step}.of_total"] = share(count, total)
         shown[f"funnel.{step}.of_previous"] = share(count, previous)
         previous = count
-    for name in ("scheduled_at", "started_at", "finished_at"):
+    for name in ("started_at", "finished_at"):
         at: datetime | None = getattr(progress, name)
         shown[name] = clock(at, zone, now=now) if at is not None else NONE
     for account in progress.accounts:
@@ -130,20 +128,16 @@ def describe(progress: Progress, *, zone: ZoneInfo, now: datetime) -> dict[str, 
     return shown
 
 
-def eta(progress: Progress, *, zone: ZoneInfo, now: datetime) -> str:
-    """Return when the last message leaves: `in 3 min 20 s, at 14:32`."""
+def end(progress: Progress, *, zone: ZoneInfo, now: datetime) -> str:
+    """Return when the campaign was over, or when its last message leaves: `in 3 min 20 s, at 14:32`."""
+    if progress.finished_at is not None:
+        return clock(progress.finished_at, zone, now=now)
     if progress.eta is None:
         return NONE
     left_s = (progress.eta - now).total_seconds()
     if left_s <= 1:
         return "now"
     return f"in {duration(left_s)}, at {clock(progress.eta, zone, now=now)}"
-
-
-def end(progress: Progress, *, zone: ZoneInfo, now: datetime) -> str:
-    """Return when the campaign was over, or when its last message will leave."""
-    finished_at = progress.finished_at
-    return clock(finished_at, zone, now=now) if finished_at is not None else eta(progress, zone=zone, now=now)
 
 
 def activity(progress: Progress, *, zone: ZoneInfo, now: datetime) -> str:
@@ -166,17 +160,16 @@ def activity(progress: Progress, *, zone: ZoneInfo, now: datetime) -> str:
         return f"Cancelled; {number(left)} never sent."
     if status == "failed":
         return f"It could not be prepared: {reason or 'no reason is known'}."
-    own = _wait_of(None, progress, now)
-    if own is not None:
-        return f"Waiting: {_wait_text(own, zone=zone, now=now)}."
-    waits = [wait for account in progress.accounts if (wait := _wait_of(account, progress, now)) is not None]
-    active = [account for account in progress.accounts if account.status == "active"]
-    if not active:
-        return "Waiting: none of its accounts is active."
-    if len(waits) < len(active):
-        return "Sending."
-    soonest = min(waits, key=lambda wait: wait.until or datetime.max.replace(tzinfo=UTC))
-    return f"Waiting: {_wait_text(soonest, zone=zone, now=now)}."
+    wait = _wait_of(None, progress, now)
+    if wait is None:
+        waits = [own for account in progress.accounts if (own := _wait_of(account, progress, now)) is not None]
+        active = [account for account in progress.accounts if account.status == "active"]
+        if not active:
+            return "Waiting: none of its accounts is active."
+        if len(waits) < len(active):
+            return "Sending."
+        wait = min(waits, key=lambda own: own.until or datetime.max.replace(tzinfo=UTC))
+    return f"Waiting: {_wait_text(wait, zone=zone, now=now)}."
 
 
 def paused(reason: str | None) -> str:

@@ -2,14 +2,10 @@
 // with this. `progress` is the JSON of the API; `now` is milliseconds since the epoch.
 
 const NONE = "–";
-export const SEGMENTS = ["read", "delivered", "sent", "failed", "unknown", "skipped", "sending"];
+const SEGMENTS = ["read", "delivered", "sent", "failed", "unknown", "skipped", "sending"];
 const BAR_WIDTH = 1000;
 const LEAST_WIDTH = 4;
 
-const CAMPAIGN_STATUS = {
-  draft: "Draft", scheduled: "Scheduled", preparing: "Preparing", running: "Running", paused: "Paused",
-  completed: "Completed", cancelled: "Cancelled", failed: "Failed",
-};
 const WAIT = {
   schedule: "starts by itself", paused: "paused", outside_hours: "outside hours", pacing: "pacing",
   campaign_delay: "delay of the campaign", account_limit: "limit of the account", user_limit: "user limit",
@@ -17,7 +13,6 @@ const WAIT = {
   retry_backoff: "backoff before retries", provider_unreachable: "provider unreachable", limiter_away: "limiter away",
   other_accounts: "other accounts send what is left", turn_over: "other campaigns", account_inactive: "not active",
 };
-const ACCOUNT_STATUS = { active: "Active", deactivated: "Deactivated", deleted: "Deleted" };
 
 export function number(value) {
   return Math.round(value).toLocaleString("en-US");
@@ -84,14 +79,13 @@ export function describe(progress, { zone, now }) {
   const done = total - counts.pending - counts.sending;
   const shown = {
     name: progress.name,
-    status: CAMPAIGN_STATUS[progress.status],
+    status: capitalised(progress.status),
     total: number(total),
     done: number(done),
     done_share: share(done, total),
     rate: progress.rate_per_minute.toLocaleString("en-US", { maximumFractionDigits: 1 }),
     success: progress.success_rate === null ? NONE : share(progress.success_rate, 1),
-    eta: eta(progress, zone, now),
-    end: progress.finished_at ? clock(Date.parse(progress.finished_at), zone, now) : eta(progress, zone, now),
+    end: end(progress, zone, now),
     activity: activity(progress, zone, now),
     bar: barLabel(counts, total),
   };
@@ -106,7 +100,7 @@ export function describe(progress, { zone, now }) {
     shown[`funnel.${step}.of_previous`] = share(funnel[step], previous);
     previous = funnel[step];
   }
-  for (const name of ["scheduled_at", "started_at", "finished_at"]) {
+  for (const name of ["started_at", "finished_at"]) {
     shown[name] = progress[name] ? clock(Date.parse(progress[name]), zone, now) : NONE;
   }
   for (const account of progress.accounts) {
@@ -115,7 +109,12 @@ export function describe(progress, { zone, now }) {
   return shown;
 }
 
-function eta(progress, zone, now) {
+function capitalised(word) {
+  return word[0].toUpperCase() + word.slice(1);
+}
+
+function end(progress, zone, now) {
+  if (progress.finished_at) return clock(Date.parse(progress.finished_at), zone, now);
   if (!progress.eta) return NONE;
   const at = Date.parse(progress.eta);
   if (at - now <= 1000) return "now";
@@ -135,15 +134,16 @@ function activity(progress, zone, now) {
   if (status === "completed") return "Nothing is left to send.";
   if (status === "cancelled") return `Cancelled; ${number(left)} never sent.`;
   if (status === "failed") return `It could not be prepared: ${reason || "no reason is known"}.`;
-  const own = waitOf(null, progress, now);
-  if (own) return `Waiting: ${waitText(own, zone, now)}.`;
-  const waits = progress.accounts.map((account) => waitOf(account, progress, now)).filter(Boolean);
-  const active = progress.accounts.filter((account) => account.status === "active");
-  if (!active.length) return "Waiting: none of its accounts is active.";
-  if (waits.length < active.length) return "Sending.";
-  const until = (wait) => (wait.until ? Date.parse(wait.until) : Infinity);
-  const soonest = waits.reduce((first, wait) => (until(wait) < until(first) ? wait : first));
-  return `Waiting: ${waitText(soonest, zone, now)}.`;
+  let wait = waitOf(null, progress, now);
+  if (!wait) {
+    const waits = progress.accounts.map((account) => waitOf(account, progress, now)).filter(Boolean);
+    const active = progress.accounts.filter((account) => account.status === "active");
+    if (!active.length) return "Waiting: none of its accounts is active.";
+    if (waits.length < active.length) return "Sending.";
+    const until = (own) => (own.until ? Date.parse(own.until) : Infinity);
+    wait = waits.reduce((first, own) => (until(own) < until(first) ? own : first));
+  }
+  return `Waiting: ${waitText(wait, zone, now)}.`;
 }
 
 function paused(reason) {
@@ -153,7 +153,7 @@ function paused(reason) {
 
 function accountNow(account, progress, zone, now) {
   if (account.status !== "active") {
-    const label = ACCOUNT_STATUS[account.status];
+    const label = capitalised(account.status);
     return account.status_reason ? `${label}: ${account.status_reason}` : label;
   }
   const wait = waitOf(account, progress, now);
