@@ -14,14 +14,15 @@ export function serverNow() {
 // `tick()` after each answer, news or not.
 export function poll({ next, got, tick = () => {} }) {
   const notice = document.getElementById("connection");
-  let timer = null;
+  let timer;
   let asking = false;
   let failures = 0;
 
   async function ask() {
-    timer = null;
+    clearTimeout(timer);
+    if (document.hidden || asking) return;
     const request = next();
-    if (request === null || document.hidden || asking) return;
+    if (request === null) return;
     asking = true;
     let pauseMs = request.everyMs;
     try {
@@ -66,14 +67,7 @@ export function poll({ next, got, tick = () => {} }) {
     if (!Number.isNaN(date)) clockOffsetMs = Math.abs(date - Date.now()) > 2000 ? date - Date.now() : 0;
   }
 
-  document.addEventListener("visibilitychange", () => {
-    clearTimeout(timer);
-    timer = null;
-    if (!document.hidden) ask();
-  });
-  window.addEventListener("online", () => {
-    clearTimeout(timer);
-    ask();
-  });
+  document.addEventListener("visibilitychange", ask);
+  window.addEventListener("online", ask);
   timer = setTimeout(ask, next()?.everyMs ?? 0);
 }

@@ -3,7 +3,7 @@
 import { describe, segments } from "./facts.js";
 import { serverNow } from "./polling.js";
 
-export const zone = document.body.dataset.timezone;
+const zone = document.body.dataset.timezone;
 
 // Returns the strings, so that a caller may compare them.
 export function show(root, progress) {
