@@ -7,6 +7,7 @@ from flask import Flask, g, request
 
 from campaign_engine.clock import utc_now
 from campaign_engine.models import Role, User
+from campaign_engine.rules.hours.local_time import first_instant
 from web import auth
 from web.pages import facts, words
 from web.pages.notifications import unread_count
@@ -47,6 +48,14 @@ def zone() -> ZoneInfo:
     """Return the time zone of the user's company; UTC when nobody is signed in."""
     user = _known_user()
     return ZoneInfo(user.company.timezone) if user is not None else ZoneInfo("UTC")
+
+
+def instant_of(given: str) -> datetime | None:
+    """Return the moment of a local time of `zone()` as a form gives it; None if it is no time."""
+    try:
+        return first_instant(datetime.fromisoformat(given).replace(tzinfo=None), zone())
+    except (ValueError, OverflowError):
+        return None
 
 
 def _known_user() -> User | None:

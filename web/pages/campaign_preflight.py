@@ -1,17 +1,12 @@
 """What the page of a campaign that has not started says about its launch: how many, who not, until when."""
 
-from datetime import datetime
-from zoneinfo import ZoneInfo
-
 from flask import request
 from sqlalchemy.orm import Session
 
 from campaign_engine.models import Campaign
-from campaign_engine.rules.hours.local_time import first_instant
 from campaign_engine.rules.states import CampaignStatus
 from campaign_engine.services.campaigns import audience_sizes
-from web.pages import words
-from web.pages.at_hand import zone
+from web.pages.at_hand import instant_of
 from web.progress import read_preflight
 
 COUNTED_AT_ONCE = 20_000
@@ -23,7 +18,7 @@ def shown(session: Session, campaign: Campaign) -> dict[str, object]:
     if campaign.status not in (CampaignStatus.DRAFT, CampaignStatus.SCHEDULED):
         return {"preflight": None}
     given = request.args.get("must_end_by", "")
-    must_end_by = _instant(given, zone())
+    must_end_by = instant_of(given)
     size = audience_sizes.estimated(session, [campaign.id])[campaign.id]
     wanted = "check" in request.args or size <= COUNTED_AT_ONCE
     return {
@@ -31,14 +26,5 @@ def shown(session: Session, campaign: Campaign) -> dict[str, object]:
             "size": size,
             "must_end_by": given if must_end_by is not None else "",
             "found": read_preflight(session, campaign, must_end_by=must_end_by) if wanted else None,
-            "reasons": words.LEFT_OUT,
         }
     }
-
-
-def _instant(given: str, by: ZoneInfo) -> datetime | None:
-    """Return the moment of a local time as a form gives it; None if it is no time."""
-    try:
-        return first_instant(datetime.fromisoformat(given).replace(tzinfo=None), by)
-    except (ValueError, OverflowError):
-        return None

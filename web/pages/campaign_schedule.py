@@ -1,7 +1,5 @@
 """When a campaign starts, as its page shows and changes it: once, again and again, or not in time."""
 
-from datetime import datetime
-
 from flask import request
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
@@ -9,12 +7,11 @@ from werkzeug.wrappers import Response
 from campaign_engine.clock import utc_now
 from campaign_engine.errors import InvalidInput
 from campaign_engine.models import Campaign, Role
-from campaign_engine.rules.hours.local_time import first_instant
 from campaign_engine.rules.recurrence import LAST, RecurrenceValues
 from campaign_engine.rules.states import CAMPAIGN_TRANSITIONS, CampaignStatus
 from campaign_engine.services.campaigns import lifecycle, series
 from web import auth
-from web.pages.at_hand import zone
+from web.pages.at_hand import instant_of, zone
 from web.pages.blueprint import blueprint
 from web.pages.buttons import press
 
@@ -39,10 +36,9 @@ def schedule(campaign_id: int) -> Response:
     """Let a campaign start by itself at a time of the company's clock."""
 
     def reschedule(session: Session, campaign: Campaign) -> str:
-        try:
-            at = first_instant(datetime.fromisoformat(request.form.get("at", "")).replace(tzinfo=None), zone())
-        except (ValueError, OverflowError):
-            raise InvalidInput.field("at", "This is not a time to start at.") from None
+        at = instant_of(request.form.get("at", ""))
+        if at is None:
+            raise InvalidInput.field("at", "This is not a time to start at.")
         lifecycle.schedule(session, campaign, at=at, now=utc_now())
         return "The campaign is scheduled."
 
