@@ -114,7 +114,7 @@ def recipients_in_words(account: Account) -> str | None:
 
 
 def _row(account: Account, company: Company, config: Config, now: datetime) -> dict[str, object]:
-    said = account.health or {}
+    said, checked_at = account.health or {}, account.health_checked_at
     rate = limits.account_rate(account, company, config)
     throttle = Throttle(account.throttle_step, account.throttled_at)
     return {
@@ -125,7 +125,7 @@ def _row(account: Account, company: Company, config: Config, now: datetime) -> d
         "slowness": slowness_in_words(rate, throttle.step_at(now)),
         "recovers_at": throttle.recovers_at(now),
         "pace": pace_in_words(pacing_of(account, company, {}, config)),
-        "health_age": _age(account.health_checked_at, now),
+        "health_age": facts.duration((now - checked_at).total_seconds()) if checked_at else None,
         "health_details": [
             (label, said[key]) for key, label in HEALTH_DETAILS.items() if isinstance(said.get(key), str)
         ],
@@ -133,12 +133,6 @@ def _row(account: Account, company: Company, config: Config, now: datetime) -> d
         "recipients": recipients_in_words(account),
         "webhook_url": address_for(account),
     }
-
-
-def _age(at: datetime | None, now: datetime) -> str | None:
-    if at is None:
-        return None
-    return f"{facts.duration((now - at).total_seconds())} ago"
 
 
 def _seconds(value: float) -> str:

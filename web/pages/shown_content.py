@@ -16,11 +16,6 @@ class Piece:
     text: str
     explanation: str | None = None
 
-    @property
-    def is_variable(self) -> bool:
-        """Whether it is replaced for each recipient."""
-        return self.explanation is not None
-
 
 @dataclass(frozen=True, slots=True)
 class ShownContent:
