@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from marshmallow import fields, validate
+from marshmallow import fields
 
 from campaign_engine.config import START_LATE_S
 from campaign_engine.models import Role
 from web.schemas.base import Schema, page_of
-from web.schemas.fields import Id, Instant, Name, Text, TimeZone, pace, seconds
+from web.schemas.fields import Id, Instant, Name, Text, TimeZone, one_of, pace, seconds
 
 
 class TokenSchema(Schema):
@@ -27,10 +27,7 @@ class UserSchema(Schema):
     id = Id(dump_only=True)
     email = Text(max_chars=254, required=True)
     password = Text(max_chars=1000, required=True, load_only=True)
-    role = fields.String(
-        required=True,
-        validate=validate.OneOf([*Role], error="Accepted are admin, operator and viewer."),
-    )
+    role = fields.String(required=True, validate=one_of(*Role))
     created_at = Instant(dump_only=True)
 
 

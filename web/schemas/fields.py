@@ -123,6 +123,11 @@ def seconds(least: int, most: int, **kwargs: Any) -> Number:
     return Number(allow_none=True, validate=validate.Range(min=least, max=most, error=error), **kwargs)
 
 
+def one_of(*words: str) -> validate.OneOf:
+    """Return the check that a text is one of two or more words."""
+    return validate.OneOf(words, error=f"Accepted are {', '.join(words[:-1])} and {words[-1]}.")
+
+
 class Name(fields.String):
     """A short text that is not blank, without spaces at its ends."""
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from marshmallow import fields, validate
+from marshmallow import fields
 
 from web.schemas.base import PageQuery, Schema, page_of
-from web.schemas.fields import Id, Instant, Text
+from web.schemas.fields import Id, Instant, Text, one_of
 
 KINDS = ("opted_out", "blocked", "held")
 PHONE = "The contact's phone; of who is no contact, as the provider spells it. Every spelling means the same person."
@@ -17,7 +17,7 @@ class OptOutSchema(Schema):
     phone = Text(max_chars=100, required=True, metadata={"description": PHONE})
     kind = fields.String(
         load_default="opted_out",
-        validate=validate.OneOf(KINDS[:2], error="Accepted are opted_out and blocked."),
+        validate=one_of(*KINDS[:2]),
         metadata={
             "description": "`opted_out`: the person's wish; `blocked`: the company's own, which no reply of the person"
             " undoes; `held`: a reply may have meant it and somebody has to decide."
@@ -34,9 +34,7 @@ class OptOutSchema(Schema):
 class OptOutQuery(PageQuery):
     """Which of them."""
 
-    kind = fields.String(
-        load_default=None, validate=validate.OneOf(KINDS, error="Accepted are opted_out, blocked and held.")
-    )
+    kind = fields.String(load_default=None, validate=one_of(*KINDS))
 
 
 class ReplySchema(Schema):
@@ -69,12 +67,7 @@ class ReplyQuery(PageQuery):
     """Which replies."""
 
     campaign_id = Id(load_default=None)
-    intent = fields.String(
-        load_default=None,
-        validate=validate.OneOf(
-            ("certain", "likely", "resume", "none"), error="Accepted are certain, likely, resume and none."
-        ),
-    )
+    intent = fields.String(load_default=None, validate=one_of("certain", "likely", "resume", "none"))
     undecided = fields.Boolean(
         load_default=False, metadata={"description": "Only those that somebody has to decide on."}
     )
@@ -83,10 +76,7 @@ class ReplyQuery(PageQuery):
 class DecisionSchema(Schema):
     """What somebody decided about a reply that may have meant stop."""
 
-    decision = fields.String(
-        required=True,
-        validate=validate.OneOf(("opted_out", "dismissed"), error="Accepted are opted_out and dismissed."),
-    )
+    decision = fields.String(required=True, validate=one_of("opted_out", "dismissed"))
 
 
 OptOutPageSchema: Any = page_of(OptOutSchema)
