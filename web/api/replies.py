@@ -61,17 +61,14 @@ def decide_reply(decision: str, reply_id: int) -> Any:
 
 
 def _shown(session: Session, found: Sequence[Reply]) -> list[dict[str, object]]:
-    names = (
-        *("id", "contact_id", "account_id", "message_id", "kind", "text", "payload", "intent"),
-        *("received_at", "decision", "decided_at", "decided_by"),
-    )
+    names = [name for name in ReplySchema().fields if hasattr(Reply, name)]
     answered = replies.campaigns_of(session, found)
     phones = persons.phones_of(session, company_id(), [reply.phone_key for reply in found])
     return [
         {
+            **{name: getattr(reply, name) for name in names},
             "phone": phones[reply.phone_key],
             "campaign_id": answered[reply.campaign_id][0] if reply.campaign_id in answered else None,
-            **{name: getattr(reply, name) for name in names},
         }
         for reply in found
     ]
