@@ -19,7 +19,7 @@ from campaign_engine.models import Campaign
 from campaign_engine.rules.states import CampaignStatus
 from campaign_engine.services.campaigns import lifecycle
 from cli.embedded.postgres import UNSAFE_AND_FAST
-from tests.bench import peer, report
+from tests.bench import against, peer, report
 from tests.bench.__main__ import BENCHMARKS
 from tests.bench.figures import Figure, table
 from tests.bench.options import Options
@@ -122,3 +122,36 @@ def test_the_document_gets_the_last_results_in_the_place_of_the_older(tmp_path: 
     assert "older" not in written
     assert written.startswith("Before.\n")
     assert written.endswith("After.\n")
+
+
+def test_two_checkouts_are_compared_by_medians_and_only_what_is_missing_is_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    python = other / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(
+        "#!/bin/sh\n"
+        'test "$1 $2 $3 $4 $5" = "-m tests.bench --only waiting --json" || exit 1\n'
+        'echo \'{"waiting": {"figures": [{"name": "CPU", "value": 30}, {"name": "gone", "value": 1}]}}\' > "$6"\n'
+    )
+    python.chmod(0o755)
+    kept = tmp_path / "runs.json"
+    known = {"this": [{"CPU": 11, "new": 5}, {"CPU": 12, "new": 5}, {"CPU": 99, "new": 5}], "other": [{"CPU": 10}]}
+    kept.write_text(json.dumps({"waiting": known}))
+    assert against.main([str(other), "--only", "waiting", "--json", str(kept)]) == 0
+    _, line = capsys.readouterr().out.strip().splitlines()
+    assert line.split() == ["CPU", "30", "12", "-60.0%", *("10", "30", "30", "|", "11", "12", "99")]
+    ran = {"CPU": 30, "gone": 1}
+    assert json.loads(kept.read_text())["waiting"] == {**known, "other": [{"CPU": 10}, ran, ran]}
+
+
+def test_a_checkout_that_gives_no_figures_is_named(tmp_path: Path) -> None:
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\necho no such module >&2; exit 1\n")
+    python.chmod(0o755)
+    kept = tmp_path / "runs.json"
+    kept.write_text(json.dumps({"waiting": {"this": [{"CPU": 1}], "other": []}}))
+    with pytest.raises(SystemExit, match=f"waiting gave no figures in {tmp_path}:\nno such module"):
+        against.main([str(tmp_path), "--only", "waiting", "--rounds", "1", "--json", str(kept)])
