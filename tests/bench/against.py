@@ -3,6 +3,7 @@
 A machine may be half as fast an hour later, in everything. So each benchmark runs in both checkouts by turns, and who
 begins changes with every round; the medians are compared. OTHER is a checkout with its own `.venv` (`make setup-dev`).
 FILE keeps every run: what it has already is not run again, so that a long comparison can be stopped and gone on with.
+Begin a new one when either checkout has changed.
 """
 
 import argparse
@@ -32,7 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", choices=BENCHMARKS, action="append", help="only this one; repeatable")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the runs are kept")
     chosen = parser.parse_args(arguments)
-    sides = {"this": (Path(sys.executable), HERE), "other": (chosen.other / ".venv/bin/python", chosen.other)}
+    python = chosen.other / ".venv/bin/python"
+    if not python.exists():
+        parser.error(f"{chosen.other} has no .venv; run `make setup-dev` in it")
+    if chosen.rounds < 1:
+        parser.error("--rounds: give a whole number from 1 up")
+    sides = {"this": (Path(sys.executable), HERE), "other": (python, chosen.other)}
     runs: Runs = json.loads(chosen.json.read_text()) if chosen.json and chosen.json.exists() else {}
     for name in chosen.only or BENCHMARKS:
         kept = runs.setdefault(name, {"this": [], "other": []})

@@ -155,3 +155,18 @@ def test_a_checkout_that_gives_no_figures_is_named(tmp_path: Path) -> None:
     kept.write_text(json.dumps({"waiting": {"this": [{"CPU": 1}], "other": []}}))
     with pytest.raises(SystemExit, match=f"waiting gave no figures in {tmp_path}:\nno such module"):
         against.main([str(tmp_path), "--only", "waiting", "--rounds", "1", "--json", str(kept)])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [(["nowhere"], "nowhere has no .venv"), (["here", "--rounds", "0"], "--rounds: give a whole")]
+)
+def test_a_comparison_that_cannot_be_made_is_refused_at_once(
+    given: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    python = tmp_path / "here/.venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        against.main(given)
+    assert said in capsys.readouterr().err
